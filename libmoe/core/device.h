@@ -1,0 +1,94 @@
+// A device: its kernels, its memory, its streams.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kernels/api/table.h"
+#include "libmoe/base/threads.h"
+
+namespace moe {
+
+struct MemoryUse {
+  std::int64_t bytes_in_use = 0;
+  std::int64_t peak_bytes = 0;
+};
+
+/// Outlives every tensor and stream on it. Allocation is thread-safe.
+class Device {
+ public:
+  /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (baseline, avx2, avx512; "ref"
+  /// runs the reference loops). Throws Error(device) when it is not there.
+  static std::unique_ptr<Device> open(const std::string& name = "cpu");
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const std::string& name() const { return name_; }
+  const kernels::KernelTable& kernels() const { return *kernels_; }
+  const kernels::RuntimeTable& runtime() const { return *runtime_; }
+  bool host_accessible() const { return runtime_->host_accessible; }
+
+  /// Freed blocks are kept and given out again: a training step allocates nothing new after the first.
+  void* allocate(std::int64_t bytes);
+  void release(void* pointer, std::int64_t bytes);
+  MemoryUse memory_use() const;
+  /// Gives kept blocks back to the system.
+  void trim();
+
+ private:
+  Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime);
+  std::string name_;
+  const kernels::KernelTable* kernels_;
+  const kernels::RuntimeTable* runtime_;
+  mutable std::mutex mutex_;
+  std::map<std::int64_t, std::vector<void*>> kept_;  // by rounded size
+  MemoryUse use_;
+};
+
+/// Work in order on one device. Not thread-safe: one stream per thread.
+class Stream {
+ public:
+  /// n_threads 0 = all processors; only the CPU uses it.
+  explicit Stream(Device& device, int n_threads = 0);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Device& device() const { return *device_; }
+  const kernels::Context& context() const { return context_; }
+  ThreadPool& threads() { return pool_; }
+  /// Copies bytes between host and device memory in stream order; host memory must stay until synchronize().
+  void copy(void* to, const void* from, std::int64_t bytes);
+  void fill_zero(void* to, std::int64_t bytes);
+  /// Waits until all work so far is done.
+  void synchronize();
+
+ private:
+  friend class Event;
+  Device* device_;
+  ThreadPool pool_;
+  void* workspace_;
+  std::int64_t workspace_bytes_;
+  kernels::Context context_{};
+};
+
+/// A point in a stream's work that another stream can wait for.
+class Event {
+ public:
+  explicit Event(Device& device);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  void record(Stream& stream);
+  void make_wait(Stream& stream);
+
+ private:
+  Device* device_;
+  void* event_ = nullptr;
+};
+
+}  // namespace moe

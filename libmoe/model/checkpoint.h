@@ -1,0 +1,52 @@
+// A model in a file: configuration, vocabulary, parameters, and for resuming the optimizer's state and the cursor.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libmoe/h5/file.h"
+#include "libmoe/model/config.h"
+#include "libmoe/model/transformer.h"
+#include "libmoe/text/vocabulary.h"
+
+namespace moe {
+
+inline constexpr h5::Kind kCheckpointKind{"moe-checkpoint", 1};
+
+/// Tensors on the host under a name, as stored.
+struct HostTensor {
+  std::string name;
+  std::vector<std::int64_t> dims;
+  std::vector<float> values;
+};
+
+/// What a training run needs besides the model to go on bit for bit.
+struct TrainingState {
+  std::string json;                     // cursor, update count, RNG seed, best scores: owned by train/
+  std::vector<HostTensor> moments;      // "m/<parameter>", "v/<parameter>"
+  std::vector<HostTensor> expert_steps; // "<parameter>": [E] or [1] step counts
+};
+
+/// A model without a device.
+struct Checkpoint {
+  ModelConfig config;
+  std::shared_ptr<const Vocabulary> vocabulary;
+  std::vector<HostTensor> parameters;                    // order of ParameterList
+  std::vector<std::vector<std::int64_t>> expert_ids;     // per MoE layer: original ids, 0..E-1 before pruning
+  TrainingState training;                                // empty when saved without
+};
+
+/// Atomic. inputs: files recorded in the provenance (dataset, earlier checkpoint).
+void save_checkpoint(const std::string& path, const Checkpoint& checkpoint, const std::vector<std::string>& inputs,
+                     bool force);
+/// Throws Error(bad_input) naming file and dataset. with_training: also the optimizer's state.
+Checkpoint load_checkpoint(const std::string& path, bool with_training);
+
+/// Parameters from device to host and back. Throws Error(bad_input) naming the first tensor that is absent or has
+/// another shape, with `where` as the file.
+std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model);
+void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, Transformer& model,
+                       const std::string& where);
+
+}  // namespace moe

@@ -1,0 +1,87 @@
+// The transformer, encoder-decoder or decoder-only, with an MoE in every n-th layer: training passes and step-wise
+// decoding.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "libmoe/data/batch.h"
+#include "libmoe/model/config.h"
+#include "libmoe/nn/parameter.h"
+#include "libmoe/store/expert_source.h"
+
+namespace moe {
+
+struct PassOptions {
+  bool training = true;         // dropout, gate noise, train capacity
+  bool backward = true;         // accumulate gradients
+  double loss_scale = 1;        // of the summed token loss; 1 / target tokens of the whole update
+  double aux_scale = 1;         // share of this micro-batch in the update, for the auxiliary losses
+  double label_smoothing = 0;
+  std::uint64_t seed = 1;       // random numbers: (seed, update, layer, use, global row)
+  std::uint64_t update = 0;
+};
+
+/// What the gate of one MoE layer did.
+struct LayerBalance {
+  std::vector<std::int64_t> expert_tokens;              // [E] choices before any drop
+  std::vector<std::vector<std::int64_t>> by_language;   // [languages in batch order][E], indexed by language index
+  std::vector<double> expert_confidence;                // [E] sum of the gate's probability over chosen tokens
+  std::int64_t n_dropped = 0, n_choices = 0;
+  double entropy_sum = 0;                               // of the gate's softmax, over tokens
+  std::int64_t n_tokens = 0;
+};
+
+struct PassResult {
+  double loss_sum = 0;          // label-smoothed, over target tokens
+  double nll_sum = 0;
+  std::int64_t n_target_tokens = 0;
+  double aux_loss = 0, z_loss = 0;       // unweighted, summed over layers
+  std::vector<LayerBalance> balance;     // one per MoE layer, encoder first
+};
+
+/// Encoder output of some sentences, ready for decoding.
+struct EncoderOutput {
+  Tensor memory;                                  // [T,D], normalised
+  std::vector<std::int32_t> begin, length;        // [B]
+};
+
+/// Keys and values of decoded prefixes. Row r is one hypothesis; rows of a sentence share its encoder memory.
+class DecoderState;
+
+class Transformer {
+ public:
+  /// Allocates parameters (not initialised). without_experts: experts come from an ExpertSource; no training.
+  Transformer(Stream& stream, const ModelConfig& config, bool without_experts = false);
+  ~Transformer();
+  Transformer(Transformer&&) noexcept;
+
+  const ModelConfig& config() const;
+  ParameterList& parameters();
+  const ParameterList& parameters() const;
+  /// Names of expert parameters of MoE layer i start with moe_prefix(i), e.g. "encoder.layers.1.moe.".
+  std::string moe_prefix(int moe_layer) const;
+  void initialise(Stream& stream, std::uint64_t seed);
+
+  /// Forward, and backward when asked: parameter gradients accumulate.
+  PassResult pass(Stream& stream, const Batch& batch, const PassOptions& options);
+  /// The logits of all target rows, [T,V]; evaluation mode. For tests and scoring small batches.
+  Tensor logits(Stream& stream, const Batch& batch);
+
+  // Inference: dropless; a sentence's result does not depend on the others. source == null: own parameters.
+  EncoderOutput encode(Stream& stream, const Ragged& source, ExpertSource* experts);
+  /// rows_per_sentence hypotheses for each sentence of memory (decoder-only: memory null, n_sentences given).
+  std::unique_ptr<DecoderState> start(Stream& stream, const EncoderOutput* memory, std::int64_t n_sentences,
+                                      std::int64_t rows_per_sentence, std::int64_t max_length);
+  /// Feeds one token per row; logits: [rows, V].
+  void step(Stream& stream, DecoderState& state, const std::vector<std::int32_t>& tokens, ExpertSource* experts,
+            const TensorView& logits);
+  /// Row r continues from parent[r]; rows may shrink: parent.size() rows remain, and sentence_of_row follows.
+  void reorder(Stream& stream, DecoderState& state, const std::vector<std::int32_t>& parent);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace moe

@@ -1,0 +1,29 @@
+// Where the MoE layers of a model find their experts' weights: in the model's own parameters, or in a store that
+// holds only some of them in memory.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "libmoe/core/tensor.h"
+
+namespace moe {
+
+/// One expert's feed-forward network; views are valid until release().
+struct ExpertWeights {
+  TensorView in_weight;   // [D,F]
+  TensorView in_bias;     // [F]
+  TensorView out_weight;  // [F,D]
+  TensorView out_bias;    // [D]
+};
+
+class ExpertSource {
+ public:
+  virtual ~ExpertSource() = default;
+  /// Weights of MoE layer `layer` (numbered over encoder, then decoder) for the experts with counts[e] > 0; other
+  /// entries may be empty. Blocks until they are there.
+  virtual std::span<const ExpertWeights> acquire(Stream& stream, int layer, std::span<const std::int32_t> counts) = 0;
+  /// The layer's work is on the stream; its memory may be used again after it.
+  virtual void release(Stream& stream, int layer) = 0;
+};
+
+}  // namespace moe

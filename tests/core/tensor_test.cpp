@@ -1,0 +1,48 @@
+#include "libmoe/core/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace moe {
+namespace {
+
+TEST(Tensor, SlicesShareMemoryAndKeepStrides) {
+  const auto device = Device::open();
+  Stream stream(*device, 1);
+  std::vector<float> values(12);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const Tensor t = Tensor::from_host<float>(stream, values, {3, 4});
+  const TensorView middle = t.view().columns(1, 3).slice(1, 3);
+  EXPECT_EQ(middle.shape, (Shape{2, 2}));
+  EXPECT_EQ(middle.f32()[0], 5.0f);
+  EXPECT_EQ(middle.f32()[middle.row_stride + 1], 10.0f);
+  EXPECT_FALSE(middle.contiguous());
+  EXPECT_EQ(to_host<float>(stream, t.view().at(2)), (std::vector<float>{8, 9, 10, 11}));
+}
+
+TEST(Device, GivesFreedBlocksOutAgain) {
+  const auto device = Device::open();
+  void* first = device->allocate(1000);
+  device->release(first, 1000);
+  void* second = device->allocate(1001);
+  EXPECT_EQ(first, second);
+  device->release(second, 1001);
+  EXPECT_EQ(device->memory_use().bytes_in_use, 0);
+  EXPECT_GE(device->memory_use().peak_bytes, 1000);
+}
+
+TEST(ThreadPool, RunsEveryTaskOnce) {
+  ThreadPool pool(3);
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    std::vector<int> seen(97, 0);
+    pool.run(97, [&](std::int64_t task, int thread) {
+      ASSERT_LT(thread, 3);
+      ++seen[static_cast<std::size_t>(task)];
+    });
+    for (int n : seen) ASSERT_EQ(n, 1);
+  }
+}
+
+}  // namespace
+}  // namespace moe

@@ -1,0 +1,39 @@
+// A binary described as data: its commands, their options and examples. The command line, --help, the man page and
+// the completions come from this description.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "libmoe/base/options.h"
+
+namespace moe::tools {
+
+struct Example {
+  std::string what;     // "Train on two languages for ten minutes"
+  std::string command;  // one shell line that runs as it stands; a test runs it
+};
+
+struct Command {
+  std::string name;         // "analyze"; empty when the tool has no subcommands
+  std::string summary;      // one line
+  std::string description;  // paragraphs for the man page
+  std::vector<Example> examples;
+  std::function<void(OptionTable&)> describe;
+  std::function<int()> run;  // returns the exit code; may throw Error
+};
+
+struct Tool {
+  std::string name;         // "moe-prune"
+  std::string summary;
+  std::string description;
+  std::vector<Command> commands;
+  std::vector<std::string> see_also;  // "moe-train(1)"
+};
+
+/// Parses, merges configuration and environment, runs, and turns errors into exit codes. Adds the options that all
+/// tools share (-c, --dump-config, -q, -v, --log-level, --log, --progress, --no-progress, --help, --version,
+/// --build-info).
+int run_tool(int argc, char** argv, const Tool& tool);
+
+}  // namespace moe::tools
