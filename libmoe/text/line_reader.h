@@ -1,0 +1,40 @@
+// Lines of text files with bounded memory.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libmoe/text/byte_source.h"
+
+namespace moe {
+
+/// Reads lines that end in LF or at the end of the file (plain, gzip, zstd or standard input). Keeps at most
+/// max_line_bytes of a line. Not thread-safe.
+class LineReader {
+ public:
+  static constexpr std::size_t kMaxLineBytes = 1 << 20;
+  /// path "-" is standard input. Throws Error(bad_input) naming the file.
+  explicit LineReader(const std::string& path, std::size_t max_line_bytes = kMaxLineBytes);
+
+  /// The next line without its LF; false at the end. A CR before the LF stays. Throws as ByteSource::read().
+  bool next(std::string& line);
+  /// The line that next() gave was longer than max_line_bytes: its rest was skipped.
+  bool cut() const { return cut_; }
+  /// Lines given so far: the number of the current line, counted from 1.
+  std::int64_t line_number() const { return line_number_; }
+  const std::string& path() const { return path_; }
+  /// Bytes read so far, after decompression.
+  std::int64_t n_bytes() const { return n_bytes_; }
+
+ private:
+  std::string path_;
+  std::size_t max_line_bytes_;
+  std::unique_ptr<ByteSource> source_;
+  std::vector<char> buffer_;
+  std::size_t at_ = 0, end_ = 0;
+  std::int64_t line_number_ = 0, n_bytes_ = 0;
+  bool cut_ = false;
+};
+
+}  // namespace moe

@@ -1,0 +1,170 @@
+#include "libmoe/text/vocabulary_trainer.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sentencepiece_trainer.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <unordered_map>
+
+#include "libmoe/base/error.h"
+#include "libmoe/base/signals.h"
+
+namespace moe {
+namespace {
+
+constexpr std::size_t kKeptWords = 16384;  // of the trainer's messages, to find the reason of a failure
+constexpr int kPollMilliseconds = 100;
+
+class Sentences : public sentencepiece::SentenceIterator {
+ public:
+  explicit Sentences(const std::function<bool(std::string&)>& next) : next_(next) { Next(); }
+  bool done() const override { return done_; }
+  void Next() override { done_ = !next_(sentence_); }
+  const std::string& value() const override { return sentence_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::function<bool(std::string&)>& next_;
+  std::string sentence_;
+  bool done_ = false;
+};
+
+std::unordered_map<std::string, std::string> arguments(const VocabularyTraining& o) {
+  return {{"vocab_size", std::to_string(o.vocab_size)},
+          {"model_type", o.model_type},
+          {"character_coverage", fmt::format("{}", o.character_coverage)},
+          {"byte_fallback", o.byte_fallback ? "true" : "false"},
+          {"normalization_rule_name", o.normalization_rule_name},
+          {"hard_vocab_limit", "false"},
+          {"max_sentence_length", "1000000"},
+          {"unk_id", "0"},
+          {"bos_id", "1"},
+          {"eos_id", "2"},
+          {"pad_id", "-1"},
+          // The sums of the EM algorithm depend on the number of threads: fixed, so that machines agree.
+          {"num_threads", "16"}};
+}
+
+void write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) _exit(1);
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+[[noreturn]] void run_child(const VocabularyTraining& options, const std::function<bool(std::string&)>& next,
+                            int model_fd, int words_fd) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  dup2(words_fd, STDERR_FILENO);
+  dup2(words_fd, STDOUT_FILENO);
+  int code = 1;
+  try {
+    Sentences sentences(next);
+    std::string model;
+    const auto status = sentencepiece::SentencePieceTrainer::Train(arguments(options), &sentences, &model);
+    if (status.ok()) {
+      write_all(model_fd, model);
+      code = 0;
+    } else {
+      write_all(STDERR_FILENO, std::string(status.message()) + "\n");
+    }
+  } catch (const std::exception& e) {
+    write_all(STDERR_FILENO, std::string(e.what()) + "\n");
+  }
+  _exit(code);
+}
+
+struct Pipe {
+  std::array<int, 2> fd{-1, -1};
+  Pipe() {
+    if (pipe2(fd.data(), O_CLOEXEC) != 0) fail(ErrorCode::failed, "vocabulary: no pipe ({})", std::strerror(errno));
+  }
+  ~Pipe() {
+    close_end(0);
+    close_end(1);
+  }
+  void close_end(int end) {
+    int& f = fd[static_cast<std::size_t>(end)];
+    if (f >= 0) ::close(f);
+    f = -1;
+  }
+};
+
+/// Ends with the object: a child never outlives the call.
+struct Child {
+  pid_t pid;
+  bool ended = false;
+  int wait() {
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    ended = true;
+    return status;
+  }
+  ~Child() {
+    if (ended) return;
+    kill(pid, SIGKILL);
+    wait();
+  }
+};
+
+/// One end of a pipe was ready: appends what it holds; closes it at its end.
+void drain(Pipe& pipe, std::string& out) {
+  std::array<char, 65536> block;
+  const ssize_t n = ::read(pipe.fd[0], block.data(), block.size());
+  if (n > 0) out.append(block.data(), static_cast<std::size_t>(n));
+  if (n == 0 || (n < 0 && errno != EINTR)) pipe.close_end(0);
+}
+
+std::string remedy(const std::string& words, const VocabularyTraining& options) {
+  if (words.find("required_chars") != std::string::npos)
+    return fmt::format("the corpus has more characters than a vocabulary of {} can hold; raise --vocab-size or lower "
+                       "--character-coverage", options.vocab_size);
+  if (words.find("too high") != std::string::npos) return "the corpus is too small; lower --vocab-size";
+  std::string last = words.substr(0, words.find_last_not_of('\n') + 1);
+  last.erase(0, last.rfind('\n') + 1);
+  return last.empty() ? "it ended without a word; there may be too little memory or text" : last;
+}
+
+}  // namespace
+
+std::string train_vocabulary(const VocabularyTraining& options, const std::function<bool(std::string&)>& next,
+                             bool verbose) {
+  Pipe model_pipe, words_pipe;
+  const pid_t pid = fork();
+  if (pid < 0) fail(ErrorCode::failed, "vocabulary: no child process ({})", std::strerror(errno));
+  if (pid == 0) run_child(options, next, model_pipe.fd[1], words_pipe.fd[1]);
+  Child child{pid};
+  model_pipe.close_end(1);
+  words_pipe.close_end(1);
+  std::string model, words;
+  while (model_pipe.fd[0] >= 0 || words_pipe.fd[0] >= 0) {
+    std::array<pollfd, 2> ready{pollfd{model_pipe.fd[0], POLLIN, 0}, pollfd{words_pipe.fd[0], POLLIN, 0}};
+    if (poll(ready.data(), ready.size(), kPollMilliseconds) < 0 && errno != EINTR) break;
+    if (const int signal = stop_signal(); signal != 0)
+      throw Error(static_cast<ErrorCode>(128 + signal), "stopped by a signal; nothing was written");
+    if (ready[0].revents != 0) drain(model_pipe, model);
+    if (ready[1].revents == 0) continue;
+    const std::size_t known = words.size();
+    drain(words_pipe, words);
+    if (verbose) std::fwrite(words.data() + known, 1, words.size() - known, stderr);
+    if (words.size() > 2 * kKeptWords) words.erase(0, words.size() - kKeptWords);
+  }
+  const int status = child.wait();
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || model.empty())
+    fail(ErrorCode::failed, "the SentencePiece trainer failed: {}", remedy(words, options));
+  return model;
+}
+
+}  // namespace moe
