@@ -1,19 +1,52 @@
 // The kernels of one device as a table of function pointers: the same slots for ref, cpu and any plugin. An empty
 // slot is an error that names op and device, never a quiet fallback.
 #pragma once
+#include "kernels/api/attention.h"
+#include "kernels/api/elementwise.h"
+#include "kernels/api/embedding.h"
 #include "kernels/api/gemm.h"
+#include "kernels/api/loss.h"
+#include "kernels/api/norm.h"
+#include "kernels/api/optimizer.h"
 #include "kernels/api/runtime.h"
 #include "kernels/api/types.h"
+
+/// Every op: the name of its slot and function, and its arguments. A new op is one line here and one function in
+/// each of ref and cpu.
+#define MOE_KERNEL_OPS(OP)                           \
+  OP(gemm, GemmArgs)                                 \
+  OP(fill, FillArgs)                                 \
+  OP(add_scaled, AddScaledArgs)                      \
+  OP(activation, ActivationArgs)                     \
+  OP(activation_backward, ActivationBackwardArgs)    \
+  OP(bias_backward, BiasBackwardArgs)                \
+  OP(dropout_add, DropoutAddArgs)                    \
+  OP(dropout_backward, DropoutBackwardArgs)          \
+  OP(sum_of_squares, SumOfSquaresArgs)               \
+  OP(all_finite, AllFiniteArgs)                      \
+  OP(layer_norm, LayerNormArgs)                      \
+  OP(layer_norm_backward, LayerNormBackwardArgs)     \
+  OP(embedding, EmbeddingArgs)                       \
+  OP(embedding_backward, EmbeddingBackwardArgs)      \
+  OP(gather_rows, GatherRowsArgs)                    \
+  OP(attention, AttentionArgs)                       \
+  OP(attention_backward, AttentionBackwardArgs)      \
+  OP(cross_entropy, CrossEntropyArgs)                \
+  OP(log_softmax, LogSoftmaxArgs)                    \
+  OP(top_k, TopKArgs)                                \
+  OP(adam, AdamArgs)
 
 namespace moe::kernels {
 
 struct KernelTable {
   int version;
   const char* name;  // "ref", "cpu-baseline", "cpu-avx2", "cpu-avx512"
-  void (*gemm)(const Context&, const GemmArgs&);
+#define MOE_SLOT(op, Args) void (*op)(const Context&, const Args&);
+  MOE_KERNEL_OPS(MOE_SLOT)
+#undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 1;
+inline constexpr int kKernelTableVersion = 2;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

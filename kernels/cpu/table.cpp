@@ -9,7 +9,9 @@ const KernelTable& table() {
   static constexpr KernelTable kTable{
       .version = kKernelTableVersion,
       .name = "cpu-" MOE_TEXT(MOE_ISA),
-      .gemm = gemm,
+#define MOE_ENTRY(op, Args) .op = MOE_ISA::op,
+      MOE_KERNEL_OPS(MOE_ENTRY)
+#undef MOE_ENTRY
   };
   return kTable;
 }

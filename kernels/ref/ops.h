@@ -4,6 +4,8 @@
 
 namespace moe::kernels::ref {
 
-void gemm(const Context&, const GemmArgs&);
+#define MOE_DECLARE(op, Args) void op(const Context&, const Args&);
+MOE_KERNEL_OPS(MOE_DECLARE)
+#undef MOE_DECLARE
 
 }  // namespace moe::kernels::ref

@@ -6,7 +6,9 @@ const KernelTable& ref_table() {
   static constexpr KernelTable kTable{
       .version = kKernelTableVersion,
       .name = "ref",
-      .gemm = ref::gemm,
+#define MOE_ENTRY(op, Args) .op = ref::op,
+      MOE_KERNEL_OPS(MOE_ENTRY)
+#undef MOE_ENTRY
   };
   return kTable;
 }
