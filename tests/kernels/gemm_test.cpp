@@ -1,0 +1,258 @@
+// Every instruction set of this processor against a scalar chain of the same operations: equal to the last bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/api/table.h"
+#include "libmoe/base/threads.h"
+#include "libmoe/core/ops.h"
+
+namespace moe {
+namespace {
+
+using kernels::GemmProblem;
+
+struct Layout {
+  bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false, bf16 = false;
+};
+
+const std::vector<Layout> kLayouts = {
+    {}, {.trans_b = true}, {.trans_a = true, .accumulate = true}, {.trans_a = true, .trans_b = true},
+    {.bias = true, .relu = true}, {.trans_b = true, .bias = true}, {.accumulate = true}, {.bf16 = true},
+    {.trans_b = true, .relu = true, .bf16 = true}};
+
+std::vector<std::string> isas_here() {
+  std::vector<std::string> names;
+  for (const char* isa : {"baseline", "avx2", "avx512"})
+    if (kernels::cpu_table(isa) != nullptr) names.emplace_back(isa);
+  return names;
+}
+
+float from_bf16(std::uint16_t bits) {
+  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+// One problem with its own memory; rows are longer than needed and the gaps hold a mark that must stay.
+struct Case {
+  static constexpr float kMark = -777;
+  Layout layout;
+  std::int64_t m, n, k;
+  std::vector<float> a, b, c, bias;
+  std::vector<std::uint16_t> b16;
+  GemmProblem problem{};
+
+  Case(const Layout& l, std::int64_t rows, std::int64_t columns, std::int64_t depth, unsigned seed, int gap = 3)
+      : layout(l), m(rows), n(columns), k(depth) {
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    const std::int64_t lda = (l.trans_a ? m : k) + gap, ldb = (l.trans_b ? k : n) + gap, ldc = n + gap;
+    // Exactly as long as the last element needs: a read past the end is seen by AddressSanitizer.
+    const auto extent = [](std::int64_t r, std::int64_t cols, std::int64_t ld) {
+      return static_cast<std::size_t>(r == 0 || cols == 0 ? 0 : (r - 1) * ld + cols);
+    };
+    a.resize(extent(l.trans_a ? k : m, l.trans_a ? m : k, lda));
+    b.resize(extent(l.trans_b ? n : k, l.trans_b ? k : n, ldb));
+    bias.resize(static_cast<std::size_t>(n));
+    c.assign(extent(m, n, ldc), kMark);
+    for (float& x : a) x = uniform(random);
+    for (float& x : b) {
+      b16.push_back(static_cast<std::uint16_t>(random() & 0xBFFF));  // sign, an exponent below 2, any mantissa
+      x = l.bf16 ? from_bf16(b16.back()) : uniform(random);
+    }
+    for (float& x : bias) x = uniform(random);
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = uniform(random);
+    problem = {.m = m, .n = n, .k = k, .a = a.data(), .lda = lda,
+               .b = l.bf16 ? static_cast<const void*>(b16.data()) : b.data(), .ldb = ldb, .c = c.data(), .ldc = ldc,
+               .bias = l.bias ? bias.data() : nullptr, .b_dtype = l.bf16 ? kernels::DType::bf16 : kernels::DType::f32,
+               .trans_a = l.trans_a, .trans_b = l.trans_b, .accumulate = l.accumulate,
+               .activation = l.relu ? kernels::Activation::relu : kernels::Activation::none};
+  }
+
+  // What the contract says, with or without fused multiply-add.
+  std::vector<float> expected(bool fused) const {
+    std::vector<float> out = c;
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        float& y = out[static_cast<std::size_t>(i * problem.ldc + j)];
+        float sum = layout.accumulate ? y : 0.0f;
+        for (std::int64_t q = 0; q < k; ++q) {
+          const float x = a[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
+          const float w = b[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
+          if (fused) {
+            sum = std::fmaf(x, w, sum);
+          } else {
+            volatile float product = x * w;  // rounded: the compiler must not fuse it
+            sum = sum + product;
+          }
+        }
+        if (layout.bias) sum += bias[static_cast<std::size_t>(j)];
+        y = layout.relu && !(sum > 0) ? 0.0f : sum;
+      }
+    return out;
+  }
+};
+
+class Runner {
+ public:
+  Runner(const std::string& isa, int n_threads)
+      : table_(*kernels::cpu_table(isa.c_str())), pool_(n_threads),
+        workspace_(kernels::kWorkspaceBytesPerThread * static_cast<std::size_t>(n_threads) + 64) {
+    const auto at = (reinterpret_cast<std::uintptr_t>(workspace_.data()) + 63) / 64 * 64;
+    context_ = {&pool_.parallel(), reinterpret_cast<void*>(at), kernels::kWorkspaceBytesPerThread, nullptr};
+  }
+  void operator()(const std::vector<GemmProblem>& problems) {
+    table_.gemm(context_, {problems.data(), static_cast<std::int64_t>(problems.size())});
+  }
+  void operator()(const GemmProblem& problem) { (*this)(std::vector{problem}); }
+
+ private:
+  const kernels::KernelTable& table_;
+  ThreadPool pool_;
+  std::vector<std::byte> workspace_;
+  kernels::Context context_{};
+};
+
+bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
+  return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0);
+}
+
+std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n, std::int64_t k) {
+  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} bf16 {}", isa, m, n, k, l.trans_a,
+                     l.trans_b, l.accumulate, l.bias, l.relu, l.bf16);
+}
+
+TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 2);
+    for (const Layout& layout : kLayouts)
+      for (std::int64_t size = 0; size < 70; ++size) {
+        // m, n and k walk over their residues at different speeds.
+        const std::int64_t m = size, n = (size * 7) % 71, k = (size * 13 + 5) % 67;
+        Case test(layout, m, n, k, static_cast<unsigned>(size));
+        const std::vector<float> want = test.expected(isa != "baseline");
+        run(test.problem);
+        ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, n, k);
+      }
+  }
+}
+
+TEST(Gemm, BlocksOfKContinueTheChain) {
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 2);
+    for (const Layout& layout : kLayouts)
+      for (const std::int64_t k : {255, 256, 257, 511, 512, 513, 1031})
+        for (const std::int64_t m : {1, 5, 17, 33}) {
+          Case test(layout, m, 77, k, static_cast<unsigned>(k + m));
+          const std::vector<float> want = test.expected(isa != "baseline");
+          run(test.problem);
+          ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, 77, k);
+        }
+  }
+}
+
+TEST(Gemm, ARowDoesNotDependOnTheNumberOfRowsNorOnThreads) {
+  for (const std::string& isa : isas_here()) {
+    Runner one(isa, 1), three(isa, 3);
+    for (const Layout& layout : kLayouts) {
+      const std::int64_t n = 300, k = 530;
+      Case all(layout, 70, n, k, 1, 0);
+      const std::vector<float> before = all.c;
+      one(all.problem);
+      for (std::int64_t m = 1; m <= 70; ++m) {
+        std::vector<float> c = before;
+        GemmProblem part = all.problem;
+        part.m = m;
+        part.c = c.data();
+        (m % 2 == 0 ? one : three)(part);
+        const auto bytes = static_cast<std::size_t>(m * n) * sizeof(float);
+        ASSERT_EQ(std::memcmp(c.data(), all.c.data(), bytes), 0) << describe(isa, layout, m, n, k);
+        ASSERT_EQ(std::memcmp(&c[static_cast<std::size_t>(m * n)], &before[static_cast<std::size_t>(m * n)],
+                              before.size() * sizeof(float) - bytes), 0)
+            << "rows below the last: " << describe(isa, layout, m, n, k);
+      }
+    }
+  }
+}
+
+TEST(Gemm, RaggedProblemsOfOneCallEqualCallsOfTheirOwn) {
+  for (const std::string& isa : isas_here()) {
+    Runner three(isa, 3), one(isa, 1);
+    std::vector<Case> together, alone;
+    for (unsigned i = 0; i < 300; ++i) {  // more than are scheduled at once
+      const Layout& layout = kLayouts[i % kLayouts.size()];
+      const std::int64_t m = (i * i) % 37, n = 16 + (i * 5) % 130, k = (i * 11) % 90;
+      together.emplace_back(layout, m, n, k, i);
+      alone.emplace_back(layout, m, n, k, i);
+    }
+    std::vector<GemmProblem> problems;
+    for (const Case& test : together) problems.push_back(test.problem);
+    three(problems);
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      one(alone[i].problem);
+      ASSERT_TRUE(same_bits(together[i].c, alone[i].c)) << isa << " problem " << i;
+    }
+    three(std::vector<GemmProblem>{});
+  }
+}
+
+TEST(Gemm, ALargeProductIsWithinTheRoundingBound) {
+  // |c - exact| <= K eps sum |a||b|: the bound of one chain (Higham, Accuracy and Stability, section 3.1).
+  const std::int64_t m = 150, n = 700, k = 600;
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 2);
+    for (const Layout& layout : {Layout{}, Layout{.trans_b = true}, Layout{.trans_a = true}}) {
+      Case test(layout, m, n, k, 9);
+      run(test.problem);
+      for (std::int64_t i = 0; i < m; i += 7)
+        for (std::int64_t j = 0; j < n; j += 3) {
+          double exact = 0, absolute = 0;
+          for (std::int64_t q = 0; q < k; ++q) {
+            const double x = test.a[static_cast<std::size_t>(layout.trans_a ? q * test.problem.lda + i : i * test.problem.lda + q)];
+            const double w = test.b[static_cast<std::size_t>(layout.trans_b ? j * test.problem.ldb + q : q * test.problem.ldb + j)];
+            exact += x * w;
+            absolute += std::fabs(x * w);
+          }
+          ASSERT_NEAR(test.c[static_cast<std::size_t>(i * test.problem.ldc + j)], exact,
+                      static_cast<double>(k) * 0x1p-24 * absolute);
+        }
+    }
+  }
+}
+
+TEST(Gemm, NotANumberPassesThroughAndReluStopsIt) {
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 1);
+    for (const bool relu : {false, true}) {
+      Case test({.relu = relu}, 3, 40, 8, 1);
+      test.a[0] = NAN;
+      const std::vector<float> want = test.expected(true);
+      run(test.problem);
+      EXPECT_EQ(std::isnan(test.c[0]), !relu) << isa;
+      EXPECT_EQ(std::isnan(want[0]), !relu);
+    }
+  }
+}
+
+TEST(Gemm, FrontDoorTakesStridedViewsAndChecksShapes) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto device = Device::open();
+  Stream stream(*device, 2);
+  const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1, 2, 9, 3, 4, 9}, {2, 3});
+  const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{1, 0, -1, 2, 1, 0}, {2, 3});
+  const Tensor bias = Tensor::from_host<float>(stream, std::vector<float>{1, 2, -9}, {3});
+  const Tensor y(*device, {2, 3});
+  ops::gemm(stream, {.a = x.view().columns(0, 2), .b = w, .c = y, .bias = bias, .activation = ops::Activation::relu});
+  EXPECT_EQ(to_host<float>(stream, y.view()), (std::vector<float>{6, 4, 0, 12, 6, 0}));
+  EXPECT_DEATH(ops::gemm(stream, {.a = x, .b = w, .c = y}), "gemm: b is");
+}
+
+}  // namespace
+}  // namespace moe
