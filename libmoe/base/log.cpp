@@ -1,5 +1,6 @@
 #include "libmoe/base/log.h"
 
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -15,21 +16,50 @@ std::atomic<LogLevel> current_level{LogLevel::info};
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::trace: return spdlog::level::trace;
-    case LogLevel::debug: return spdlog::level::debug;
-    case LogLevel::info: return spdlog::level::info;
-    case LogLevel::warn: return spdlog::level::warn;
-    case LogLevel::error: return spdlog::level::err;
-    case LogLevel::off: return spdlog::level::off;
+    case LogLevel::trace:
+      return spdlog::level::trace;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warn:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+    case LogLevel::off:
+      return spdlog::level::off;
   }
   return spdlog::level::info;
+}
+
+// Information as it is; "program: warning: " before what deserves a look.
+class Prefix : public spdlog::custom_flag_formatter {
+ public:
+  explicit Prefix(std::string program) : program_(std::move(program)) {}
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    if (message.level == spdlog::level::info) return;
+    std::string text = program_.empty() || message.level < spdlog::level::warn ? "" : program_ + ": ";
+    text += spdlog::level::to_string_view(message.level).data();
+    text += ": ";
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<Prefix>(program_); }
+
+ private:
+  std::string program_;
+};
+
+void set_stderr_pattern(spdlog::sinks::sink& sink, const std::string& program) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<Prefix>('*', program).set_pattern("%^%*%$%v");
+  sink.set_formatter(std::move(formatter));
 }
 
 spdlog::logger& logger() {
   static spdlog::logger instance = [] {
     spdlog::logger l("moe", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     l.set_level(spdlog::level::trace);
-    l.set_pattern("%^%l%$: %v");
+    set_stderr_pattern(*l.sinks().front(), "");
     return l;
   }();
   return instance;
@@ -39,6 +69,8 @@ spdlog::logger& logger() {
 
 void start_logging(const LogOptions& options) {
   current_level = options.level;
+  logger().sinks().resize(1);
+  set_stderr_pattern(*logger().sinks().front(), options.program);
   if (options.file.empty()) return;
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
@@ -46,20 +78,25 @@ void start_logging(const LogOptions& options) {
     logger().sinks().push_back(std::move(sink));
     logger().flush_on(spdlog::level::info);
   } catch (const spdlog::spdlog_ex& e) {
-    fail(ErrorCode::failed, "--log {}: {}; choose a file in a folder that can be written", options.file, e.what());
+    fail(ErrorCode::failed, "--log {}: {}; choose a file in a folder that can be written", options.file,
+         e.what());
   }
 }
 
 LogLevel parse_log_level(const std::string& name) {
-  constexpr std::pair<const char*, LogLevel> kLevels[] = {{"trace", LogLevel::trace}, {"debug", LogLevel::debug},
-                                                          {"info", LogLevel::info},   {"warn", LogLevel::warn},
-                                                          {"error", LogLevel::error}, {"off", LogLevel::off}};
+  constexpr std::pair<const char*, LogLevel> kLevels[] = {
+      {"trace", LogLevel::trace}, {"debug", LogLevel::debug}, {"info", LogLevel::info},
+      {"warn", LogLevel::warn},   {"error", LogLevel::error}, {"off", LogLevel::off}};
   for (const auto& [text, level] : kLevels)
     if (name == text) return level;
   usage_error("--log-level: '{}' is none of trace, debug, info, warn, error, off", name);
 }
 
-LogLevel log_level() { return current_level; }
-void log_message(LogLevel level, const std::string& message) { logger().log(to_spdlog(level), message); }
+LogLevel log_level() {
+  return current_level;
+}
+void log_message(LogLevel level, const std::string& message) {
+  logger().log(to_spdlog(level), message);
+}
 
 }  // namespace moe

@@ -12,8 +12,11 @@ enum class LogLevel { trace, debug, info, warn, error, off };
 struct LogOptions {
   LogLevel level = LogLevel::info;
   std::string file;  // also written there when not empty
+  std::string
+      program{};  // warnings and errors begin with "PROGRAM: " when not empty; plain information never does
 };
-/// Once, at the start of a program. Throws Error when the file cannot be opened.
+/// At the start of a program, before other threads; a second call replaces the first. Throws Error when the
+/// file cannot be opened.
 void start_logging(const LogOptions& options);
 LogLevel parse_log_level(const std::string& name);
 LogLevel log_level();
@@ -31,7 +34,8 @@ void log_warn(fmt::format_string<Args...> f, Args&&... args) {
 }
 template <class... Args>
 void log_debug(fmt::format_string<Args...> f, Args&&... args) {
-  if (log_level() <= LogLevel::debug) log_message(LogLevel::debug, fmt::format(f, std::forward<Args>(args)...));
+  if (log_level() <= LogLevel::debug)
+    log_message(LogLevel::debug, fmt::format(f, std::forward<Args>(args)...));
 }
 
 }  // namespace moe
