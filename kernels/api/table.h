@@ -6,6 +6,7 @@
 #include "kernels/api/embedding.h"
 #include "kernels/api/gemm.h"
 #include "kernels/api/loss.h"
+#include "kernels/api/moe.h"
 #include "kernels/api/norm.h"
 #include "kernels/api/optimizer.h"
 #include "kernels/api/runtime.h"
@@ -34,7 +35,19 @@
   OP(cross_entropy, CrossEntropyArgs)                \
   OP(log_softmax, LogSoftmaxArgs)                    \
   OP(top_k, TopKArgs)                                \
-  OP(adam, AdamArgs)
+  OP(adam, AdamArgs)                                 \
+  OP(moe_gate, MoeGateArgs)                          \
+  OP(moe_plan, MoePlanArgs)                          \
+  OP(moe_weight, MoeWeightArgs)                      \
+  OP(moe_gate_backward, MoeGateBackwardArgs)         \
+  OP(moe_statistics, MoeStatisticsArgs)              \
+  OP(moe_combine, MoeCombineArgs)                    \
+  OP(moe_combine_backward, MoeCombineBackwardArgs)   \
+  OP(moe_bias_backward, MoeBiasBackwardArgs)         \
+  OP(moe_dropout, MoeDropoutArgs)                    \
+  OP(moe_jitter, MoeJitterArgs)                      \
+  OP(moe_mix, MoeMixArgs)                            \
+  OP(moe_mix_backward, MoeMixBackwardArgs)
 
 namespace moe::kernels {
 

@@ -1,0 +1,128 @@
+#include "kernels/cpu/moe_parallel.h"
+#include "kernels/cpu/ops.h"
+
+namespace moe::kernels::MOE_ISA {
+namespace {
+
+void add_row(const float* x, float weight, std::int64_t n, bool first, float* y) {
+  if (first)
+    for (std::int64_t d = 0; d < n; ++d) y[d] = weight * x[d];
+  else
+    for (std::int64_t d = 0; d < n; ++d) y[d] += weight * x[d];
+}
+
+// Sixteen partial sums: the order depends on n alone.
+float dot_of(const float* x, const float* y, std::int64_t n) {
+  float part[16] = {};
+  std::int64_t d = 0;
+  for (; d + 16 <= n; d += 16)
+    for (int i = 0; i < 16; ++i) part[i] += x[d + i] * y[d + i];
+  for (int i = 0; d < n; ++d, ++i) part[i] += x[d] * y[d];
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+float first_of_two(const float* logits) { return 1 / (1 + __builtin_expf(logits[1] - logits[0])); }
+
+// fn(i, u) for the uniforms of n consecutive numbers, a Philox block at a time.
+template <class Fn>
+void for_uniforms(const RandomStream& stream, std::uint64_t first, std::int64_t n, const Fn& fn) {
+  const std::uint64_t start = stream.first_index + first;
+  for (std::int64_t i = 0; i < n;) {
+    const std::uint64_t number = start + static_cast<std::uint64_t>(i);
+    const Philox4 block = philox(stream.seed, stream.sequence, number >> 2);
+    for (std::uint64_t lane = number & 3; lane < 4 && i < n; ++lane, ++i) fn(i, to_uniform(block.v[lane]));
+  }
+}
+
+}  // namespace
+
+void moe_combine(const Context& context, const MoeCombineArgs& a) {
+  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      float* y = a.y + t * a.d;
+      bool first = !a.accumulate;
+      for (std::int64_t i = t * a.k; i < (t + 1) * a.k; ++i) {
+        if (a.row[i] < 0) continue;
+        add_row(a.h + a.row[i] * a.d, a.weight == nullptr ? 1 : a.weight[i], a.d, first, y);
+        first = false;
+      }
+      if (first)
+        for (std::int64_t d = 0; d < a.d; ++d) y[d] = 0;
+    }
+  });
+}
+
+void moe_combine_backward(const Context& context, const MoeCombineBackwardArgs& a) {
+  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin * a.k; i < end * a.k; ++i) {
+      const std::int64_t row = a.row[i];
+      a.dweight[i] = 0;
+      if (row < 0) continue;
+      const float* dy = a.dy + i / a.k * a.d;
+      a.dweight[i] = dot_of(dy, a.h + row * a.d, a.d);
+      add_row(dy, a.weight[i], a.d, true, a.dh + row * a.d);
+    }
+  });
+}
+
+void moe_bias_backward(const Context& context, const MoeBiasBackwardArgs& a) {
+  constexpr std::int64_t kColumns = 256;
+  const std::int64_t blocks = (a.d + kColumns - 1) / kColumns;
+  for_blocks(context, a.e * blocks, 1, [&](std::int64_t task, std::int64_t, int) {
+    const std::int64_t e = task / blocks, first = task % blocks * kColumns;
+    const std::int64_t n = a.d - first < kColumns ? a.d - first : kColumns;
+    float sum[kColumns] = {};
+    for (std::int64_t r = a.offsets[e]; r < a.offsets[e + 1]; ++r)
+      for (std::int64_t d = 0; d < n; ++d) sum[d] += a.dy[r * a.d + first + d];
+    for (std::int64_t d = 0; d < n; ++d) a.db[e * a.d + first + d] += sum[d];
+  });
+}
+
+void moe_dropout(const Context& context, const MoeDropoutArgs& a) {
+  const float scale = 1 / (1 - a.p);
+  for_blocks(context, a.n, rows_per_task(4 * a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const float* x = a.x + r * a.d;
+      float* y = a.y + r * a.d;
+      for_uniforms(a.random, static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d), a.d,
+                   [&](std::int64_t d, float u) { y[d] = u < a.p ? 0 : x[d] * scale; });
+    }
+  });
+}
+
+void moe_jitter(const Context& context, const MoeJitterArgs& a) {
+  for_blocks(context, a.t, rows_per_task(4 * a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    const float *x = a.x + begin * a.d, low = 1 - a.epsilon, width = 2 * a.epsilon;
+    float* y = a.y + begin * a.d;
+    for_uniforms(a.random, static_cast<std::uint64_t>(begin * a.d), (end - begin) * a.d, [&](std::int64_t i, float u) {
+      y[i] = x[i] * (low + width * u) + (a.accumulate ? y[i] : 0);
+    });
+  });
+}
+
+void moe_mix(const Context& context, const MoeMixArgs& a) {
+  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      const float c = first_of_two(a.logits + 2 * t);
+      for (std::int64_t i = t * a.d; i < (t + 1) * a.d; ++i) a.y[i] = c * a.a[i] + (1 - c) * a.b[i];
+    }
+  });
+}
+
+void moe_mix_backward(const Context& context, const MoeMixBackwardArgs& a) {
+  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      const float* dy = a.dy + t * a.d;
+      const float c = first_of_two(a.logits + 2 * t);
+      const float dc = dot_of(dy, a.a + t * a.d, a.d) - dot_of(dy, a.b + t * a.d, a.d);
+      add_row(dy, c, a.d, true, a.da + t * a.d);
+      add_row(dy, 1 - c, a.d, true, a.db + t * a.d);
+      a.dlogits[2 * t] = dc * c * (1 - c);
+      a.dlogits[2 * t + 1] = -a.dlogits[2 * t];
+    }
+  });
+}
+
+}  // namespace moe::kernels::MOE_ISA
