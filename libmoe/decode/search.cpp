@@ -9,6 +9,8 @@
 namespace moe {
 namespace {
 
+constexpr std::int64_t kMaxBeam = 512;  // the top-k kernel's limit is above that
+
 double normalised(double log_prob, std::size_t length, double penalty) {
   return log_prob / std::pow(static_cast<double>(std::max<std::size_t>(length, 1)), penalty);
 }
@@ -181,8 +183,8 @@ Choices choose(Stream& stream, const TensorView& logits, std::int64_t n_allowed,
 
 void SearchOptions::describe(OptionTable& table) {
   table.group("Search");
-  table.add("beam-size", &beam_size, "N", "hypotheses followed per sentence; 1 is greedy search").range(1, 1024);
-  table.add("n-best", &n_best, "N", "hypotheses kept per sentence, at most the beam size").range(1, 1024);
+  table.add("beam-size", &beam_size, "N", "hypotheses followed per sentence; 1 is greedy search").range(1, kMaxBeam);
+  table.add("n-best", &n_best, "N", "hypotheses kept per sentence, at most the beam size").range(1, kMaxBeam);
   table.add("length-penalty", &length_penalty, "A",
             "exponent of the length that divides a hypothesis' log-probability; 0 prefers short ones")
       .range(0, 10);
@@ -196,7 +198,7 @@ void SearchOptions::describe(OptionTable& table) {
 }
 
 void SearchOptions::check() const {
-  if (beam_size < 1) usage_error("--beam-size {}: at least 1", beam_size);
+  if (beam_size < 1 || beam_size > kMaxBeam) usage_error("--beam-size {} is outside 1 to {}", beam_size, kMaxBeam);
   if (n_best < 1 || n_best > beam_size)
     usage_error("--n-best {} needs a --beam-size of at least as many (it is {})", n_best, beam_size);
   if (batch_tokens < 1) usage_error("--batch-tokens {}: at least 1", batch_tokens);

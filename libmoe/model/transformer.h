@@ -47,7 +47,10 @@ struct EncoderOutput {
 };
 
 /// Keys and values of decoded prefixes. Row r is one hypothesis; rows of a sentence share its encoder memory.
-class DecoderState;
+class DecoderState {
+ public:
+  virtual ~DecoderState() = default;  // the model's own type derives from this
+};
 
 class Transformer {
  public:
@@ -76,7 +79,8 @@ class Transformer {
   /// Feeds one token per row; logits: [rows, V].
   void step(Stream& stream, DecoderState& state, const std::vector<std::int32_t>& tokens, ExpertSource* experts,
             const TensorView& logits);
-  /// Row r continues from parent[r]; rows may shrink: parent.size() rows remain, and sentence_of_row follows.
+  /// Row r continues from parent[r], and its sentence is that row's. parent.size() rows remain: fewer, or again more,
+  /// never more than at the start.
   void reorder(Stream& stream, DecoderState& state, const std::vector<std::int32_t>& parent);
 
  private:
