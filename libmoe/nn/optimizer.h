@@ -1,0 +1,52 @@
+// Adam over a parameter list, with global gradient clipping and experts that only step when they had tokens.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libmoe/nn/parameter.h"
+
+namespace moe {
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.98, epsilon = 1e-9;
+  double weight_decay =
+      0;  // decoupled (AdamW, arXiv 1711.05101), not on biases and norms; 0 = Adam (arXiv 1412.6980)
+};
+
+/// The optimizer's memory of one parameter.
+struct Moments {
+  Tensor m, v;                      // shape of the parameter
+  std::vector<std::int64_t> steps;  // [n_experts], or [1] when it has none
+};
+
+/// Not thread-safe.
+class Adam {
+ public:
+  /// Allocates moments (zero) for every parameter, in the list's order.
+  Adam(Stream& stream, const ParameterList& parameters, const AdamOptions& options);
+
+  /// One update from the accumulated gradients times gradient_scale. An expert without tokens since the
+  /// gradients were cleared keeps weight, moments and step count, and decays nothing.
+  void step(Stream& stream, ParameterList& parameters, double rate, double gradient_scale);
+
+  std::vector<Moments>& moments() { return moments_; }
+  const std::vector<Moments>& moments() const { return moments_; }
+
+ private:
+  void step_range(Stream& stream, Parameter& parameter, Moments& moments, std::int64_t begin,
+                  std::int64_t end, double rate, double gradient_scale);
+  AdamOptions options_;
+  std::vector<Moments> moments_;
+};
+
+/// sqrt of the sum of squares over all gradients; not finite when one of them is not. Waits for the stream.
+double gradient_norm(Stream& stream, const ParameterList& parameters);
+/// The factor that brings a norm down to max_norm; 1 when it is below or max_norm is 0.
+double clip_scale(double norm, double max_norm);
+/// The first parameter or gradient, in the list's order, with an element that is not finite; parameters first:
+/// "gradient of encoder.layers.1.moe.experts.in.weight, expert 3".
+std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters);
+
+}  // namespace moe
