@@ -1,6 +1,6 @@
 // HDF5 files of this toolkit: written aside and renamed when complete, checksummed per dataset, opened only after a
 // probe in a child process (HDF5 1.10 can crash or hang on corrupted files). The only place that includes hdf5.h is
-// this folder. Not thread-safe; HDF5 itself holds one global lock.
+// this folder. One object is for one thread at a time; objects in different threads take turns at one global lock.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -94,6 +94,8 @@ class Reader {
   /// Rows [begin, begin + count) of dimension 0, without checksum.
   template <class T>
   std::vector<T> read_rows(const std::string& dataset, std::int64_t begin, std::int64_t count) const;
+  /// Reads all in pieces and checks the checksum.
+  void check(const std::string& dataset) const;
   /// As read(), into memory of exactly the dataset's size.
   void read_into(const std::string& dataset, Type type, std::span<std::byte> bytes) const;
   std::string read_text(const std::string& dataset) const;

@@ -1,0 +1,118 @@
+#include "libmoe/h5/partial_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "libmoe/base/error.h"
+
+namespace moe::h5 {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Locks of an open file description: independent of HDF5's, and they work on network disks.
+bool try_lock(int file) {
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return fcntl(file, F_OFD_SETLK, &lock) == 0;
+}
+
+fs::path folder_of(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  return folder.empty() ? "." : folder;
+}
+
+void remove_leftovers(const std::string& path) {
+  const std::string prefix = fs::path(path).filename().string() + ".partial-";
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_of(path), ignored)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != std::string::npos)
+      continue;
+    const int file = open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0) continue;
+    if (try_lock(file)) unlink(entry.path().c_str());
+    close(file);
+  }
+}
+
+// A new, locked file. Another process may take it for a leftover between open and lock: then it has no name
+// any more.
+int create_locked(const std::string& partial) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    const int file = open(partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (file < 0) return -1;
+    try_lock(file);
+    struct stat status;
+    if (fstat(file, &status) == 0 && status.st_nlink > 0) return file;
+    close(file);
+  }
+  return -1;
+}
+
+}  // namespace
+
+void write_failed(const std::string& path, const std::string& reason) {
+  const bool full = reason == std::strerror(ENOSPC) || reason == std::strerror(EDQUOT);
+  fail(ErrorCode::failed, "{}: cannot be written: {}{}", path, reason,
+       full ? "; free some space, or write to another disk" : "");
+}
+
+PartialFile::PartialFile(std::string path, bool force) : path_(std::move(path)), force_(force) {
+  if (path_.empty() || path_ == "-")
+    usage_error("'{}': HDF5 files cannot be written to a stream; give the name of a file", path_);
+  struct stat status;
+  if (stat(path_.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) usage_error("{} is a folder; give the name of a file", path_);
+    if (!S_ISREG(status.st_mode)) usage_error("{} is no ordinary file; give the name of a file", path_);
+    if (!force_) usage_error("{} exists; choose another name, or overwrite it with --force", path_);
+  }
+  remove_leftovers(path_);
+  // A process may write the same path twice at a time: the later one wins, so names differ.
+  static std::atomic<int> n_files = 0;
+  const int n = n_files++;
+  partial_ = fmt::format("{}.partial-{}{}", path_, getpid(), n == 0 ? "" : fmt::format("{:04}", n));
+  file_ = create_locked(partial_);
+  if (file_ < 0) write_failed(path_, std::strerror(errno));
+}
+
+PartialFile::~PartialFile() {
+  if (file_ < 0) return;
+  clear();  // a library that failed to close the file may still hold it and its space
+  unlink(partial_.c_str());
+  close(file_);
+}
+
+void PartialFile::clear() {
+  (void)!ftruncate(file_, 0);
+}
+
+void PartialFile::publish() {
+  if (fsync(file_) != 0) write_failed(path_, std::strerror(errno));
+  int result = -1;
+  if (!force_) {
+    result = renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE);
+    if (result != 0 && errno == EEXIST)
+      usage_error("{} has appeared meanwhile; choose another name, or overwrite it with --force", path_);
+  }
+  if (result != 0 && rename(partial_.c_str(), path_.c_str()) != 0) write_failed(path_, std::strerror(errno));
+  close(file_);
+  file_ = -1;
+  const int folder = open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;  // a folder may be writable and searchable but not readable
+  const bool ok = fsync(folder) == 0 || errno == EINVAL;
+  const int reason = errno;
+  close(folder);
+  if (!ok) write_failed(path_, std::strerror(reason));
+}
+
+}  // namespace moe::h5
