@@ -9,6 +9,7 @@
 #include "kernels/api/moe.h"
 #include "kernels/api/norm.h"
 #include "kernels/api/optimizer.h"
+#include "kernels/api/probe.h"
 #include "kernels/api/runtime.h"
 #include "kernels/api/types.h"
 
@@ -16,6 +17,8 @@
 /// each of ref and cpu.
 #define MOE_KERNEL_OPS(OP)                           \
   OP(gemm, GemmArgs)                                 \
+  OP(fma_probe, FmaProbeArgs)                        \
+  OP(read_probe, ReadProbeArgs)                      \
   OP(fill, FillArgs)                                 \
   OP(add_scaled, AddScaledArgs)                      \
   OP(activation, ActivationArgs)                     \
@@ -59,7 +62,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 2;
+inline constexpr int kKernelTableVersion = 3;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

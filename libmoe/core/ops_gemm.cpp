@@ -1,6 +1,7 @@
 // The front door to matrix products: shapes are checked here, once for every device.
 #include <vector>
 
+#include "libmoe/core/call.h"
 #include "libmoe/core/ops.h"
 
 namespace moe::ops {
@@ -37,12 +38,10 @@ kernels::GemmProblem checked_problem(const Stream& stream, const Gemm& p) {
 }  // namespace
 
 void gemm(Stream& stream, std::span<const Gemm> problems) {
-  const Device& device = stream.device();
-  if (device.kernels().gemm == nullptr) fail(ErrorCode::device, "device {}: it has no gemm", device.name());
   std::vector<kernels::GemmProblem> checked;
   checked.reserve(problems.size());
   for (const Gemm& p : problems) checked.push_back(checked_problem(stream, p));
-  device.kernels().gemm(stream.context(), {checked.data(), static_cast<std::int64_t>(checked.size())});
+  MOE_CALL(stream, gemm, (kernels::GemmArgs{checked.data(), static_cast<std::int64_t>(checked.size())}));
 }
 
 void gemm(Stream& stream, const Gemm& problem) { gemm(stream, std::span(&problem, 1)); }

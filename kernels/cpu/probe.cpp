@@ -1,0 +1,66 @@
+#include "kernels/cpu/gemm_simd.h"
+#include "kernels/cpu/ops.h"
+
+namespace moe::kernels::MOE_ISA {
+namespace {
+
+constexpr int kChains = 12;  // more than latency x units of any processor here, fewer than the registers
+constexpr int kMaxTasks = 1024;
+constexpr std::int64_t kMinPart = 1 << 20;  // floats
+
+struct Results {
+  std::int64_t n, part;
+  const float* data;
+  float sums[kMaxTasks];
+};
+
+void chains_of_fma(void* arg, std::int64_t task, int) {
+  auto& results = *static_cast<Results*>(arg);
+  Vec sum[kChains];
+  for (Vec& s : sum) s = broadcast(static_cast<float>(task));
+  const Vec half = broadcast(0.5f), one = broadcast(1.0f);
+  for (std::int64_t i = 0; i < results.n; ++i) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) sum[c] = multiply_add(sum[c], half, one);
+  }
+  for (int c = 1; c < kChains; ++c) sum[0] += sum[c];
+  results.sums[task] = sum[0][0];
+}
+
+void sum_a_part(void* arg, std::int64_t task, int) {
+  auto& results = *static_cast<Results*>(arg);
+  const std::int64_t begin = task * results.part;
+  const std::int64_t end = begin + results.part < results.n ? begin + results.part : results.n;
+  Vec sum[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
+  std::int64_t i = begin;
+  for (; i + 4 * kWidth <= end; i += 4 * kWidth)
+    for (int c = 0; c < 4; ++c) sum[c] += load(results.data + i + c * kWidth);
+  for (; i < end; i += kWidth) sum[0] += load_first(results.data + i, end - i);
+  sum[0] += sum[1] + sum[2] + sum[3];
+  float total = 0;
+  for (int lane = 0; lane < kWidth; ++lane) total += sum[0][lane];
+  results.sums[task] = total;
+}
+
+}  // namespace
+
+void fma_probe(const Context& context, const FmaProbeArgs& args) {
+  Results results{};
+  results.n = args.n_steps;
+  const int tasks = context.parallel->n_threads * 4 < kMaxTasks ? context.parallel->n_threads * 4 : kMaxTasks;
+  context.parallel->run(context.parallel->self, tasks, chains_of_fma, &results);
+  *args.n_operations = 2.0 * kWidth * kChains * tasks * static_cast<double>(args.n_steps);
+}
+
+void read_probe(const Context& context, const ReadProbeArgs& args) {
+  Results results{};
+  results.n = args.n;
+  results.data = args.data;
+  results.part = args.n / kMaxTasks + 1 > kMinPart ? args.n / kMaxTasks + 1 : kMinPart;
+  context.parallel->run(context.parallel->self, (args.n + results.part - 1) / results.part, sum_a_part, &results);
+  float total = 0;
+  for (const float s : results.sums) total += s;
+  *args.sum = total;
+}
+
+}  // namespace moe::kernels::MOE_ISA
