@@ -8,6 +8,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
+#include "libmoe/h5/file.h"
 #include "tools/common/command_line.h"
 #include "tools/common/config.h"
 #include "tools/common/help.h"
@@ -122,6 +123,7 @@ int run_tool(int argc, char** argv, const Tool& tool) {
   int code = 1;
   try {
     start_logging({LogLevel::info, "", tool.name});
+    h5::set_command_line(argc, argv);
     code = run_checked(argc, argv, tool);
   } catch (const Error& e) {
     log_message(LogLevel::error, e.what());
