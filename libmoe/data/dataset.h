@@ -46,6 +46,12 @@ struct PartText {
   std::vector<std::string> source, target;
 };
 
+/// How many lines of each part were kept, mended or dropped for which reason when the file was made.
+struct CleaningTable {
+  std::vector<std::string> reasons;
+  std::vector<std::vector<std::int64_t>> counts;  // [parts][reasons]
+};
+
 /// Not thread-safe.
 class Dataset {
  public:
@@ -58,6 +64,13 @@ class Dataset {
   std::string part_name(int part) const;
   PartData load(int part, Split split) const;
   PartText load_text(int part, Split split) const;  // dev and test only
+  const CleaningTable& cleaning() const;
+  /// lengths(split)[n]: sentences of n tokens, both sides of every part.
+  std::vector<std::int64_t> lengths(Split split) const;
+  /// Sentences per language in the sample that the vocabulary was trained from; empty when it was given.
+  std::vector<std::int64_t> vocabulary_sample() const;
+  /// Corpus sources with their licences.
+  std::vector<std::string> sources() const;
 
  private:
   struct Impl;
