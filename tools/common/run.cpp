@@ -96,7 +96,9 @@ int run_checked(int argc, char** argv, const Tool& tool) {
   }
   merge(tool, *line.command, line, shared, options);
   if (shared.dump_config) {
-    fmt::print("{}", dump_config(fmt::format("{} {} {}", tool.name, line.command->name, version()), options));
+    fmt::print("{}", dump_config(fmt::format("{}{}{} {}", tool.name, line.command->name.empty() ? "" : " ",
+                                             line.command->name, version()),
+                                 options));
     return 0;
   }
   start(tool, shared);
