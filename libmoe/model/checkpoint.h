@@ -33,7 +33,8 @@ struct Checkpoint {
   ModelConfig config;
   std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<HostTensor> parameters;                    // order of ParameterList
-  std::vector<std::vector<std::int64_t>> expert_ids;     // per MoE layer: original ids, 0..E-1 before pruning
+  // Per MoE layer: original ids of its experts; empty when saving = 0..E-1 in each layer.
+  std::vector<std::vector<std::int64_t>> expert_ids;
   TrainingState training;                                // empty when saved without
 };
 
@@ -42,6 +43,9 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint, cons
                      bool force);
 /// Throws Error(bad_input) naming file and dataset. with_training: also the optimizer's state.
 Checkpoint load_checkpoint(const std::string& path, bool with_training);
+/// The mean of the parameters of checkpoints of one model, without training state; one tensor of each is in memory at
+/// a time. Throws Error(bad_input) naming the file that does not fit the first one, Error(usage) without files.
+Checkpoint average_checkpoints(const std::vector<std::string>& paths);
 
 /// Parameters from device to host and back. Throws Error(bad_input) naming the first tensor that is absent or has
 /// another shape, with `where` as the file.
