@@ -1,0 +1,82 @@
+#include "libmoe/moe/experts.h"
+
+namespace moe {
+namespace {
+
+TensorView rows_of(const Plan& plan, const TensorView& x, std::int64_t expert) {
+  const auto e = static_cast<std::size_t>(expert);
+  return x.slice(plan.offsets[e], plan.offsets[e + 1]);
+}
+
+// One product per expert with rows.
+template <class Make>
+void grouped(Stream& stream, const Plan& plan, const Make& make) {
+  std::vector<ops::Gemm> products;
+  for (std::int64_t e = 0; e < plan.n_experts(); ++e)
+    if (plan.n_rows(e) > 0) make(e, products);
+  if (!products.empty()) ops::gemm(stream, products);
+}
+
+}  // namespace
+
+Experts::Experts(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
+                 bool with_weights)
+    : config_(config) {
+  if (!with_weights) return;
+  const std::int64_t e = config.n_experts, d = config.width, f = config.hidden;
+  in_weight_ = &parameters.add(device, name + ".in.weight", {e, d, f}, true, e);
+  in_bias_ = &parameters.add(device, name + ".in.bias", {e, f}, false, e);
+  out_weight_ = &parameters.add(device, name + ".out.weight", {e, f, d}, true, e);
+  out_bias_ = &parameters.add(device, name + ".out.bias", {e, d}, false, e);
+  for (std::int64_t i = 0; i < e; ++i)
+    weights_.push_back({in_weight_->value.view().at(i), in_bias_->value.view().at(i), out_weight_->value.view().at(i),
+                        out_bias_->value.view().at(i)});
+}
+
+void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights, const TensorView& x,
+                      const Dropout& dropout, const TensorView& y, Saved& saved) const {
+  const bool gelu = config_.activation == ops::Activation::gelu;
+  const Shape hidden_shape{plan.n_rows(), config_.hidden};
+  saved.hidden = Tensor(stream.device(), hidden_shape);
+  if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
+  const TensorView& first = gelu ? saved.pre : saved.hidden;
+  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
+    products.push_back({.a = rows_of(plan, x, e), .b = w.in_weight, .c = rows_of(plan, first, e), .bias = w.in_bias,
+                        .activation = gelu ? ops::Activation::none : config_.activation});
+  });
+  if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
+  if (dropout.p > 0) ops::moe_dropout(stream, saved.hidden, plan.choice, dropout.p, dropout.random, saved.hidden);
+  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
+    products.push_back({.a = rows_of(plan, saved.hidden, e), .b = w.out_weight, .c = rows_of(plan, y, e),
+                        .bias = w.out_bias});
+  });
+}
+
+void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout,
+                       const TensorView& dy, Saved saved, const TensorView& dx) const {
+  MOE_CHECK(in_weight_ != nullptr, "a backward pass through experts of a store");
+  for (Parameter* p : {in_weight_, in_bias_, out_weight_, out_bias_})
+    for (std::int64_t e = 0; e < plan.n_experts(); ++e)
+      if (plan.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
+  const Tensor dhidden(stream.device(), saved.hidden.shape());
+  ops::moe_bias_backward(stream, dy, plan.device_offsets(), out_bias_->gradient);
+  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    products.push_back({.a = rows_of(plan, saved.hidden, e), .b = rows_of(plan, dy, e),
+                        .c = out_weight_->gradient.view().at(e), .trans_a = true, .accumulate = true});
+    products.push_back({.a = rows_of(plan, dy, e), .b = out_weight_->value.view().at(e),
+                        .c = rows_of(plan, dhidden, e), .trans_b = true});
+  });
+  if (dropout.p > 0) ops::moe_dropout(stream, dhidden, plan.choice, dropout.p, dropout.random, dhidden);
+  ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
+  ops::moe_bias_backward(stream, dhidden, plan.device_offsets(), in_bias_->gradient);
+  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    products.push_back({.a = rows_of(plan, x, e), .b = rows_of(plan, dhidden, e),
+                        .c = in_weight_->gradient.view().at(e), .trans_a = true, .accumulate = true});
+    products.push_back({.a = rows_of(plan, dhidden, e), .b = in_weight_->value.view().at(e),
+                        .c = rows_of(plan, dx, e), .trans_b = true});
+  });
+}
+
+}  // namespace moe

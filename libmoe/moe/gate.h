@@ -1,0 +1,74 @@
+// The gate of an MoE layer: which experts a token goes to, and with what weight (arXiv 2101.03961, 2006.16668,
+// 2109.10465).
+#pragma once
+#include <string>
+
+#include "libmoe/core/moe_ops.h"
+#include "libmoe/moe/config.h"
+#include "libmoe/moe/plan.h"
+#include "libmoe/nn/linear.h"
+#include "libmoe/nn/random.h"
+
+namespace moe {
+
+/// How one pass runs through an MoE layer.
+struct MoePass {
+  bool training = false;      // noise, dropout, training capacity
+  bool dropless = false;      // inference: whatever the configuration says, no choice is dropped
+  PassRandom random{};
+  double aux_scale = 1;       // of the auxiliary losses' gradients, times their weights
+  TensorView group{};         // [T] i32 group of each token for the statistics, or empty
+  std::int64_t n_groups = 1;
+};
+
+/// Sums over the tokens of a pass, on the device until read.
+struct GateStatistics {
+  Tensor probability_sum;  // [E]
+  Tensor load;             // [E] choices that the auxiliary loss counts
+  Tensor confidence;       // [E] sum of the probability over tokens that chose e
+  Tensor totals;           // [2] entropy, square of log-sum-exp
+  Tensor by_group;         // [G,E] i32
+  std::int64_t n_tokens = 0;
+};
+
+/// A bias-free linear map in fp32, parameter "<name>.weight" [D,E], softmax, and the choice of k experts.
+class Gate {
+ public:
+  struct Saved {
+    Tensor input;         // [T,D] after jitter; empty without
+    Tensor probability;   // [T,E]
+    Tensor log_sum_exp;   // [T]
+    Tensor entropy;       // [T]
+    Tensor chosen;        // [T,K] i32
+    Tensor used;          // [T,K] i32, chosen or -1; empty when all choices are used
+    const TensorView& index() const { return used ? used : chosen; }
+  };
+
+  Gate(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config);
+
+  std::int64_t top_k() const { return top_k_; }
+  std::int64_t n_experts() const { return config_.n_experts; }
+  ops::GateNormal normal() const;
+  /// x: [T,D].
+  void forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const;
+  /// Capacity and the order of keeping for a pass over n_tokens tokens.
+  ops::MoeKeep keep(std::int64_t n_tokens, const MoePass& pass) const;
+  /// weight: [T,K], 0 for dropped choices.
+  Tensor weights(Stream& stream, const Saved& saved, const Plan& plan) const;
+  GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass) const;
+  /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k. Waits.
+  double aux_loss(Stream& stream, const GateStatistics& statistics) const;
+  /// mean_t(log-sum-exp^2) (arXiv 2202.08906). Waits.
+  double z_loss(Stream& stream, const GateStatistics& statistics) const;
+  /// dx: [T,D] += the gradient through weights and auxiliary losses. x: the input of forward.
+  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved, const Plan& plan,
+                const GateStatistics& statistics, const TensorView& dweight, const TensorView& dx) const;
+
+ private:
+  std::int64_t load_choices() const { return top_k_ <= 2 ? 1 : top_k_; }
+  MoeConfig config_;
+  std::int64_t top_k_;
+  Linear linear_;
+};
+
+}  // namespace moe

@@ -1,0 +1,54 @@
+// The MoE layer: gate, plan, dispatch, experts, combine.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "libmoe/moe/dispatcher.h"
+#include "libmoe/moe/experts.h"
+#include "libmoe/moe/gate.h"
+#include "libmoe/nn/feed_forward.h"
+
+namespace moe {
+
+/// y[t] = sum_j w[t,j] * expert_j(x[t]); a token without a place in any expert gives 0. With residual experts
+/// y = c0 * that + c1 * FFN(x), (c0, c1) = softmax(x W + b).
+/// Parameters "<name>.gate.weight", "<name>.experts.*", and with residual experts "<name>.residual.*" and
+/// "<name>.mix.*" [D,2].
+class MoeLayer {
+ public:
+  struct Saved {
+    Gate::Saved gate;
+    GateStatistics statistics;
+    Plan plan;
+    Tensor weight;          // [T,K]
+    Tensor rows, out;       // [N,D] what the experts read and wrote
+    Experts::Saved experts;
+    // Residual experts only.
+    Tensor routed, always;  // [T,D]
+    Tensor mix;             // [T,2] logits
+    FeedForward::Saved residual;
+  };
+
+  MoeLayer(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
+           bool with_weights = true);
+
+  const Gate& gate() const { return gate_; }
+  /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward then).
+  void forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
+               const TensorView& y, Saved& saved) const;
+  /// dx: [T,D] is overwritten. x: the input of forward. Frees what was saved but the statistics.
+  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy, Saved& saved,
+                const TensorView& dx) const;
+
+ private:
+  Experts::Dropout dropout(const MoePass& pass) const;
+  void run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer, Saved& saved) const;
+
+  MoeConfig config_;
+  Gate gate_;
+  Experts experts_;
+  std::optional<FeedForward> residual_;
+  std::optional<Linear> mix_;
+};
+
+}  // namespace moe

@@ -1,0 +1,41 @@
+#include "libmoe/nn/embedding.h"
+
+#include <cmath>
+
+namespace moe {
+
+Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64_t width) {
+  std::vector<float> values(static_cast<std::size_t>(n_positions * width));
+  for (std::int64_t p = 0; p < n_positions; ++p)
+    for (std::int64_t d = 0; d < width; ++d) {
+      const double rate = std::exp(static_cast<double>(d / 2 * 2) * -std::log(10000.0) / static_cast<double>(width));
+      const double angle = static_cast<double>(p) * rate;
+      values[static_cast<std::size_t>(p * width + d)] =
+          static_cast<float>(d % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+  return Tensor::from_host<float>(stream, values, {n_positions, width});
+}
+
+Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::string& name, Parameter& table,
+                     std::int64_t n_positions, bool learned)
+    : table_(&table) {
+  const std::int64_t width = table.value.shape()[1];
+  if (learned)
+    learned_ = &parameters.add(stream.device(), name + ".positions.weight", {n_positions, width}, true);
+  else
+    sinusoids_ = sinusoidal_positions(stream, n_positions, width);
+}
+
+float Embedding::scale() const { return std::sqrt(static_cast<float>(table_->value.shape()[1])); }
+
+void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y) const {
+  ops::embedding(stream, ids, table_->value, scale(), position, learned_ != nullptr ? learned_->value : sinusoids_, y);
+}
+
+void Embedding::backward(Stream& stream, const TensorView& ids, const TensorView& position,
+                         const TensorView& dy) const {
+  ops::embedding_backward(stream, ids, dy, scale(), table_->gradient);
+  if (learned_ != nullptr) ops::embedding_backward(stream, position, dy, 1, learned_->gradient);
+}
+
+}  // namespace moe

@@ -1,0 +1,33 @@
+#include "libmoe/nn/feed_forward.h"
+
+namespace moe {
+
+using ops::Activation;
+
+FeedForward::FeedForward(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+                         std::int64_t hidden, Activation activation)
+    : in_(device, parameters, name + ".in", width, hidden),
+      out_(device, parameters, name + ".out", hidden, width),
+      activation_(activation) {}
+
+void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {
+  saved.hidden = Tensor(stream.device(), {x.rows(), in_.n_out()});
+  if (activation_ == Activation::gelu) {
+    saved.pre = Tensor(stream.device(), {x.rows(), in_.n_out()});
+    in_.forward(stream, x, saved.pre);
+    ops::activation(stream, activation_, saved.pre, saved.hidden);
+  } else {
+    in_.forward(stream, x, saved.hidden, activation_);
+  }
+  out_.forward(stream, saved.hidden, y);
+}
+
+void FeedForward::backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved,
+                           const TensorView& dx, bool accumulate_dx) const {
+  const Tensor dhidden(stream.device(), {x.rows(), in_.n_out()});
+  out_.backward(stream, saved.hidden, dy, dhidden);
+  ops::activation_backward(stream, activation_, saved.pre ? saved.pre : saved.hidden, dhidden);
+  in_.backward(stream, x, dhidden, dx, accumulate_dx);
+}
+
+}  // namespace moe

@@ -1,0 +1,29 @@
+// y = act(x W1 + b1) W2 + b2.
+#pragma once
+#include "libmoe/nn/linear.h"
+
+namespace moe {
+
+/// Parameters "<name>.in.*" [D,F] and "<name>.out.*" [F,D].
+class FeedForward {
+ public:
+  struct Saved {
+    Tensor pre;     // [T,F] before a gelu; empty for relu
+    Tensor hidden;  // [T,F]
+  };
+
+  FeedForward(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+              std::int64_t hidden, ops::Activation activation);
+
+  /// x, y: [T,D].
+  void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
+  /// dx: [T,D] is overwritten, or added to. x: the input of forward. Frees what was saved.
+  void backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved, const TensorView& dx,
+                bool accumulate_dx = false) const;
+
+ private:
+  Linear in_, out_;
+  ops::Activation activation_;
+};
+
+}  // namespace moe

@@ -1,0 +1,33 @@
+// Layer normalisation (arXiv 1607.06450).
+#pragma once
+#include <string>
+
+#include "libmoe/core/ops.h"
+#include "libmoe/nn/parameter.h"
+
+namespace moe {
+
+/// Parameters "<name>.weight" and "<name>.bias", both [D].
+class LayerNorm {
+ public:
+  struct Saved {
+    Tensor mean, rstd;  // [T]
+  };
+
+  LayerNorm(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon);
+
+  /// x, y: [T,D].
+  void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
+  /// Without a backward pass to follow.
+  void forward(Stream& stream, const TensorView& x, const TensorView& y) const;
+  /// dx: [T,D] += the gradient; x: the input of forward.
+  void backward(Stream& stream, const TensorView& x, const TensorView& dy, const Saved& saved,
+                const TensorView& dx) const;
+
+ private:
+  Parameter* gamma_;
+  Parameter* beta_;
+  float epsilon_;
+};
+
+}  // namespace moe
