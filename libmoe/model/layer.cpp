@@ -1,0 +1,179 @@
+#include "libmoe/model/layer.h"
+
+namespace moe {
+namespace {
+
+ops::Activation activation_of(const ModelConfig& config) {
+  return config.activation == "gelu" ? ops::Activation::gelu : ops::Activation::relu;
+}
+
+void open(Stream& stream, const LayerNorm& norm, Tensor x, TransformerLayer::Sublayer& saved) {
+  saved.x = std::move(x);
+  saved.h = Tensor(stream.device(), saved.x.shape());
+  norm.forward(stream, saved.x, saved.h, saved.norm);
+}
+
+// y = x + dropout(y), in place.
+void close(Stream& stream, const TransformerLayer::Sublayer& saved, float dropout, const kernels::RandomStream& random,
+           const TensorView& y) {
+  ops::dropout_add(stream, y, saved.x, dropout, random, y);
+}
+
+// The gradient of the sublayer's output from that of the sum; `masked` holds it where dropout changes it.
+TensorView open_backward(Stream& stream, float dropout, const kernels::RandomStream& random, const TensorView& dx,
+                         Tensor& masked) {
+  if (dropout == 0) return dx;
+  masked = Tensor(stream.device(), dx.shape);
+  ops::dropout_backward(stream, dx, dropout, random, masked);
+  return masked;
+}
+
+void close_backward(Stream& stream, const LayerNorm& norm, TransformerLayer::Sublayer saved, const TensorView& dh,
+                    const TensorView& dx) {
+  norm.backward(stream, saved.x, dh, saved.norm, dx);
+}
+
+}  // namespace
+
+MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
+  MoeConfig m;
+  m.width = c.d_model;
+  m.hidden = c.d_ffn;
+  m.n_experts = c.experts_in(moe_layer);
+  m.top_k = c.top_k;
+  m.activation = activation_of(c);
+  m.drop_tokens = c.drop_tokens;
+  m.capacity_factor = c.capacity_factor;
+  m.eval_capacity_factor = c.eval_capacity_factor;
+  m.min_capacity = c.min_capacity;
+  m.use_rts = c.use_rts;
+  m.noise = c.gate_noise == "jitter" ? GateNoise::jitter : c.gate_noise == "rsample" ? GateNoise::rsample
+                                                                                       : GateNoise::none;
+  m.jitter = c.jitter;
+  m.random_second = c.second_policy == "random";
+  m.renormalise_after_capacity = c.renormalise_after_capacity;
+  m.aux_loss = c.aux_loss;
+  m.z_loss = c.z_loss;
+  m.expert_dropout = c.expert_dropout;
+  m.residual_experts = c.residual_experts;
+  return m;
+}
+
+TransformerLayer::TransformerLayer(Device& device, ParameterList& parameters, const std::string& name,
+                                   const ModelConfig& c, bool with_cross, std::int64_t index, int moe_layer,
+                                   bool with_experts)
+    : index_(static_cast<std::uint32_t>(index)),
+      moe_layer_(moe_layer),
+      self_norm_(device, parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
+      self_attention_(device, parameters, name + ".attention", c.d_model, c.n_heads),
+      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, device, parameters, name + ".cross_norm",
+                                                        c.d_model, c.norm_epsilon)
+                             : std::nullopt),
+      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, device, parameters, name + ".cross",
+                                                                  c.d_model, c.n_heads)
+                                  : std::nullopt),
+      ffn_norm_(device, parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
+  if (moe_layer < 0) feed_forward_.emplace(device, parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
+  else moe_.emplace(device, parameters, name + ".moe", moe_config(c, moe_layer), with_experts);
+}
+
+PassRandom TransformerLayer::random(const LayerPass& pass) const {
+  PassRandom random = pass.moe.random;
+  random.layer = index_;
+  return random;
+}
+
+AttentionOptions TransformerLayer::attention_options(const LayerPass& pass, bool causal) const {
+  return {.causal = causal, .dropout = pass.attention.dropout, .random = random(pass)};
+}
+
+MoePass TransformerLayer::moe_pass(const LayerPass& pass) const {
+  MoePass moe = pass.moe;
+  moe.random = random(pass);
+  return moe;
+}
+
+Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
+  Device& device = stream.device();
+  const Shape shape = x.shape();
+  const PassRandom numbers = random(pass);
+  open(stream, self_norm_, std::move(x), saved.self);
+  Tensor y(device, shape);
+  self_attention_.forward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal), y,
+                          saved.self_attention);
+  close(stream, saved.self, pass.dropout, numbers.stream(RandomUse::attention_residual, shape[1]), y);
+  if (cross_attention_) {
+    open(stream, *cross_norm_, std::move(y), saved.cross);
+    y = Tensor(device, shape);
+    cross_attention_->forward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
+                              attention_options(pass, false), y, saved.cross_attention);
+    close(stream, saved.cross, pass.dropout, numbers.stream(RandomUse::cross_residual, shape[1]), y);
+  }
+  open(stream, ffn_norm_, std::move(y), saved.ffn);
+  y = Tensor(device, shape);
+  if (moe_) moe_->forward(stream, saved.ffn.h, moe_pass(pass), pass.experts, moe_layer_, y, saved.moe);
+  else feed_forward_->forward(stream, saved.ffn.h, y, saved.feed_forward);
+  close(stream, saved.ffn, pass.dropout, numbers.stream(RandomUse::ffn_residual, shape[1]), y);
+  return y;
+}
+
+void TransformerLayer::feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved,
+                                             const TensorView& dx) const {
+  Tensor masked;
+  const TensorView dy = open_backward(stream, pass.dropout,
+                                      random(pass).stream(RandomUse::ffn_residual, dx.shape[1]), dx, masked);
+  const Tensor dh(stream.device(), dx.shape);
+  if (moe_) moe_->backward(stream, saved.ffn.h, moe_pass(pass), dy, saved.moe, dh);
+  else feed_forward_->backward(stream, saved.ffn.h, dy, std::move(saved.feed_forward), dh);
+  close_backward(stream, ffn_norm_, std::move(saved.ffn), dh, dx);
+}
+
+void TransformerLayer::backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
+                                const TensorView& dmemory) const {
+  const PassRandom numbers = random(pass);
+  feed_forward_backward(stream, pass, saved, dx);
+  if (cross_attention_) {
+    Tensor masked;
+    const TensorView dy = open_backward(stream, pass.dropout,
+                                        numbers.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
+    const Tensor dh(stream.device(), dx.shape);
+    cross_attention_->backward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
+                               attention_options(pass, false), dy, std::move(saved.cross_attention), dh, dmemory);
+    close_backward(stream, *cross_norm_, std::move(saved.cross), dh, dx);
+  }
+  Tensor masked;
+  const TensorView dy = open_backward(stream, pass.dropout,
+                                      numbers.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
+  const Tensor dh(stream.device(), dx.shape);
+  self_attention_.backward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal), dy,
+                           std::move(saved.self_attention), dh);
+  close_backward(stream, self_norm_, std::move(saved.self), dh, dx);
+}
+
+std::optional<MoeRecord> TransformerLayer::record(Saved& saved) const {
+  if (!moe_) return std::nullopt;
+  return MoeRecord{std::move(saved.moe.statistics), saved.moe.plan.counts, saved.moe.plan.n_dropped()};
+}
+
+void TransformerLayer::step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const {
+  const Tensor h(stream.device(), x.shape), y(stream.device(), x.shape);
+  self_norm_.forward(stream, x, h);
+  self_attention_.step(stream, h, step.queries, step.keys, step.position, step.cache, y);
+  ops::add_scaled(stream, 1, y, x);
+  if (cross_attention_) {
+    cross_norm_->forward(stream, x, h);
+    cross_attention_->step(stream, h, step.queries, step.memory_kv, step.memory_keys, y);
+    ops::add_scaled(stream, 1, y, x);
+  }
+  ffn_norm_.forward(stream, x, h);
+  if (moe_) {
+    MoeLayer::Saved unused;
+    moe_->forward(stream, h, {.dropless = true}, experts, moe_layer_, y, unused);
+  } else {
+    FeedForward::Saved unused;
+    feed_forward_->forward(stream, h, y, unused);
+  }
+  ops::add_scaled(stream, 1, y, x);
+}
+
+}  // namespace moe

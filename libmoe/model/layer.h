@@ -1,0 +1,95 @@
+// One layer of a stack: self-attention, cross-attention in a decoder with an encoder, feed-forward or MoE. Pre-norm:
+// x += dropout(sublayer(norm(x))).
+#pragma once
+#include <optional>
+#include <string>
+
+#include "libmoe/model/config.h"
+#include "libmoe/moe/layer.h"
+#include "libmoe/nn/attention.h"
+#include "libmoe/nn/norm.h"
+
+namespace moe {
+
+/// What the layers of a stack share in one pass.
+struct LayerPass {
+  AttentionOptions attention{};   // causal, dropout; its random numbers are set per layer
+  float dropout = 0;              // of each sublayer's output
+  RowRanges rows{};
+  TensorView memory{};            // [S,D], empty without cross-attention
+  RowRanges memory_rows{};
+  MoePass moe{};                  // its random numbers are set per layer
+  ExpertSource* experts = nullptr;
+};
+
+/// What one MoE layer did in a pass: its statistics on the device, its sizes on the host.
+struct MoeRecord {
+  GateStatistics statistics;
+  std::vector<std::int32_t> counts;
+  std::int64_t n_dropped = 0;
+};
+
+class TransformerLayer {
+ public:
+  /// The input of a sublayer, for its norm's backward pass.
+  struct Sublayer {
+    Tensor x, h;    // [T,D] before and after the norm
+    LayerNorm::Saved norm;
+  };
+  struct Saved {
+    Sublayer self, cross, ffn;
+    SelfAttention::Saved self_attention;
+    CrossAttention::Saved cross_attention;
+    FeedForward::Saved feed_forward;
+    MoeLayer::Saved moe;
+  };
+
+  /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense layer.
+  TransformerLayer(Device& device, ParameterList& parameters, const std::string& name, const ModelConfig& config,
+                   bool with_cross, std::int64_t index, int moe_layer, bool with_experts);
+
+  /// x: [T,D], returned updated.
+  Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
+  /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to. Frees what
+  /// was saved but what record() needs.
+  void backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
+                const TensorView& dmemory) const;
+  /// Takes the MoE layer's record out of saved; empty for a dense layer.
+  std::optional<MoeRecord> record(Saved& saved) const;
+
+  /// What a decoding step of one layer reads.
+  struct Step {
+    RowRanges queries, keys;       // of self-attention: [R]
+    RowRanges memory_keys{};       // of cross-attention: [R]
+    std::int64_t position = 0;
+    TensorView cache;              // [R,P,2D]
+    TensorView memory_kv{};        // [S,2D]
+  };
+  /// x: [R,D] is updated in place.
+  void step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const;
+
+  const std::optional<CrossAttention>& cross_attention() const { return cross_attention_; }
+  /// Null for a dense layer.
+  const Gate* gate() const { return moe_ ? &moe_->gate() : nullptr; }
+
+ private:
+  PassRandom random(const LayerPass& pass) const;
+  AttentionOptions attention_options(const LayerPass& pass, bool causal) const;
+  MoePass moe_pass(const LayerPass& pass) const;
+  void feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx) const;
+
+  std::uint32_t index_;
+  int moe_layer_;
+  LayerNorm self_norm_;
+  SelfAttention self_attention_;
+  std::optional<LayerNorm> cross_norm_;
+  std::optional<CrossAttention> cross_attention_;
+  LayerNorm ffn_norm_;
+  std::optional<FeedForward> feed_forward_;
+  std::optional<MoeLayer> moe_;
+};
+
+/// The part of a model's configuration that its MoE layer number `moe_layer` needs.
+MoeConfig moe_config(const ModelConfig& config, int moe_layer);
+
+}  // namespace moe

@@ -1,0 +1,78 @@
+#include "libmoe/model/stack.h"
+
+namespace moe {
+namespace {
+
+std::vector<TransformerLayer> make_layers(Device& device, ParameterList& parameters, const std::string& name,
+                                          const ModelConfig& config, bool with_cross, const StackPlace& place,
+                                          bool with_experts) {
+  const std::int64_t n_layers = name == "encoder" ? config.encoder_layers : config.decoder_layers;
+  std::vector<TransformerLayer> layers;
+  int moe_layer = place.first_moe_layer;
+  for (std::int64_t i = 0; i < n_layers; ++i)
+    layers.emplace_back(device, parameters, fmt::format("{}.layers.{}", name, i), config, with_cross,
+                        place.first_layer + i, config.is_moe_layer(i) ? moe_layer++ : -1, with_experts);
+  return layers;
+}
+
+}  // namespace
+
+int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers) {
+  int n = 0;
+  for (std::int64_t i = 0; i < n_layers; ++i) n += config.is_moe_layer(i);
+  return n;
+}
+
+Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
+             Parameter& table, bool with_cross, const StackPlace& place, bool with_experts)
+    : place_(place),
+      width_(config.d_model),
+      embedding_(stream, parameters, name, table, config.max_length, config.positions == "learned"),
+      layers_(make_layers(stream.device(), parameters, name, config, with_cross, place, with_experts)),
+      norm_(stream.device(), parameters, name + ".norm", config.d_model, config.norm_epsilon) {}
+
+kernels::RandomStream Stack::embedding_random(const LayerPass& pass) const {
+  PassRandom random = pass.moe.random;
+  random.layer = static_cast<std::uint32_t>(place_.first_layer);
+  return random.stream(RandomUse::embedding_dropout, width_);
+}
+
+Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
+                      std::vector<MoeRecord>& records) const {
+  Device& device = stream.device();
+  Tensor x(device, {rows.n_rows, width_});
+  embedding_.forward(stream, rows.ids, rows.position, x);
+  if (pass.dropout > 0) ops::dropout_add(stream, x, {}, pass.dropout, embedding_random(pass), x);
+  if (saved != nullptr) saved->layers.resize(layers_.size());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (saved != nullptr) {
+      x = layers_[i].forward(stream, std::move(x), pass, saved->layers[i]);
+      continue;
+    }
+    TransformerLayer::Saved freed;
+    x = layers_[i].forward(stream, std::move(x), pass, freed);
+    if (auto record = layers_[i].record(freed)) records.push_back(std::move(*record));
+  }
+  Tensor y(device, x.shape());
+  if (saved == nullptr) {
+    norm_.forward(stream, x, y);
+  } else {
+    norm_.forward(stream, x, y, saved->norm);
+    saved->x = std::move(x);
+  }
+  return y;
+}
+
+void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved,
+                     const TensorView& dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const {
+  const Tensor dx = Tensor::zeros(stream, saved.x.shape());
+  norm_.backward(stream, saved.x, dy, saved.norm, dx);
+  saved.x = Tensor();
+  for (std::size_t i = layers_.size(); i-- > 0;) layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
+  if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
+  embedding_.backward(stream, rows.ids, rows.position, dx);
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    if (auto record = layers_[i].record(saved.layers[i])) records.push_back(std::move(*record));
+}
+
+}  // namespace moe

@@ -1,0 +1,53 @@
+// A stack of layers between an embedding and a final norm: an encoder or a decoder.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "libmoe/model/device_rows.h"
+#include "libmoe/model/layer.h"
+#include "libmoe/nn/embedding.h"
+
+namespace moe {
+
+/// Numbers of the first layer and the first MoE layer of a stack, over encoder, then decoder.
+struct StackPlace {
+  std::int64_t first_layer = 0;
+  int first_moe_layer = 0;
+};
+
+class Stack {
+ public:
+  struct Saved {
+    std::vector<TransformerLayer::Saved> layers;
+    Tensor x;                     // [T,D] before the final norm
+    LayerNorm::Saved norm;
+  };
+
+  /// name: "encoder" or "decoder". The decoder is causal.
+  Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
+        Parameter& table, bool with_cross, const StackPlace& place, bool with_experts);
+
+  /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
+  Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
+                 std::vector<MoeRecord>& records) const;
+  /// dy: [T,D] of the output; dmemory: [S,D] is added to. Appends to records.
+  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved, const TensorView& dy,
+                const TensorView& dmemory, std::vector<MoeRecord>& records) const;
+
+  const std::vector<TransformerLayer>& layers() const { return layers_; }
+  const Embedding& embedding() const { return embedding_; }
+  const LayerNorm& norm() const { return norm_; }
+
+ private:
+  kernels::RandomStream embedding_random(const LayerPass& pass) const;
+  StackPlace place_;
+  std::int64_t width_;
+  Embedding embedding_;
+  std::vector<TransformerLayer> layers_;
+  LayerNorm norm_;
+};
+
+/// Number of MoE layers of a stack of n_layers.
+int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers);
+
+}  // namespace moe

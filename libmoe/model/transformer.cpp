@@ -1,0 +1,167 @@
+#include "libmoe/model/transformer.h"
+
+#include <cmath>
+
+#include "libmoe/model/transformer_impl.h"
+#include "libmoe/nn/loss.h"
+
+namespace moe {
+
+Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, bool with_experts) : config(model_config) {
+  config.check();
+  const bool with_encoder = config.architecture == "encoder-decoder";
+  Device& device = stream.device();
+  const Shape table_shape{config.vocab_size, config.d_model};
+  Parameter* table = nullptr;
+  if (config.tie_embeddings) table = &parameters.add(device, "embedding.weight", table_shape, true);
+  StackPlace place;
+  if (with_encoder) {
+    Parameter& own = table ? *table : parameters.add(device, "encoder.embedding.weight", table_shape, true);
+    encoder = std::make_unique<Stack>(stream, parameters, "encoder", config, own, false, place, with_experts);
+    place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
+  }
+  Parameter& own = table ? *table : parameters.add(device, "decoder.embedding.weight", table_shape, true);
+  decoder = std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, with_experts);
+  output_table = table ? table : &parameters.add(device, "output.weight", table_shape, true);
+}
+
+Transformer::Transformer(Stream& stream, const ModelConfig& config, bool without_experts)
+    : impl_(std::make_unique<Impl>(stream, config, !without_experts)) {}
+Transformer::~Transformer() = default;
+Transformer::Transformer(Transformer&&) noexcept = default;
+
+const ModelConfig& Transformer::config() const { return impl_->config; }
+ParameterList& Transformer::parameters() { return impl_->parameters; }
+const ParameterList& Transformer::parameters() const { return impl_->parameters; }
+
+std::string Transformer::moe_prefix(int moe_layer) const {
+  int n = 0;
+  for (const auto& [name, stack] : {std::pair("encoder", impl_->encoder.get()), {"decoder", impl_->decoder.get()}})
+    for (std::size_t i = 0; stack != nullptr && i < stack->layers().size(); ++i)
+      if (stack->layers()[i].gate() != nullptr && n++ == moe_layer) return fmt::format("{}.layers.{}.moe.", name, i);
+  MOE_CHECK(false, "MoE layer {} of {}", moe_layer, n);
+}
+
+namespace {
+
+LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, const DeviceRows& rows,
+                     std::int64_t first_row) {
+  LayerPass pass;
+  if (options.training) {
+    pass.dropout = static_cast<float>(config.dropout);
+    pass.attention.dropout = static_cast<float>(config.attention_dropout);
+  }
+  pass.rows = rows.ranges();
+  pass.moe = {.training = options.training,
+              .random = {.seed = options.seed, .update = options.update, .first_row = first_row},
+              .aux_scale = options.aux_scale,
+              .group = rows.group,
+              .n_groups = rows.n_groups};
+  return pass;
+}
+
+LayerBalance balance_of(Stream& stream, const MoeRecord& record, bool with_languages) {
+  LayerBalance balance;
+  const GateStatistics& s = record.statistics;
+  balance.expert_tokens.assign(record.counts.begin(), record.counts.end());
+  const std::vector<float> confidence = to_host<float>(stream, s.confidence);
+  balance.expert_confidence.assign(confidence.begin(), confidence.end());
+  balance.n_dropped = record.n_dropped;
+  for (std::int64_t n : balance.expert_tokens) balance.n_choices += n;
+  balance.entropy_sum = to_host<float>(stream, s.totals)[0];
+  balance.n_tokens = s.n_tokens;
+  if (!with_languages) return balance;
+  const std::vector<std::int32_t> flat = to_host<std::int32_t>(stream, s.by_group);
+  const std::size_t e = balance.expert_tokens.size();
+  for (std::size_t i = 0; i < flat.size(); i += e) balance.by_language.emplace_back(&flat[i], &flat[i] + e);
+  return balance;
+}
+
+void add_gate_results(Stream& stream, const std::vector<const Gate*>& gates, const std::vector<MoeRecord>& records,
+                      bool with_languages, PassResult& result) {
+  MOE_CHECK(gates.size() == records.size());
+  for (std::size_t i = 0; i < gates.size(); ++i) {
+    result.aux_loss += gates[i]->aux_loss(stream, records[i].statistics);
+    result.z_loss += gates[i]->z_loss(stream, records[i].statistics);
+    result.balance.push_back(balance_of(stream, records[i], with_languages));
+  }
+}
+
+std::vector<const Gate*> gates_of(const Stack* encoder, const Stack& decoder) {
+  std::vector<const Gate*> gates;
+  for (const Stack* stack : {encoder, &decoder})
+    for (std::size_t i = 0; stack != nullptr && i < stack->layers().size(); ++i)
+      if (stack->layers()[i].gate() != nullptr) gates.push_back(stack->layers()[i].gate());
+  return gates;
+}
+
+}  // namespace
+
+PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptions& options) {
+  Impl& m = *impl_;
+  MOE_CHECK(!options.backward || m.output_table->gradient, "a backward pass before make_gradients()");
+  const DeviceRows target = m.upload(stream, batch.target, batch.language);
+  DeviceRows source;
+  LayerPass encoder_pass, decoder_pass = layer_pass(m.config, options, target, batch.first_target_row);
+  decoder_pass.attention.causal = true;
+  Stack::Saved encoder_saved, decoder_saved;
+  std::vector<MoeRecord> encoder_records, decoder_records;
+  Tensor memory;
+  if (m.encoder) {
+    source = m.upload(stream, batch.source, batch.language);
+    MOE_CHECK(batch.source.n_sentences() == batch.target.n_sentences());
+    encoder_pass = layer_pass(m.config, options, source, batch.first_source_row);
+    memory = m.encoder->forward(stream, source, encoder_pass, options.backward ? &encoder_saved : nullptr,
+                                encoder_records);
+    decoder_pass.memory = memory;
+    decoder_pass.memory_rows = source.ranges();
+  }
+  Tensor dy;
+  LossSums loss;
+  {
+    const Tensor y = m.decoder->forward(stream, target, decoder_pass, options.backward ? &decoder_saved : nullptr,
+                                        decoder_records);
+    if (options.backward) dy = Tensor(stream.device(), y.shape());
+    loss = projected_cross_entropy(stream, y, *m.output_table, batch.labels,
+                                   {options.label_smoothing, options.loss_scale, options.backward}, dy);
+  }
+  if (options.backward) {
+    Tensor dmemory;
+    if (m.encoder) dmemory = Tensor::zeros(stream, memory.shape());
+    m.decoder->backward(stream, target, decoder_pass, decoder_saved, dy, dmemory, decoder_records);
+    dy = Tensor();
+    if (m.encoder)
+      m.encoder->backward(stream, source, encoder_pass, encoder_saved, dmemory, {}, encoder_records);
+  }
+  PassResult result;
+  result.loss_sum = loss.loss;
+  result.nll_sum = loss.nll;
+  result.n_target_tokens = loss.n_rows;
+  for (MoeRecord& record : decoder_records) encoder_records.push_back(std::move(record));
+  add_gate_results(stream, gates_of(m.encoder.get(), *m.decoder), encoder_records, !batch.language.empty(), result);
+  return result;
+}
+
+Tensor Transformer::logits(Stream& stream, const Batch& batch) {
+  Impl& m = *impl_;
+  const PassOptions options{.training = false, .backward = false};
+  const DeviceRows target = m.upload(stream, batch.target, {});
+  LayerPass pass = layer_pass(m.config, options, target, 0);
+  pass.attention.causal = true;
+  pass.moe.dropless = true;
+  EncoderOutput memory;
+  DeviceRows source;
+  if (m.encoder) {
+    memory = encode(stream, batch.source, nullptr);
+    source = m.upload(stream, batch.source, {});
+    pass.memory = memory.memory;
+    pass.memory_rows = source.ranges();
+  }
+  std::vector<MoeRecord> records;
+  const Tensor y = m.decoder->forward(stream, target, pass, nullptr, records);
+  Tensor logits(stream.device(), {target.n_rows, m.config.vocab_size});
+  ops::gemm(stream, {.a = y, .b = m.output_table->value, .c = logits, .trans_b = true});
+  return logits;
+}
+
+}  // namespace moe
