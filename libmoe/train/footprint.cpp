@@ -1,0 +1,109 @@
+#include "libmoe/train/footprint.h"
+
+#include <fmt/format.h>
+
+#include "libmoe/base/options.h"
+
+namespace moe {
+namespace {
+
+/// Adds up the layers of one stack.
+struct Stack {
+  const ModelConfig& c;
+  std::int64_t dense = 0, experts = 0;  // parameters
+  double flops = 0;                     // per row of the stack
+  std::int64_t saved_floats = 0;        // per row, kept for the backward pass
+
+  void add_linear(std::int64_t in, std::int64_t out) {
+    dense += in * out + out;
+    flops += 2.0 * static_cast<double>(in * out);
+  }
+  void add_norm() {
+    dense += 2 * c.d_model;
+    saved_floats += 2 * c.d_model;
+  }
+  void add_attention() {
+    for (int i = 0; i < 4; ++i) add_linear(c.d_model, c.d_model);
+    add_norm();
+    saved_floats += 5 * c.d_model;
+  }
+  void add_ffn() {
+    add_linear(c.d_model, c.d_ffn);
+    add_linear(c.d_ffn, c.d_model);
+    saved_floats += c.d_ffn + c.d_model;
+  }
+  void add_moe(std::int64_t n_experts) {
+    const std::int64_t expert = 2 * c.d_model * c.d_ffn + c.d_ffn + c.d_model;
+    dense += c.d_model * n_experts;
+    experts += n_experts * expert;
+    flops += 2.0 * static_cast<double>(c.d_model * n_experts) +
+             4.0 * static_cast<double>(c.top_k * c.d_model * c.d_ffn);
+    saved_floats += c.top_k * (c.d_ffn + 2 * c.d_model) + 2 * n_experts;
+    if (!c.residual_experts) return;
+    add_ffn();
+    add_linear(c.d_model, 2);
+  }
+};
+
+}  // namespace
+
+Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
+  const bool has_encoder = c.architecture == "encoder-decoder";
+  const std::int64_t D = c.d_model, V = c.vocab_size;
+  Footprint f;
+  Stack encoder{c}, decoder{c};
+  int moe_layer = 0;
+  for (const bool decoding : {false, true}) {
+    if (!decoding && !has_encoder) continue;
+    Stack& stack = decoding ? decoder : encoder;
+    for (std::int64_t l = 0; l < (decoding ? c.decoder_layers : c.encoder_layers); ++l) {
+      stack.add_attention();
+      if (decoding && has_encoder) stack.add_attention();
+      stack.add_norm();
+      if (c.is_moe_layer(l))
+        stack.add_moe(c.experts_in(moe_layer++));
+      else
+        stack.add_ffn();
+    }
+    stack.add_norm();
+  }
+  if (has_encoder) {  // keys and values of cross-attention are computed from the encoder's rows
+    const double moved = 4.0 * static_cast<double>(c.decoder_layers * D * D);
+    decoder.flops -= moved;
+    encoder.flops += moved;
+  }
+  std::int64_t tables = V * D;
+  if (!c.tie_embeddings) tables += V * D * (has_encoder ? 2 : 1);
+  if (c.positions == "learned") tables += c.max_length * D * (has_encoder ? 2 : 1);
+
+  f.n_expert_parameters = encoder.experts + decoder.experts;
+  f.n_parameters = tables + encoder.dense + decoder.dense + f.n_expert_parameters;
+  f.weight_bytes = f.gradient_bytes = 4 * f.n_parameters;
+  f.moment_bytes = 8 * f.n_parameters;
+  f.flops_per_source_token = has_encoder ? encoder.flops : 0;
+  f.flops_per_target_token = decoder.flops + 2.0 * static_cast<double>(V * D);
+  const std::int64_t n_target = has_encoder ? batch_tokens / 2 : batch_tokens;
+  f.activation_bytes =
+      4 * ((batch_tokens - n_target) * encoder.saved_floats + n_target * (decoder.saved_floats + V));
+  return f;
+}
+
+std::string describe_footprint(const Footprint& f, const ModelConfig& c) {
+  const double share =
+      100.0 * static_cast<double>(f.n_expert_parameters) / static_cast<double>(f.n_parameters);
+  std::string text;
+  const auto line = [&](const char* name, const std::string& value) {
+    text += fmt::format("{:<22}{:>14}\n", name, value);
+  };
+  line("parameters", fmt::format("{}", f.n_parameters));
+  line("  of experts", fmt::format("{} ({:.0f}%)", f.n_expert_parameters, share));
+  line("  MoE layers", fmt::format("{}", c.n_moe_layers()));
+  line("weights", format_bytes(f.weight_bytes));
+  line("gradients", format_bytes(f.gradient_bytes));
+  line("Adam's moments", format_bytes(f.moment_bytes));
+  line("activations, about", format_bytes(f.activation_bytes));
+  line("together, about", format_bytes(f.total_bytes()));
+  return text;
+}
+
+}  // namespace moe

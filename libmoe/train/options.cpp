@@ -1,0 +1,192 @@
+#include "libmoe/train/options.h"
+
+#include <algorithm>
+#include <array>
+
+#include "libmoe/base/error.h"
+
+namespace moe {
+namespace {
+
+void describe_files(TrainOptions& o, OptionTable& table) {
+  table.group("Files");
+  table.add("data", &o.data, "FILE", "Dataset made by moe-prep").require().file();
+  table
+      .add("output", &o.output, "FILE",
+           "Model to write, with what a later run needs to go on; when it exists, training continues from it")
+      .short_name('o')
+      .require()
+      .file();
+  table
+      .add("init-from", &o.init_from, "FILE",
+           "Start from the weights of this model, with a fresh optimizer; it must have the dataset's "
+           "vocabulary")
+      .file();
+  table.add("force", &o.force, "", "Start anew and overwrite the output");
+  table.add("log-json", &o.log_json, "FILE", "Append a JSON object per report and validation to this file")
+      .file();
+}
+
+void describe_data(TrainOptions& o, OptionTable& table) {
+  table.group("Data");
+  table.add("directions", &o.directions, "NAMES",
+            "Directions to train: both, forward (as the dataset has the pairs), backward, or names as "
+            "eng-deu,deu-eng");
+  table
+      .add(
+          "temperature", &o.temperature, "T",
+          "A part with a share s of the sentences is drawn in proportion to s^(1/T): 1 by size, large evenly")
+      .range(0.01, 1e6);
+  table
+      .add(
+          "denoise-ratio", &o.denoise_ratio, "SHARE",
+          "Share of sentences that are restored from noise instead of translated; they come from monolingual "
+          "parts, or from the pairs when there are none")
+      .range(0, 1);
+  table.add("mask-ratio", &o.noise.mask_ratio, "SHARE", "Noise: tokens hidden by spans").range(0, 1);
+  table.add("mask-span", &o.noise.span_mean, "TOKENS", "Noise: mean length of a span (Poisson)").range(0, 50);
+  table.add("word-drop", &o.noise.drop, "SHARE", "Noise: words left out").range(0, 1);
+  table.add("word-blank", &o.noise.blank, "SHARE", "Noise: words replaced by a mask").range(0, 1);
+  table.add("max-shift", &o.noise.max_shift, "WORDS", "Noise: how far a word may move").range(0, 100);
+  table
+      .add("batch-tokens", &o.batch_tokens, "TOKENS",
+           "Tokens of a micro-batch, source and target together; nothing is padded")
+      .range(2, 1e8);
+  table.add("accumulate", &o.accumulate, "N", "Micro-batches per update").range(1, 100000);
+}
+
+void describe_learning(TrainOptions& o, OptionTable& table) {
+  table.group("Learning");
+  table.add("learning-rate", &o.schedule.rate, "RATE", "Peak learning rate").range(0, 10);
+  table.add("schedule", &o.schedule.kind, "NAME", "What follows the warm-up")
+      .one_of({"inverse-sqrt", "cosine", "constant"});
+  table.add("warmup", &o.schedule.warmup, "UPDATES", "Updates of linear rise").range(0, 1e9);
+  table.add("rate-floor", &o.schedule.floor, "SHARE", "Cosine: last rate as a share of the peak").range(0, 1);
+  table.add("beta1", &o.adam.beta1, "B", "Adam's decay of the first moment").range(0, 0.999999);
+  table.add("beta2", &o.adam.beta2, "B", "Adam's decay of the second moment").range(0, 0.999999);
+  table.add("epsilon", &o.adam.epsilon, "E", "Adam's epsilon").range(1e-16, 1);
+  table
+      .add("weight-decay", &o.adam.weight_decay, "RATE",
+           "Decoupled weight decay (AdamW); not on biases and norms")
+      .range(0, 10);
+  table.add("clip-norm", &o.clip_norm, "NORM", "Scale gradients down to this global norm; 0 = never")
+      .range(0, 1e9);
+  table.add("label-smoothing", &o.label_smoothing, "SHARE", "Probability spread over the vocabulary")
+      .range(0, 0.99);
+  table.add("seed", &o.seed, "N", "Seed of everything random").range(0, 1e15);
+  table.add("updates", &o.updates, "N", "Stop after so many updates; 0 = no limit").range(0, 1e12);
+  table
+      .add("minutes", &o.minutes, "MINUTES",
+           "Stop after so much training, resumed runs included; 0 = no limit")
+      .range(0, 1e7);
+}
+
+void describe_validation(TrainOptions& o, OptionTable& table) {
+  ValidationOptions& v = o.validation;
+  table.group("Validation");
+  table
+      .add("valid-every", &o.valid_every, "UPDATES",
+           "Measure on the dataset's dev split so often and at the end; 0 = only at the end")
+      .range(0, 1e12);
+  table
+      .add("valid-loss-sentences", &v.loss_sentences, "N",
+           "Sentences of each direction for the loss; 0 = all")
+      .range(0, 1e9);
+  table
+      .add("valid-sentences", &v.decoded_sentences, "N",
+           "Sentences of each direction that are translated for BLEU and chrF++; 0 = none")
+      .range(0, 1e9);
+  table.add("valid-beam", &v.search.beam_size, "N", "Beam size of these translations").range(1, 64);
+  table.add("valid-metric", &o.valid_metric, "NAME", "What the best model is chosen by")
+      .one_of({"loss", "bleu", "chrf"});
+  table
+      .add("patience", &o.patience, "N",
+           "Stop after so many validations in a row without a better one; 0 = never")
+      .range(0, 1e6);
+}
+
+void describe_rest(TrainOptions& o, OptionTable& table) {
+  table.group("Checkpoints");
+  table.add("save-every", &o.save_every, "UPDATES", "Write the output so often; 0 = only at the end")
+      .range(0, 1e12);
+  table
+      .add("keep", &o.keep, "N",
+           "Keep the models of the last N saves beside the output (OUTPUT.u1000.h5), without optimizer state")
+      .range(0, 1000);
+  table.add("average", &o.average, "", "At the end write the average of the kept models (OUTPUT.average.h5)");
+  table.group("Reports");
+  table.add("log-every", &o.log_every, "UPDATES", "Print a line so often").range(1, 1e9);
+  table.add("dry-run", &o.dry_run, "", "Print parameters and memory to stdout, and stop");
+  table.add("threads", &o.threads, "N", "Threads; 0 = all processors").range(0, 1024);
+}
+
+/// Options that give a model its shape; the others may change from run to run.
+constexpr std::array kShape{
+    "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",       "n-heads",
+    "heads",        "activation",      "positions",        "tie-embeddings", "n-experts",   "experts",
+    "top-k",        "expert-interval", "residual-experts", "max-length",     "norm-epsilon"};
+
+}  // namespace
+
+void TrainOptions::describe(OptionTable& table) {
+  describe_files(*this, table);
+  model.describe(table);
+  describe_data(*this, table);
+  describe_learning(*this, table);
+  describe_validation(*this, table);
+  describe_rest(*this, table);
+}
+
+void TrainOptions::check() const {
+  if (updates == 0 && minutes == 0 && !dry_run)
+    usage_error("give --updates or --minutes: a run needs an end");
+  if (!output.ends_with(".h5")) usage_error("--output: '{}' must end with .h5", output);
+  if (output == init_from) usage_error("--output and --init-from are both {}: write to another file", output);
+  if (average && keep < 2)
+    usage_error("--average needs at least two models to average: give --keep 2 or more");
+  if (patience > 0 && valid_every == 0) usage_error("--patience needs --valid-every");
+  if (valid_metric != "loss" && validation.decoded_sentences == 0)
+    usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
+  if (valid_metric != "loss" && model.architecture != "encoder-decoder")
+    usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
+  if (noise.drop + noise.blank > 1)
+    usage_error("--word-drop and --word-blank are more than all words together");
+}
+
+BatcherOptions TrainOptions::batcher(const ModelConfig& config) const {
+  BatcherOptions b;
+  b.seed = static_cast<std::uint64_t>(seed);
+  b.language_model = config.architecture == "decoder-only";
+  b.directions = directions;
+  b.temperature = temperature;
+  b.denoise_ratio = denoise_ratio;
+  b.noise = noise;
+  b.batch_tokens = batch_tokens;
+  b.n_micro_batches = accumulate;
+  b.max_length = config.max_length;
+  return b;
+}
+
+std::string TrainOptions::beside_output(const std::string& word) const {
+  return output.substr(0, output.size() - 3) + "." + word + ".h5";
+}
+
+ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked, const std::string& path) {
+  ModelConfig result = model, wanted = asked, standard;
+  OptionTable result_table, wanted_table, standard_table;
+  result.describe(result_table);
+  wanted.describe(wanted_table);
+  standard.describe(standard_table);
+  for (std::size_t i = 0; i < result_table.options().size(); ++i) {
+    const Option& option = result_table.options()[i];
+    const std::string has = to_text(option.target), wants = to_text(wanted_table.options()[i].target);
+    if (wants == has || wants == to_text(standard_table.options()[i].target)) continue;
+    if (std::find(kShape.begin(), kShape.end(), option.name) != kShape.end())
+      usage_error("--{} {} does not fit the model {} ({}): leave it out, or train a new model", option.name,
+                  wants, path, has);
+    set_from_text(option, wants);
+  }
+  return result;
+}
+
+}  // namespace moe

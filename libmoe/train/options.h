@@ -1,0 +1,60 @@
+// What a training run is told.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "libmoe/base/options.h"
+#include "libmoe/data/batcher.h"
+#include "libmoe/eval/validation.h"
+#include "libmoe/model/config.h"
+#include "libmoe/nn/optimizer.h"
+#include "libmoe/nn/schedule.h"
+
+namespace moe {
+
+struct TrainOptions {
+  // Files
+  std::string data, output, init_from, log_json;
+  bool force = false;
+  // The model; with init_from its shape comes from there.
+  ModelConfig model;
+  // Data
+  std::string directions = "both";
+  double temperature = 5, denoise_ratio = 0;
+  NoiseOptions noise;
+  std::int64_t batch_tokens = 4096, accumulate = 1;
+  // Learning
+  ScheduleOptions schedule;
+  AdamOptions adam;
+  double clip_norm = 1, label_smoothing = 0.1;
+  std::int64_t seed = 1;
+  // How long
+  std::int64_t updates = 0;
+  double minutes = 0;
+  // Validation
+  std::int64_t valid_every = 0, patience = 0;
+  std::string valid_metric = "loss";
+  ValidationOptions validation;
+  // Checkpoints
+  std::int64_t save_every = 1000, keep = 0;
+  bool average = false;
+  // Reporting and machine
+  std::int64_t log_every = 100;
+  bool dry_run = false;
+  std::int64_t threads = 0;
+
+  void describe(OptionTable& table);
+  /// Throws Error(usage) naming the option that does not fit the others.
+  void check() const;
+  BatcherOptions batcher(const ModelConfig& config) const;
+
+  /// "model.h5" -> "model.best.h5".
+  std::string beside_output(const std::string& word) const;
+};
+
+/// The configuration of a run that starts from another model: its shape, with the options for which the user
+/// asked for something else than the default (dropout, capacity, losses). Throws Error(usage) when the user
+/// asked for another shape.
+ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked, const std::string& path);
+
+}  // namespace moe

@@ -1,0 +1,59 @@
+// Lines for people and JSON Lines for programs.
+#pragma once
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libmoe/core/device.h"
+#include "libmoe/eval/validation.h"
+#include "libmoe/train/footprint.h"
+#include "libmoe/train/state.h"
+#include "libmoe/train/update.h"
+
+namespace moe {
+
+/// Resident memory of this process in bytes.
+std::int64_t resident_bytes();
+
+/// What happened since the last report.
+struct Interval {
+  UpdateResult sums;  // loss, tokens and balance over the interval; gradient norm and auxiliary losses summed
+  std::int64_t n_updates = 0;
+  double seconds = 0;  // of training, without validation and saving
+  void add(const UpdateResult& update);
+};
+
+/// Not thread-safe.
+class Reporter {
+ public:
+  /// json_path empty: no JSON. Throws Error(failed) when it cannot be opened. ceiling_gflops: measured FMA
+  /// rate.
+  Reporter(const std::string& json_path, const ModelConfig& config, std::vector<std::string> languages,
+           std::vector<std::string> layer_names, std::int64_t n_epoch_sentences, double ceiling_gflops);
+  void start(const RunState& state, const Footprint& footprint, const std::string& data);
+  /// Marian's line: Ep. epoch : Up. updates : Sen. sentences of the epoch : Cost loss per target token : Time
+  /// : words/s (source and target tokens) : gNorm mean before clipping : L.r.
+  void interval(const Interval& interval, const RunState& state, double rate, const Device& device);
+  void validation(const ValidationReport& report, const RunState& state, bool is_best);
+  void end(const RunState& state, const std::string& reason);
+  std::int64_t epoch(const RunState& state) const;
+
+ private:
+  struct Close {
+    void operator()(std::FILE* f) const { std::fclose(f); }
+  };
+  void write(const std::string& json);
+  std::string json_path_;
+  std::unique_ptr<std::FILE, Close> json_;
+  Footprint footprint_;
+  std::vector<std::string> languages_, layer_names_;
+  std::int64_t n_epoch_sentences_;
+  double ceiling_gflops_;
+};
+
+/// "1234567" -> "1,234,567".
+std::string with_commas(std::int64_t n);
+
+}  // namespace moe

@@ -1,0 +1,229 @@
+#include "libmoe/train/run.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include "libmoe/base/error.h"
+#include "libmoe/base/log.h"
+#include "libmoe/base/signals.h"
+#include "libmoe/core/ceiling.h"
+#include "libmoe/train/feeder.h"
+#include "libmoe/train/report.h"
+#include "libmoe/train/session.h"
+
+namespace moe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<std::string> layer_names(const Transformer& model) {
+  std::vector<std::string> names;
+  for (int l = 0; l < model.config().n_moe_layers(); ++l) names.push_back(model.moe_prefix(l));
+  return names;
+}
+
+class Run {
+ public:
+  Run(const TrainOptions& options, Session& session)
+      : options_(options),
+        session_(session),
+        state_(session.state()),
+        reporter_(options.log_json, session.model().config(), session.dataset().vocabulary().languages(),
+                  layer_names(session.model()), session.batcher().n_usable(),
+                  measure_fma_gflops(session.stream())),
+        start_(Clock::now()),
+        seconds_before_(state_.seconds),
+        saved_update_(state_.update) {}
+
+  int run(const std::string& origin) {
+    introduce(origin);
+    Feeder feeder(session_.batcher());
+    std::string reason;
+    for (;;) {
+      if (due(options_.valid_every, state_.validated_update)) validate();
+      if (due(options_.save_every, saved_update_)) save();
+      reason = reason_to_end();
+      if (!reason.empty()) break;
+      step(feeder.next());
+    }
+    return finish(reason);
+  }
+
+ private:
+  void introduce(const std::string& origin) {
+    const Batcher& batcher = session_.batcher();
+    const Footprint footprint = footprint_of(session_.model().config(), options_.batch_tokens);
+    log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
+             with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
+             with_commas(batcher.n_usable()), batcher.sources().size(),
+             batcher.n_too_long() > 0 ? fmt::format(", {} too long for --max-length and left out",
+                                                    with_commas(batcher.n_too_long()))
+                                      : "");
+    for (const TrainingSource& s : batcher.sources())
+      log_debug("source {}: {} sentences, probability {:.4f}", s.name, s.usable.size(), s.probability);
+    if (!session_.validator().has_sentences())
+      log_warn("{}: nothing in split dev to validate on: no best model is kept", options_.data);
+    reporter_.start(state_, footprint, options_.data);
+  }
+
+  /// An interval has just been completed, and what it calls for has not been done yet.
+  bool due(std::int64_t interval, std::int64_t done_at) const {
+    return interval > 0 && state_.update > 0 && state_.update % interval == 0 && done_at != state_.update &&
+           stop_signal() == 0;
+  }
+
+  double progress(std::int64_t update) const {
+    double p = 0;
+    if (options_.updates > 0) p = static_cast<double>(update) / static_cast<double>(options_.updates);
+    if (options_.minutes > 0) p = std::max(p, state_.seconds / (60 * options_.minutes));
+    return std::min(p, 1.0);
+  }
+
+  std::string reason_to_end() {
+    note_time();
+    if (stop_signal() != 0) return "signal";
+    if (options_.updates > 0 && state_.update >= options_.updates) return "updates";
+    if (options_.minutes > 0 && state_.seconds >= 60 * options_.minutes) return "minutes";
+    if (options_.patience > 0 && state_.n_stalled >= options_.patience) return "patience";
+    return "";
+  }
+
+  void note_time() { state_.seconds = seconds_before_ + seconds_since(start_); }
+
+  void step(const UpdateBatches& batches) {
+    const Clock::time_point begin = Clock::now();
+    const std::int64_t number = state_.update + 1;
+    if (number <= options_.schedule.warmup) state_.warmup_progress = progress(number);
+    UpdateOptions u;
+    u.seed = static_cast<std::uint64_t>(options_.seed);
+    u.update = static_cast<std::uint64_t>(number);
+    u.rate = learning_rate(options_.schedule, number, progress(number), state_.warmup_progress);
+    u.clip_norm = options_.clip_norm;
+    u.label_smoothing = options_.label_smoothing;
+    UpdateResult result;
+    try {
+      result = run_update(session_.stream(), session_.model(), session_.adam(), batches, u);
+    } catch (const Error& e) {
+      reporter_.end(state_, "diverged");
+      throw Error(e.code(), fmt::format("{}. {}", e.what(),
+                                        saved_update_ > 0 ? fmt::format("{} holds update {}", options_.output,
+                                                                        saved_update_)
+                                                          : std::string("Nothing had been saved yet")));
+    }
+    state_.update = number;
+    state_.n_sentences += batches.n_sentences;
+    state_.n_tokens += batches.n_source_tokens + batches.n_target_tokens;
+    state_.cursor = batches.after;
+    interval_.add(result);
+    interval_.seconds += seconds_since(begin);
+    note_time();
+    rate_ = u.rate;
+    if (number % options_.log_every == 0) report();
+  }
+
+  void report() {
+    if (interval_.n_updates == 0) return;
+    reporter_.interval(interval_, state_, rate_, session_.device());
+    interval_ = {};
+  }
+
+  void validate() {
+    state_.validated_update = state_.update;
+    if (!session_.validator().has_sentences()) return;
+    const ValidationReport report =
+        session_.validator().run(session_.stream(), session_.model(), options_.label_smoothing);
+    const double score = options_.valid_metric == "loss"   ? report.loss
+                         : options_.valid_metric == "bleu" ? report.bleu
+                                                           : report.chrf;
+    const bool better =
+        options_.valid_metric == "loss" ? score < state_.best_score : score > state_.best_score;
+    const bool is_best = !state_.has_best || better;
+    if (is_best) {
+      state_.has_best = true;
+      state_.best_score = score;
+      state_.best_update = state_.update;
+      session_.save(options_.beside_output("best"), false);
+    }
+    state_.n_stalled = is_best ? 0 : state_.n_stalled + 1;
+    note_time();
+    reporter_.validation(report, state_, is_best);
+  }
+
+  void save() {
+    note_time();
+    std::vector<std::string> gone;
+    if (options_.keep > 0) {
+      state_.kept.push_back(options_.beside_output(fmt::format("u{}", state_.update)));
+      session_.save(state_.kept.back(), false);
+      while (static_cast<std::int64_t>(state_.kept.size()) > options_.keep) {
+        gone.push_back(state_.kept.front());
+        state_.kept.erase(state_.kept.begin());
+      }
+    }
+    session_.save(options_.output, true);
+    saved_update_ = state_.update;
+    std::error_code ignored;  // an old model that cannot be removed does no harm
+    for (const std::string& path : gone) std::filesystem::remove(path, ignored);
+    log_debug("saved {} at update {}", options_.output, state_.update);
+  }
+
+  int finish(const std::string& reason) {
+    report();
+    const int signal = stop_signal();
+    if (signal == 0 && state_.update > 0 && state_.validated_update != state_.update) {
+      validate();
+      saved_update_ = -1;  // what it found is part of the state
+    }
+    if (saved_update_ != state_.update) save();
+    if (signal == 0 && options_.average) average();
+    reporter_.end(state_, reason);
+    log_info("{} at update {} ({:.1f} minutes in all): {}", signal != 0 ? "stopped by a signal" : "ended",
+             with_commas(state_.update), state_.seconds / 60, options_.output);
+    if (state_.has_best && signal == 0)
+      log_info("best {} {:.4f} at update {}: {}", options_.valid_metric, state_.best_score,
+               with_commas(state_.best_update), options_.beside_output("best"));
+    return signal != 0 ? 128 + signal : 0;
+  }
+
+  void average() {
+    if (state_.kept.size() < 2) {
+      log_warn("--average: only {} model was kept, nothing to average; save more often", state_.kept.size());
+      return;
+    }
+    const std::string path = options_.beside_output("average");
+    save_checkpoint(path, average_checkpoints(state_.kept), state_.kept, true);
+    log_info("average of {} models: {}", state_.kept.size(), path);
+  }
+
+  const TrainOptions& options_;
+  Session& session_;
+  RunState& state_;
+  Reporter reporter_;
+  Clock::time_point start_;
+  double seconds_before_, rate_ = 0;
+  std::int64_t saved_update_;  // update that the output holds
+  Interval interval_;
+};
+
+}  // namespace
+
+int run_train(const TrainOptions& options) {
+  options.check();
+  Origin origin = find_origin(options);
+  if (options.dry_run) {
+    fmt::print("{}", describe_footprint(footprint_of(origin.config, options.batch_tokens), origin.config));
+    return 0;
+  }
+  catch_stop_signals();
+  const std::string description = origin.resumed        ? "continuing " + origin.path
+                                  : origin.path.empty() ? "new model"
+                                                        : "starting from " + origin.path;
+  Session session(options, std::move(origin));
+  return Run(options, session).run(description);
+}
+
+}  // namespace moe

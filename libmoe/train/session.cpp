@@ -1,0 +1,105 @@
+#include "libmoe/train/session.h"
+
+#include <filesystem>
+#include <numeric>
+
+#include "libmoe/base/error.h"
+#include "libmoe/base/log.h"
+
+namespace moe {
+namespace {
+
+void check_vocabulary(const Origin& origin, const TrainOptions& options) {
+  if (!origin.checkpoint.vocabulary->same_as(origin.dataset->vocabulary()))
+    bad_input(
+        "{} was trained with another vocabulary than that of {}; make the dataset with the model's "
+        "vocabulary "
+        "(moe-prep --vocab) and languages",
+        origin.path, options.data);
+}
+
+/// Experts are numbered from 0 in every layer until pruning removes some.
+std::vector<std::vector<std::int64_t>> fresh_ids(const ModelConfig& config) {
+  std::vector<std::vector<std::int64_t>> ids;
+  for (int l = 0; l < config.n_moe_layers(); ++l) {
+    ids.emplace_back(static_cast<std::size_t>(config.experts_in(l)));
+    std::iota(ids.back().begin(), ids.back().end(), 0);
+  }
+  return ids;
+}
+
+}  // namespace
+
+Origin find_origin(const TrainOptions& options) {
+  Origin origin;
+  origin.dataset = std::make_shared<const Dataset>(options.data);
+  if (!options.force && std::filesystem::exists(options.output)) {
+    origin.path = options.output;
+    origin.checkpoint = load_checkpoint(options.output, true);
+    if (origin.checkpoint.training.json.empty())
+      usage_error(
+          "{} exists and holds no training state to continue from: write to another --output and start from "
+          "it "
+          "with --init-from, or overwrite it with --force",
+          options.output);
+    origin.resumed = true;
+  } else if (!options.init_from.empty()) {
+    origin.path = options.init_from;
+    origin.checkpoint = load_checkpoint(options.init_from, false);
+  }
+  if (origin.path.empty()) {
+    origin.config = options.model;
+    origin.config.vocab_size = origin.dataset->vocabulary().size();
+  } else {
+    check_vocabulary(origin, options);
+    origin.config = config_from(origin.checkpoint.config, options.model, origin.path);
+  }
+  origin.config.check();
+  return origin;
+}
+
+Session::Session(const TrainOptions& options, Origin origin)
+    : options_(options),
+      dataset_(std::move(origin.dataset)),
+      inputs_{options.data},
+      device_(Device::open()),
+      stream_(*device_, static_cast<int>(options.threads)) {
+  if (!options.init_from.empty()) inputs_.push_back(options.init_from);
+  model_.emplace(stream_, origin.config);
+  if (origin.path.empty()) {
+    model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
+  } else {
+    upload_parameters(stream_, origin.checkpoint.parameters, *model_, origin.path);
+    expert_ids_ = std::move(origin.checkpoint.expert_ids);
+  }
+  if (expert_ids_.empty()) expert_ids_ = fresh_ids(origin.config);
+  model_->parameters().make_gradients(stream_);
+  adam_.emplace(stream_, model_->parameters(), options.adam);
+
+  corpus_ = load_corpus(*dataset_, Split::train);
+  batcher_.emplace(corpus_, ControlIds::of(dataset_->vocabulary()), NoiseSymbols::of(dataset_->vocabulary()),
+                   options.batcher(origin.config));
+  validator_.emplace(*dataset_, origin.config, options.directions, options.validation);
+  state_.seed = options.seed;
+  if (!origin.resumed) return;
+  state_ = RunState::from_json(origin.checkpoint.training.json, origin.path);
+  if (state_.seed != options.seed)
+    usage_error("--seed {} is not the seed of the run in {}, {}", options.seed, origin.path, state_.seed);
+  upload_moments(stream_, origin.checkpoint.training, model_->parameters(), origin.path, *adam_);
+  batcher_->set_cursor(state_.cursor);
+}
+
+void Session::save(const std::string& path, bool with_training) {
+  Checkpoint checkpoint;
+  checkpoint.config = model_->config();
+  checkpoint.vocabulary = std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary());
+  checkpoint.parameters = download_parameters(stream_, *model_);
+  checkpoint.expert_ids = expert_ids_;
+  if (with_training) {
+    checkpoint.training.json = state_.to_json();
+    download_moments(stream_, model_->parameters(), *adam_, checkpoint.training);
+  }
+  save_checkpoint(path, checkpoint, inputs_, true);
+}
+
+}  // namespace moe

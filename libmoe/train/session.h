@@ -1,0 +1,64 @@
+// All that a run works with, made from its options: a new model, one to fine-tune, or the place where an
+// earlier run stopped.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libmoe/data/batcher.h"
+#include "libmoe/data/dataset.h"
+#include "libmoe/eval/validation.h"
+#include "libmoe/model/checkpoint.h"
+#include "libmoe/train/options.h"
+#include "libmoe/train/state.h"
+
+namespace moe {
+
+/// Where a run begins, before anything large is allocated.
+struct Origin {
+  ModelConfig config;
+  std::shared_ptr<const Dataset> dataset;
+  Checkpoint checkpoint;  // parameters empty for a new model
+  std::string path;       // of the checkpoint; empty for a new model
+  bool resumed = false;   // with the training state of an earlier run
+};
+
+/// Reads the dataset and, when there is one, the model to start from. Throws Error(usage) when the output
+/// exists and cannot be continued, Error(bad_input) when dataset and model have different vocabularies.
+Origin find_origin(const TrainOptions& options);
+
+/// Not thread-safe.
+class Session {
+ public:
+  Session(const TrainOptions& options, Origin origin);
+
+  Stream& stream() { return stream_; }
+  Transformer& model() { return *model_; }
+  Adam& adam() { return *adam_; }
+  Batcher& batcher() { return *batcher_; }
+  Validator& validator() { return *validator_; }
+  const Dataset& dataset() const { return *dataset_; }
+  RunState& state() { return state_; }
+  const std::string& device_name() const { return device_->name(); }
+  const Device& device() const { return *device_; }
+
+  /// The model as it is now; with what a resumed run needs, or without.
+  void save(const std::string& path, bool with_training);
+
+ private:
+  const TrainOptions& options_;
+  std::shared_ptr<const Dataset> dataset_;
+  std::vector<std::string> inputs_;
+  std::unique_ptr<Device> device_;
+  Stream stream_;
+  std::optional<Transformer> model_;
+  std::optional<Adam> adam_;
+  std::vector<std::vector<std::int64_t>> expert_ids_;
+  Corpus corpus_;
+  std::optional<Batcher> batcher_;
+  std::optional<Validator> validator_;
+  RunState state_;
+};
+
+}  // namespace moe

@@ -1,0 +1,35 @@
+// One update: passes over its micro-batches, clipping, Adam.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "libmoe/data/batcher.h"
+#include "libmoe/model/transformer.h"
+#include "libmoe/nn/optimizer.h"
+
+namespace moe {
+
+struct UpdateOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t update = 1;  // its number: part of the key of all random numbers
+  double rate = 0, clip_norm = 0, label_smoothing = 0;
+};
+
+struct UpdateResult {
+  double loss_sum = 0, nll_sum = 0;  // over target tokens
+  std::int64_t n_target_tokens = 0, n_source_tokens = 0, n_sentences = 0;
+  double aux_loss = 0, z_loss = 0;    // unweighted, means over the update's micro-batches by their share
+  double gradient_norm = 0;           // before clipping
+  std::vector<LayerBalance> balance;  // summed over micro-batches
+};
+
+/// to += from, also the first time (to empty).
+void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance>& to);
+
+/// The loss is divided by the target tokens of the whole update, so gradients are plain sums over its
+/// micro-batches. Throws Error(failed) naming the update and the first bad tensor when loss or gradient norm
+/// is not finite: then no parameter has been changed.
+UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, const UpdateBatches& batches,
+                        const UpdateOptions& options);
+
+}  // namespace moe
