@@ -16,17 +16,25 @@ int main(int argc, char** argv) {
   tool.name = "moe-prep";
   tool.summary = "raw multilingual text to a dataset file";
   tool.description =
-      "Cleans text, splits it, trains or takes a SentencePiece vocabulary, and writes the encoded sentences with the "
+      "Cleans text, splits it, trains or takes a SentencePiece vocabulary, and writes the encoded sentences "
+      "with the "
       "vocabulary to one HDF5 file. Memory stays below 1 GiB for a corpus of any size.";
   tool.commands.push_back(
-      {"build", "make a dataset",
-       "Reads tab-separated pairs, line-aligned files or monolingual text (plain, gzip, zstd), given as files or in a "
-       "corpus file. Lines end in LF or CRLF; text becomes Unicode NFC, control characters go, broken UTF-8 becomes "
-       "U+FFFD: all counted. Lines are dropped, with a count for each reason, when a side is empty or too long, when "
-       "the sides differ too much in length or not at all, when letters are of another script than the language's, "
-       "when the line is a duplicate, and from train when either side is a sentence of dev or test. Given dev and test "
+      {"build",
+       "make a dataset",
+       "Reads tab-separated pairs, line-aligned files or monolingual text (plain, gzip, zstd), given as "
+       "files or in a "
+       "corpus file. Lines end in LF or CRLF; text becomes Unicode NFC, control characters go, broken UTF-8 "
+       "becomes "
+       "U+FFFD: all counted. Lines are dropped, with a count for each reason, when a side is empty or too "
+       "long, when "
+       "the sides differ too much in length or not at all, when letters are of another script than the "
+       "language's, "
+       "when the line is a duplicate, and from train when either side is a sentence of dev or test. Given "
+       "dev and test "
        "files lose only lines that are empty, too long or without the right columns.\n\n"
-       "A corpus file lists entries; paths are relative to it, {source}, {target} and {language} in them stand for "
+       "A corpus file lists entries; paths are relative to it, {source}, {target} and {language} in them "
+       "stand for "
        "the codes:\n\n"
        "  licence = \"CC BY 2.0 FR\"\n"
        "  attribution = \"Tatoeba.org contributors\"\n"
@@ -43,10 +51,12 @@ int main(int argc, char** argv) {
        "  train = \"news.eng.zst\"\n"
        "  [scripts]\n"
        "  eng = [\"Latn\"]                       # instead of what ICU knows\n\n"
-       "Unless an entry names dev or test files, sentences go to dev and test by a hash of the source sentence, the "
+       "Unless an entry names dev or test files, sentences go to dev and test by a hash of the source "
+       "sentence, the "
        "same in all languages.",
        {{"Make a dataset of English and German from tab-separated lines",
-         "printf 'Good morning.\\tGuten Morgen.\\nThank you.\\tDanke.\\nSee you soon.\\tBis bald.\\n' | moe-prep build "
+         "printf 'Good morning.\\tGuten Morgen.\\nThank you.\\tDanke.\\nSee you soon.\\tBis bald.\\n' | "
+         "moe-prep build "
          "--pair eng-deu --vocab-size 300 --dev-share 0 --test-share 0 -o greetings.h5 -"}},
        [&](OptionTable& t) { build.describe(t); },
        [&] { return prep::run_build(build); }});
@@ -56,13 +66,14 @@ int main(int argc, char** argv) {
                            {},
                            [&](OptionTable& t) { info.describe(t); },
                            [&] { return prep::run_info(info); }});
-  tool.commands.push_back({"verify",
-                           "check a dataset",
-                           "Reads every checksum, every length and every token; --quick checks only that the file is "
-                           "complete and its structure sound.",
-                           {},
-                           [&](OptionTable& t) { verify.describe(t); },
-                           [&] { return prep::run_verify(verify); }});
+  tool.commands.push_back(
+      {"verify",
+       "check a dataset",
+       "Reads every checksum, every length and every token; --quick checks only that the file is "
+       "complete and its structure sound.",
+       {},
+       [&](OptionTable& t) { verify.describe(t); },
+       [&] { return prep::run_verify(verify); }});
   tool.see_also = {"moe-train(1)", "moe-h5(5)"};
   return tools::run_tool(argc, argv, tool);
 }

@@ -34,7 +34,8 @@ int read_language(const h5::Reader& file, const Vocabulary& vocabulary, const st
                   const std::string& side) {
   const std::string code = file.text_attribute(group, side);
   const int index = vocabulary.language_index(code);
-  if (index < 0) bad_input("{}: {}: language '{}' is not in the vocabulary; {}", file.path(), group, code, kRemedy);
+  if (index < 0)
+    bad_input("{}: {}: language '{}' is not in the vocabulary; {}", file.path(), group, code, kRemedy);
   return index;
 }
 
@@ -77,11 +78,13 @@ Sentences read_side(const h5::Reader& file, const Vocabulary& vocabulary, const 
   return out;
 }
 
-std::vector<std::string> read_lines(const h5::Reader& file, const std::string& side, std::int64_t n_sentences) {
+std::vector<std::string> read_lines(const h5::Reader& file, const std::string& side,
+                                    std::int64_t n_sentences) {
   const auto bytes = file.read<std::uint8_t>(side + "_text");
   auto lines = split_lines({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (static_cast<std::int64_t>(lines.size()) != n_sentences)
-    bad_input("{}: {}_text: {} lines instead of {}; {}", file.path(), side, lines.size(), n_sentences, kRemedy);
+    bad_input("{}: {}_text: {} lines instead of {}; {}", file.path(), side, lines.size(), n_sentences,
+              kRemedy);
   return lines;
 }
 
@@ -111,7 +114,8 @@ struct Dataset::Impl {
   /// "/parts/NAME/SPLIT/"; checks the caller's index.
   std::string folder(int part, Split split) const {
     MOE_CHECK(part >= 0 && part < static_cast<int>(parts.size()), "part {}", part);
-    return "/parts/" + names[static_cast<std::size_t>(part)] + "/" + kSplitNames[static_cast<std::size_t>(split)] + "/";
+    return "/parts/" + names[static_cast<std::size_t>(part)] + "/" +
+           kSplitNames[static_cast<std::size_t>(split)] + "/";
   }
 };
 
@@ -131,10 +135,18 @@ Dataset::Dataset(const std::string& path) : impl_(std::make_shared<Impl>(path)) 
   d.cleaning = read_cleaning(d.file, names.size());
 }
 
-const std::string& Dataset::path() const { return impl_->file.path(); }
-const Vocabulary& Dataset::vocabulary() const { return *impl_->vocabulary; }
-const std::vector<Part>& Dataset::parts() const { return impl_->parts; }
-const CleaningTable& Dataset::cleaning() const { return impl_->cleaning; }
+const std::string& Dataset::path() const {
+  return impl_->file.path();
+}
+const Vocabulary& Dataset::vocabulary() const {
+  return *impl_->vocabulary;
+}
+const std::vector<Part>& Dataset::parts() const {
+  return impl_->parts;
+}
+const CleaningTable& Dataset::cleaning() const {
+  return impl_->cleaning;
+}
 
 std::string Dataset::part_name(int part) const {
   MOE_CHECK(part >= 0 && part < static_cast<int>(impl_->parts.size()), "part {}", part);
@@ -168,7 +180,8 @@ PartText Dataset::load_text(int part, Split split) const {
 }
 
 std::vector<std::int64_t> Dataset::lengths(Split split) const {
-  return impl_->file.read<std::int64_t>(std::string("/lengths/") + kSplitNames[static_cast<std::size_t>(split)]);
+  return impl_->file.read<std::int64_t>(std::string("/lengths/") +
+                                        kSplitNames[static_cast<std::size_t>(split)]);
 }
 
 std::vector<std::int64_t> Dataset::vocabulary_sample() const {
@@ -179,6 +192,8 @@ std::vector<std::int64_t> Dataset::vocabulary_sample() const {
   return sample;
 }
 
-std::vector<std::string> Dataset::sources() const { return impl_->file.provenance().sources; }
+std::vector<std::string> Dataset::sources() const {
+  return impl_->file.provenance().sources;
+}
 
 }  // namespace moe

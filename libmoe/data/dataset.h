@@ -16,7 +16,8 @@ inline constexpr h5::Kind kDatasetKind{"moe-dataset", 1};
 enum class Split { train, dev, test };
 inline constexpr std::array<const char*, 3> kSplitNames{"train", "dev", "test"};
 
-/// Sentences of token ids, end to end; sentence i is tokens [offsets[i], offsets[i+1]). No control symbols inside.
+/// Sentences of token ids, end to end; sentence i is tokens [offsets[i], offsets[i+1]). No control symbols
+/// inside.
 struct Sentences {
   std::vector<std::int32_t> tokens;
   std::vector<std::int64_t> offsets{0};
@@ -30,9 +31,9 @@ struct Sentences {
 
 /// One corpus part: line-aligned sides (a pair of languages), or one side (monolingual).
 struct Part {
-  int source = -1;                       // language index
-  int target = -1;                       // -1: monolingual
-  double weight = 1;                     // from the corpus file, multiplies the sampling probability
+  int source = -1;                            // language index
+  int target = -1;                            // -1: monolingual
+  double weight = 1;                          // from the corpus file, multiplies the sampling probability
   std::array<std::int64_t, 3> n_sentences{};  // per split
   std::array<std::int64_t, 3> n_source_tokens{};
   std::array<std::int64_t, 3> n_target_tokens{};

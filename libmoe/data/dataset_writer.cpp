@@ -18,7 +18,8 @@ std::string join_lines(const std::vector<std::string>& lines) {
 DatasetWriter::DatasetWriter(const std::string& path, const Vocabulary& vocabulary, bool force)
     : vocabulary_(vocabulary), file_(path, kDatasetKind, force) {
   const std::string& model = vocabulary.model_bytes();
-  file_.write<std::uint8_t>("/vocabulary/model", {reinterpret_cast<const std::uint8_t*>(model.data()), model.size()},
+  file_.write<std::uint8_t>("/vocabulary/model",
+                            {reinterpret_cast<const std::uint8_t*>(model.data()), model.size()},
                             {static_cast<std::int64_t>(model.size())});
   file_.write_text("/vocabulary/languages", join_lines(vocabulary.languages()));
   file_.make_group("/parts");
@@ -26,7 +27,8 @@ DatasetWriter::DatasetWriter(const std::string& path, const Vocabulary& vocabula
 
 int DatasetWriter::add_part(int source, int target, double weight) {
   const auto& languages = vocabulary_.languages();
-  MOE_CHECK(source >= 0 && source < static_cast<int>(languages.size()) && target < static_cast<int>(languages.size()));
+  MOE_CHECK(source >= 0 && source < static_cast<int>(languages.size()) &&
+            target < static_cast<int>(languages.size()));
   std::string name = languages[static_cast<std::size_t>(source)];
   if (target >= 0) name += "-" + languages[static_cast<std::size_t>(target)];
   MOE_CHECK(std::find(names_.begin(), names_.end(), name) == names_.end(), "part {} twice", name);
@@ -69,10 +71,12 @@ void DatasetWriter::append_side(const std::string& side, Split split, const Sent
   if (split == Split::train) return;
   MOE_CHECK(static_cast<std::int64_t>(text.size()) == sentences.size());
   const std::string lines = join_lines(text);
-  file_.append<std::uint8_t>(side + "_text", {reinterpret_cast<const std::uint8_t*>(lines.data()), lines.size()});
+  file_.append<std::uint8_t>(side + "_text",
+                             {reinterpret_cast<const std::uint8_t*>(lines.data()), lines.size()});
 }
 
-void DatasetWriter::set_vocabulary_sample(const std::vector<std::int64_t>& sentences, const std::string& how) {
+void DatasetWriter::set_vocabulary_sample(const std::vector<std::int64_t>& sentences,
+                                          const std::string& how) {
   file_.write<std::int64_t>("/vocabulary/sample", sentences, {static_cast<std::int64_t>(sentences.size())});
   file_.attribute("/vocabulary", "training", how);
 }
@@ -106,7 +110,8 @@ void DatasetWriter::commit() {
     const auto n_reasons = static_cast<std::int64_t>(cleaning_.reasons.size());
     MOE_CHECK(counts.size() == parts_.size() * cleaning_.reasons.size());
     file_.write_text("/cleaning/reasons", join_lines(cleaning_.reasons));
-    file_.write<std::int64_t>("/cleaning/counts", counts, {static_cast<std::int64_t>(parts_.size()), n_reasons});
+    file_.write<std::int64_t>("/cleaning/counts", counts,
+                              {static_cast<std::int64_t>(parts_.size()), n_reasons});
   }
   file_.commit();
 }

@@ -18,7 +18,8 @@ class DatasetWriter {
 
   /// Language indices of the vocabulary, target -1 for monolingual text. Returns the part's index.
   int add_part(int source, int target, double weight);
-  /// Sentences behind those of the same part and split; text is kept for dev and test (and ignored for train).
+  /// Sentences behind those of the same part and split; text is kept for dev and test (and ignored for
+  /// train).
   void append(int part, Split split, const PartData& data, const PartText& text);
   /// One count per reason for every part, in the order of parts.
   void set_cleaning(const CleaningTable& table) { cleaning_ = table; }

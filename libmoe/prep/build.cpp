@@ -17,9 +17,13 @@ constexpr std::size_t kBlockLines = 16384, kTaskLines = 128, kBlockBytes = 8 << 
 /// Second pass: encodes the survivors on all threads and writes them in order.
 class Encoder {
  public:
-  Encoder(const Corpus& corpus, const BuildOptions& o, const Vocabulary& vocabulary, std::vector<Counts>& counts,
-          ThreadPool& pool, DatasetWriter& writer)
-      : corpus_(corpus), max_length_(o.max_length), vocabulary_(vocabulary), counts_(counts), pool_(pool),
+  Encoder(const Corpus& corpus, const BuildOptions& o, const Vocabulary& vocabulary,
+          std::vector<Counts>& counts, ThreadPool& pool, DatasetWriter& writer)
+      : corpus_(corpus),
+        max_length_(o.max_length),
+        vocabulary_(vocabulary),
+        counts_(counts),
+        pool_(pool),
         writer_(writer) {
     for (const CorpusPart& part : corpus.parts)
       writer.add_part(vocabulary.language_index(part.source),
@@ -129,7 +133,8 @@ std::string temporary_folder(const BuildOptions& options) {
 void check_output(const BuildOptions& options) {
   if (!options.force && std::filesystem::exists(options.output))
     usage_error("{}: exists; give --force to replace it", options.output);
-  if (options.dev_share + options.test_share >= 1) usage_error("--dev-share and --test-share leave nothing to train");
+  if (options.dev_share + options.test_share >= 1)
+    usage_error("--dev-share and --test-share leave nothing to train");
 }
 
 CleaningTable to_table(const std::vector<Counts>& counts) {
@@ -145,8 +150,8 @@ void report(const std::vector<Counts>& counts, const DatasetWriter& writer) {
   std::array<std::int64_t, 3> n{};
   for (const Part& part : writer.parts())
     for (std::size_t s = 0; s < n.size(); ++s) n[s] += part.n_sentences[s];
-  log_info("{} lines read, {} kept: {} train, {} dev, {} test", total[Counter::lines], total[Counter::kept], n[0], n[1],
-           n[2]);
+  log_info("{} lines read, {} kept: {} train, {} dev, {} test", total[Counter::lines], total[Counter::kept],
+           n[0], n[1], n[2]);
   std::vector<std::string> reasons;
   for (std::size_t c = static_cast<std::size_t>(Counter::dropped_columns); c < kCounterNames.size(); ++c) {
     std::string name = kCounterNames[c];

@@ -13,14 +13,16 @@ Counter judge_length(const CleanLine& line, bool is_pair, const CleanRules& rule
   return std::max(a, b) > rules.max_chars ? Counter::dropped_too_long : Counter::kept;
 }
 
-Counter judge_content(const CleanLine& line, bool is_pair, const CleanRules& rules, const PartScripts& scripts) {
+Counter judge_content(const CleanLine& line, bool is_pair, const CleanRules& rules,
+                      const PartScripts& scripts) {
   if (is_pair) {
-    const auto a = static_cast<double>(count_characters(line.source));
-    const auto b = static_cast<double>(count_characters(line.target));
+    const auto a = static_cast<double>(display_width(line.source));
+    const auto b = static_cast<double>(display_width(line.target));
     if (std::max(a, b) > rules.max_ratio * std::min(a, b) + kRatioSlack) return Counter::dropped_ratio;
     if (!rules.keep_identical && line.source == line.target) return Counter::dropped_identical;
   }
-  if (!rules.any_script && !(scripts.source.accepts(line.source) && (!is_pair || scripts.target.accepts(line.target))))
+  if (!rules.any_script &&
+      !(scripts.source.accepts(line.source) && (!is_pair || scripts.target.accepts(line.target))))
     return Counter::dropped_script;
   return Counter::kept;
 }
@@ -38,8 +40,8 @@ void Counts::add(const NormaliseCounts& mended) {
   (*this)[Counter::mended_nfc] += mended.not_nfc;
 }
 
-CleanLine clean_line(const RawLine& raw, bool is_pair, bool given, const CleanRules& rules, const PartScripts& scripts,
-                     NormaliseCounts& mended) {
+CleanLine clean_line(const RawLine& raw, bool is_pair, bool given, const CleanRules& rules,
+                     const PartScripts& scripts, NormaliseCounts& mended) {
   CleanLine line;
   if (raw.cut || !raw.columns_fit) {
     line.reason = raw.cut ? Counter::dropped_too_long : Counter::dropped_columns;

@@ -10,7 +10,8 @@
 
 namespace moe::prep {
 
-/// Columns of the cleaning table of a dataset. Each line read is kept or dropped for one reason, the first that holds.
+/// Columns of the cleaning table of a dataset. Each line read is kept or dropped for one reason, the first
+/// that holds.
 enum class Counter {
   lines,
   kept,
@@ -27,10 +28,20 @@ enum class Counter {
   mended_control,
   mended_nfc,
 };
-inline constexpr std::array<const char*, 14> kCounterNames{
-    "lines",         "kept",           "dropped_columns",   "dropped_empty", "dropped_too_long",
-    "dropped_ratio", "dropped_identical", "dropped_script", "dropped_duplicate", "dropped_leak",
-    "mended_crlf",   "mended_utf8",    "mended_control",    "mended_nfc"};
+inline constexpr std::array<const char*, 14> kCounterNames{"lines",
+                                                           "kept",
+                                                           "dropped_columns",
+                                                           "dropped_empty",
+                                                           "dropped_too_long",
+                                                           "dropped_ratio",
+                                                           "dropped_identical",
+                                                           "dropped_script",
+                                                           "dropped_duplicate",
+                                                           "dropped_leak",
+                                                           "mended_crlf",
+                                                           "mended_utf8",
+                                                           "mended_control",
+                                                           "mended_nfc"};
 
 struct Counts {
   std::array<std::int64_t, kCounterNames.size()> of{};
@@ -63,9 +74,9 @@ struct PartScripts {
   ScriptCheck source, target;
 };
 
-/// Normalises both sides and decides. given: a line of a dev or test file, which only wrong columns, emptiness and
-/// length remove: scores stay comparable. Thread-safe.
-CleanLine clean_line(const RawLine& raw, bool is_pair, bool given, const CleanRules& rules, const PartScripts& scripts,
-                     NormaliseCounts& mended);
+/// Normalises both sides and decides. given: a line of a dev or test file, which only wrong columns,
+/// emptiness and length remove: scores stay comparable. Thread-safe.
+CleanLine clean_line(const RawLine& raw, bool is_pair, bool given, const CleanRules& rules,
+                     const PartScripts& scripts, NormaliseCounts& mended);
 
 }  // namespace moe::prep

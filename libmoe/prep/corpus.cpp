@@ -16,7 +16,8 @@ namespace {
 
 std::string checked_code(const std::string& option, const std::string& code) {
   if (!is_language_code(code))
-    usage_error("--{}: '{}' is no language code; write letters, digits, _ or @, such as deu or srp_Latn", option, code);
+    usage_error("--{}: '{}' is no language code; write letters, digits, _ or @, such as deu or srp_Latn",
+                option, code);
   return code;
 }
 
@@ -44,7 +45,8 @@ std::array<std::size_t, 2> parse_columns(const std::string& text) {
   return columns;
 }
 
-std::vector<FileSet> group_files(const std::string& option, const std::vector<std::string>& files, bool aligned) {
+std::vector<FileSet> group_files(const std::string& option, const std::vector<std::string>& files,
+                                 bool aligned) {
   if (aligned && files.size() % 2 != 0)
     usage_error("--aligned: {} are an odd number of files; give them in twos, source and target", option);
   std::vector<FileSet> sets;
@@ -57,7 +59,8 @@ std::vector<FileSet> group_files(const std::string& option, const std::vector<st
 Corpus from_options(const BuildOptions& o) {
   if (o.pair.empty() == o.mono.empty())
     usage_error("say what the files are: --pair XX-YY or --mono XX, or describe them in a --corpus file");
-  if (o.files.empty() && o.dev.empty() && o.test.empty()) usage_error("no input files; - reads standard input");
+  if (o.files.empty() && o.dev.empty() && o.test.empty())
+    usage_error("no input files; - reads standard input");
   if (!o.mono.empty() && (o.aligned || !o.columns.empty()))
     usage_error("--aligned and --columns are for pairs, not for --mono");
   Corpus corpus;
@@ -80,16 +83,21 @@ Corpus from_options(const BuildOptions& o) {
 
 /// Fails early: a long run should not end at its last file.
 void check_files(const Corpus& corpus) {
-  std::set<std::string> seen;
+  std::set<std::pair<std::size_t, FileSet>>
+      seen;  // parts may share files: columns, or one side of line-aligned files
+  int n_stdin = 0;
   for (const CorpusEntry& entry : corpus.entries)
     for (const auto& split : entry.files)
-      for (const FileSet& set : split)
+      for (const FileSet& set : split) {
+        if (!seen.insert({entry.part, set}).second)
+          bad_input("{}: is named twice for {}; name each file once", display_name(set[0]),
+                    corpus.parts[entry.part].name());
         for (const std::string& path : set) {
-          if (!seen.insert(path).second)
-            bad_input("{}: is named twice in the corpus; name each file once", display_name(path));
+          if (path == "-" && ++n_stdin > 1) bad_input("standard input can be read once; name - once");
           if (path != "-" && access(path.c_str(), R_OK) != 0)
             bad_input("{}: {} ({})", path, std::strerror(errno), corpus.parts[entry.part].name());
         }
+      }
 }
 
 }  // namespace
@@ -126,7 +134,8 @@ std::vector<std::string> describe_sources(const Corpus& corpus) {
     if (group->second.empty() || group->second.back() != part) group->second.push_back(part);
   }
   std::vector<std::string> lines;
-  for (const auto& [text, parts] : groups) lines.push_back(fmt::format("{}: {}", text, fmt::join(parts, ", ")));
+  for (const auto& [text, parts] : groups)
+    lines.push_back(fmt::format("{}: {}", text, fmt::join(parts, ", ")));
   return lines;
 }
 

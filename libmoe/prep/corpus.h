@@ -38,7 +38,8 @@ struct Corpus {
 /// Error(usage or bad_input) naming file, entry and key.
 Corpus read_corpus(const BuildOptions& options);
 
-/// Corpus file -> entries; relative paths are relative to it. Throws Error(bad_input) naming file and line or key.
+/// Corpus file -> entries; relative paths are relative to it. Throws Error(bad_input) naming file and line or
+/// key.
 Corpus parse_corpus_file(const std::string& path);
 
 /// One line for each licence and attribution: "CC BY 2.0 FR; Tatoeba.org contributors: eng-deu, eng-fra".

@@ -15,7 +15,8 @@ namespace {
 
 class Parser {
  public:
-  explicit Parser(const std::string& path) : path_(path), folder_(std::filesystem::path(path).parent_path()) {}
+  explicit Parser(const std::string& path)
+      : path_(path), folder_(std::filesystem::path(path).parent_path()) {}
 
   Corpus parse() {
     toml::table root;
@@ -37,16 +38,19 @@ class Parser {
  private:
   template <class... Args>
   [[noreturn]] void fault(const toml::node& node, fmt::format_string<Args...> format, Args&&... args) const {
-    bad_input("{}: line {}: {}", path_, node.source().begin.line, fmt::format(format, std::forward<Args>(args)...));
+    bad_input("{}: line {}: {}", path_, node.source().begin.line,
+              fmt::format(format, std::forward<Args>(args)...));
   }
 
-  void check_keys(const toml::table& table, const std::string& where, std::initializer_list<std::string_view> known) {
+  void check_keys(const toml::table& table, const std::string& where,
+                  std::initializer_list<std::string_view> known) {
     for (const auto& [key, value] : table)
       if (std::find(known.begin(), known.end(), key.str()) == known.end())
         fault(value, "'{}' is no key of {}; known are {}", key.str(), where, fmt::join(known, ", "));
   }
 
-  std::string text(const toml::table& table, std::string_view key, const std::string& where, std::string absent) {
+  std::string text(const toml::table& table, std::string_view key, const std::string& where,
+                   std::string absent) {
     const toml::node* node = table.get(key);
     if (node == nullptr) return absent;
     if (!node->is_string()) fault(*node, "{} of {} is not text", key, where);
@@ -79,9 +83,11 @@ class Parser {
   }
 
   void pair(const toml::table& t, const std::string& where) {
-    check_keys(t, where, {"source", "target", "train", "dev", "test", "columns", "weight", "licence", "attribution"});
+    check_keys(t, where,
+               {"source", "target", "train", "dev", "test", "columns", "weight", "licence", "attribution"});
     const auto sources = codes(t, "source", where);
-    if (sources.size() != 1) fault(t, "{} has one source language; several targets may share an entry", where);
+    if (sources.size() != 1)
+      fault(t, "{} has one source language; several targets may share an entry", where);
     for (const std::string& target : codes(t, "target", where)) {
       if (target == sources[0]) fault(t, "{}: source and target are both {}", where, target);
       add(t, where, {sources[0], target, 1});
@@ -107,7 +113,8 @@ class Parser {
     entry.attribution = text(t, "attribution", where, attribution_);
     if (const toml::node* node = t.get("weight")) {
       part.weight = node->value<double>().value_or(-1);
-      if (!(part.weight >= 0) || !std::isfinite(part.weight)) fault(*node, "weight is not a number from 0 up");
+      if (!(part.weight >= 0) || !std::isfinite(part.weight))
+        fault(*node, "weight is not a number from 0 up");
     }
     entry.part = find_or_add(t, part, t.get("weight") != nullptr);
     corpus_.entries.push_back(std::move(entry));
@@ -129,7 +136,8 @@ class Parser {
   std::vector<FileSet> file_sets(const toml::node& node, const CorpusPart& part) {
     std::vector<FileSet> sets;
     if (node.is_string()) return {{path(node, part)}};
-    if (!node.is_array()) fault(node, "files are a path, a list of paths, or a list of [source, target] paths");
+    if (!node.is_array())
+      fault(node, "files are a path, a list of paths, or a list of [source, target] paths");
     for (const toml::node& item : *node.as_array()) {
       if (item.is_string()) {
         sets.push_back({path(item, part)});
@@ -191,6 +199,8 @@ class Parser {
 
 }  // namespace
 
-Corpus parse_corpus_file(const std::string& path) { return Parser(path).parse(); }
+Corpus parse_corpus_file(const std::string& path) {
+  return Parser(path).parse();
+}
 
 }  // namespace moe::prep

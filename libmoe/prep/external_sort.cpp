@@ -46,7 +46,8 @@ ExternalSort::Cursor::Cursor(const ExternalSort& sorter) : sorter_(sorter) {
   }
   for (std::size_t r = 0; r < runs_.size(); ++r)
     if (refill(runs_[r])) heap_.push_back({runs_[r].buffer[runs_[r].used++], r});
-  std::make_heap(heap_.begin(), heap_.end(), [](const Head& a, const Head& b) { return a.record > b.record; });
+  std::make_heap(heap_.begin(), heap_.end(),
+                 [](const Head& a, const Head& b) { return a.record > b.record; });
 }
 
 bool ExternalSort::Cursor::refill(Run& run) {

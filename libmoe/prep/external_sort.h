@@ -1,4 +1,5 @@
-// Sorts any number of small records in bounded memory: sorted runs in a temporary file, merged on the way out.
+// Sorts any number of small records in bounded memory: sorted runs in a temporary file, merged on the way
+// out.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -32,8 +33,8 @@ class ExternalSort {
 
    private:
     struct Run {
-      std::int64_t at, end;           // bytes of the file
-      std::vector<KeyValue> buffer;   // records before `at`
+      std::int64_t at, end;          // bytes of the file
+      std::vector<KeyValue> buffer;  // records before `at`
       std::size_t used = 0;
     };
     bool refill(Run& run);

@@ -114,24 +114,25 @@ void print_lengths(const Dataset& d) {
 
 void print_text(const Dataset& d) {
   const Vocabulary& v = d.vocabulary();
-  fmt::print("dataset {}\nvocabulary: {} symbols: {} pieces, {} languages\n\n", d.path(), v.size(), v.n_pieces(),
-             v.languages().size());
+  fmt::print("dataset {}\nvocabulary: {} symbols: {} pieces, {} languages\n\n", d.path(), v.size(),
+             v.n_pieces(), v.languages().size());
   fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}{:>14}\n", "part", "train", "dev", "test", "source tokens",
              "target tokens");
   for (int p = 0; p < static_cast<int>(d.parts().size()); ++p) {
     const Part& part = d.parts()[static_cast<std::size_t>(p)];
-    fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}{:>14}\n", d.part_name(p), part.n_sentences[0], part.n_sentences[1],
-               part.n_sentences[2], part.n_source_tokens[0], part.n_target_tokens[0]);
+    fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}{:>14}\n", d.part_name(p), part.n_sentences[0],
+               part.n_sentences[1], part.n_sentences[2], part.n_source_tokens[0], part.n_target_tokens[0]);
   }
   const auto sizes = sizes_by_language(d);
   fmt::print("\n{:<20}{:>12}{:>12}{:>12}{:>14}\n", "language", "train", "dev", "test", "train tokens");
   for (std::size_t l = 0; l < sizes.size(); ++l)
-    fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}\n", v.languages()[l], sizes[l].n_sentences[0], sizes[l].n_sentences[1],
-               sizes[l].n_sentences[2], sizes[l].n_tokens[0]);
+    fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}\n", v.languages()[l], sizes[l].n_sentences[0],
+               sizes[l].n_sentences[1], sizes[l].n_sentences[2], sizes[l].n_tokens[0]);
   print_lengths(d);
   fmt::print("\n{:<20}{:>12}\n", "cleaning", "lines");
   const auto totals = cleaning_totals(d.cleaning());
-  for (std::size_t r = 0; r < totals.size(); ++r) fmt::print("{:<20}{:>12}\n", d.cleaning().reasons[r], totals[r]);
+  for (std::size_t r = 0; r < totals.size(); ++r)
+    fmt::print("{:<20}{:>12}\n", d.cleaning().reasons[r], totals[r]);
   for (const std::string& source : d.sources()) fmt::print("\nsource: {}\n", source);
 }
 

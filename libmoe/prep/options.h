@@ -20,8 +20,8 @@ struct BuildOptions {
   std::string licence, attribution;
   bool strict = false;
   // cleaning
-  std::int64_t max_chars = 1000;   // characters of a sentence, before encoding
-  std::int64_t max_length = 250;   // tokens of a sentence
+  std::int64_t max_chars = 1000;  // characters of a sentence, before encoding
+  std::int64_t max_length = 250;  // tokens of a sentence
   double max_ratio = 4;
   bool keep_identical = false, keep_duplicates = false, any_script = false;
   // splits, when the corpus names neither dev nor test files

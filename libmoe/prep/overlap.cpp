@@ -13,7 +13,9 @@ constexpr int kRankBits = 60;                  // a candidate's index takes the 
 constexpr std::uint64_t kIndexMask = (1ull << kRankBits) - 1;
 
 /// test before dev before train.
-std::uint64_t rank(Split split) { return split == Split::test ? 0 : split == Split::dev ? 1 : 2; }
+std::uint64_t rank(Split split) {
+  return split == Split::test ? 0 : split == Split::dev ? 1 : 2;
+}
 
 std::uint64_t hash(std::string_view text, std::uint64_t seed) {
   return XXH3_64bits_withSeed(text.data(), text.size(), seed);
@@ -21,10 +23,12 @@ std::uint64_t hash(std::string_view text, std::uint64_t seed) {
 
 }  // namespace
 
-std::uint64_t hash_sentence(std::string_view utf8) { return hash(utf8, 0); }
+std::uint64_t hash_sentence(std::string_view utf8) {
+  return hash(utf8, 0);
+}
 
-std::uint64_t hash_line(std::string_view source_language, std::string_view source, std::string_view target_language,
-                        std::string_view target) {
+std::uint64_t hash_line(std::string_view source_language, std::string_view source,
+                        std::string_view target_language, std::string_view target) {
   if (target_language < source_language) {
     std::swap(source_language, target_language);
     std::swap(source, target);
@@ -89,7 +93,8 @@ void OverlapFinder::find_leaks() {
   sentences_.reset();
 }
 
-OverlapFinder::Verdicts::Verdicts(const OverlapFinder& finder) : cursor_(*finder.drops_), any_(cursor_.next(drop_)) {}
+OverlapFinder::Verdicts::Verdicts(const OverlapFinder& finder)
+    : cursor_(*finder.drops_), any_(cursor_.next(drop_)) {}
 
 Counter OverlapFinder::Verdicts::next() {
   const std::uint64_t index = index_++;

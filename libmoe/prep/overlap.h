@@ -1,4 +1,5 @@
-// Repeated lines and sentences of dev and test in train, found over a corpus of any size by sorting 64-bit hashes.
+// Repeated lines and sentences of dev and test in train, found over a corpus of any size by sorting 64-bit
+// hashes.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,15 +14,15 @@ namespace moe::prep {
 /// Hash of a sentence (XXH3, 64 bits), the same in every run and for every language.
 std::uint64_t hash_sentence(std::string_view utf8);
 /// Hash of a line: both sides with their languages, whichever stands first.
-std::uint64_t hash_line(std::string_view source_language, std::string_view source, std::string_view target_language,
-                        std::string_view target);
+std::uint64_t hash_line(std::string_view source_language, std::string_view source,
+                        std::string_view target_language, std::string_view target);
 
-/// dev for a share of the sentences, test for another, else train. The same sentence is always in the same split, and
-/// a larger share contains a smaller one.
+/// dev for a share of the sentences, test for another, else train. The same sentence is always in the same
+/// split, and a larger share contains a smaller one.
 Split split_by_hash(std::uint64_t sentence_hash, double dev_share, double test_share);
 
-/// Collects hashes of the candidates in order, then tells which of them go. Two different sentences share a hash with
-/// a chance of n^2 / 2^65 among n. Not thread-safe.
+/// Collects hashes of the candidates in order, then tells which of them go. Two different sentences share a
+/// hash with a chance of n^2 / 2^65 among n. Not thread-safe.
 class OverlapFinder {
  public:
   OverlapFinder(const std::string& folder, bool keep_duplicates);
@@ -36,8 +37,8 @@ class OverlapFinder {
   void finish();
   std::int64_t n_candidates() const { return n_candidates_; }
 
-  /// Tells for each candidate in order: kept, dropped_duplicate or dropped_leak. Of equal lines the one in test stays,
-  /// else in dev, else the first.
+  /// Tells for each candidate in order: kept, dropped_duplicate or dropped_leak. Of equal lines the one in
+  /// test stays, else in dev, else the first.
   class Verdicts {
    public:
     explicit Verdicts(const OverlapFinder& finder);

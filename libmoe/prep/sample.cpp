@@ -22,7 +22,8 @@ struct PartLanguages {
   explicit PartLanguages(const Corpus& corpus) {
     const auto languages = corpus.languages();
     const auto index = [&](const std::string& code) {
-      return static_cast<std::size_t>(std::find(languages.begin(), languages.end(), code) - languages.begin());
+      return static_cast<std::size_t>(std::find(languages.begin(), languages.end(), code) -
+                                      languages.begin());
     };
     for (const CorpusPart& part : corpus.parts) sides.push_back({index(part.source), index(part.target)});
     n_languages = languages.size();
@@ -33,7 +34,8 @@ struct PartLanguages {
 
 /// Calls fn(language, text) for each surviving sentence of train.
 template <class Fn>
-void for_each_train_sentence(const Corpus& corpus, const Spool& spool, const OverlapFinder& overlap, const Fn& fn) {
+void for_each_train_sentence(const Corpus& corpus, const Spool& spool, const OverlapFinder& overlap,
+                             const Fn& fn) {
   const PartLanguages languages(corpus);
   Spool::Reader reader(spool);
   OverlapFinder::Verdicts verdicts(overlap);
@@ -124,8 +126,11 @@ std::optional<ChosenVocabulary> given_vocabulary(const BuildOptions& options, co
     auto known = dataset.vocabulary().languages();
     for (const std::string& code : languages)
       if (dataset.vocabulary().language_index(code) < 0) {
-        log_warn("{} is not a language of {}: its token is added, so a model of that dataset cannot be trained on this "
-                 "one", code, options.vocabulary_from);
+        log_warn(
+            "{} is not a language of {}: its token is added, so a model of that dataset cannot be trained on "
+            "this "
+            "one",
+            code, options.vocabulary_from);
         known.push_back(code);
       }
     languages = std::move(known);
@@ -148,8 +153,8 @@ ChosenVocabulary trained_vocabulary(const BuildOptions& options, const Corpus& c
   const Sample sample = draw_sample(corpus, spool, overlap, shares, static_cast<std::uint64_t>(options.seed));
   if (sample.sentences.empty())
     bad_input("no sentence of train to train a vocabulary from; give --vocabulary or --vocabulary-from");
-  log_info("training a {} vocabulary on {} sentences ({} characters) of {} languages", options.training.model_type,
-           sample.sentences.size(), sample.n_characters, languages.size());
+  log_info("training a {} vocabulary on {} sentences ({} characters) of {} languages",
+           options.training.model_type, sample.sentences.size(), sample.n_characters, languages.size());
   const Progress progress("vocabulary", "models", 1);
   std::size_t i = 0;
   auto model = train_vocabulary(
@@ -161,13 +166,15 @@ ChosenVocabulary trained_vocabulary(const BuildOptions& options, const Corpus& c
       },
       log_level() <= LogLevel::debug);
   ChosenVocabulary chosen{Vocabulary(std::move(model), languages), sample.n_sentences, ""};
-  chosen.how = fmt::format("{}, {} pieces, character_coverage {}, byte_fallback {}, {}; {} sentences, {} characters, "
-                           "temperature {}, seed {}", options.training.model_type, chosen.vocabulary.n_pieces(),
-                           options.training.character_coverage, options.training.byte_fallback,
-                           options.training.normalization_rule_name, sample.sentences.size(), sample.n_characters,
-                           options.sample_temperature, options.seed);
+  chosen.how = fmt::format(
+      "{}, {} pieces, character_coverage {}, byte_fallback {}, {}; {} sentences, {} characters, "
+      "temperature {}, seed {}",
+      options.training.model_type, chosen.vocabulary.n_pieces(), options.training.character_coverage,
+      options.training.byte_fallback, options.training.normalization_rule_name, sample.sentences.size(),
+      sample.n_characters, options.sample_temperature, options.seed);
   if (chosen.vocabulary.n_pieces() < options.training.vocab_size)
-    log_warn("the corpus gave {} pieces instead of {}", chosen.vocabulary.n_pieces(), options.training.vocab_size);
+    log_warn("the corpus gave {} pieces instead of {}", chosen.vocabulary.n_pieces(),
+             options.training.vocab_size);
   return chosen;
 }
 

@@ -11,9 +11,9 @@
 
 namespace moe::prep {
 
-/// Amounts of text, one per language -> the share of each language's text that goes into a sample of sample_size.
-/// A language gets sample_size * n^(1/T) / sum n^(1/T), at most all it has; what it lacks goes to the others.
-/// (Temperature sampling as in Arivazhagan et al., arXiv 1907.05019.)
+/// Amounts of text, one per language -> the share of each language's text that goes into a sample of
+/// sample_size. A language gets sample_size * n^(1/T) / sum n^(1/T), at most all it has; what it lacks goes
+/// to the others. (Temperature sampling as in Arivazhagan et al., arXiv 1907.05019.)
 std::vector<double> sample_shares(const std::vector<std::int64_t>& amounts, std::int64_t sample_size,
                                   double temperature);
 
@@ -21,8 +21,8 @@ std::vector<double> sample_shares(const std::vector<std::int64_t>& amounts, std:
 using CorpusSize = std::vector<std::int64_t>;
 
 struct Sample {
-  std::vector<std::string> sentences;           // of train
-  std::vector<std::int64_t> n_sentences;        // per language
+  std::vector<std::string> sentences;     // of train
+  std::vector<std::int64_t> n_sentences;  // per language
   std::int64_t n_characters = 0;
 };
 

@@ -35,7 +35,9 @@ class FileSetReader {
     }
     return any;
   }
-  std::string where() const { return fmt::format("{}: line {}", display_name(first_.path()), first_.line_number()); }
+  std::string where() const {
+    return fmt::format("{}: line {}", display_name(first_.path()), first_.line_number());
+  }
   const std::string& path() const { return first_.path(); }
   std::int64_t line_number() const { return first_.line_number(); }
   std::size_t n_columns() const { return n_columns_; }
@@ -45,8 +47,9 @@ class FileSetReader {
     std::string rest;
     LineReader& longer = first_goes_on ? first_ : *second_;
     while (longer.next(rest)) stop_if_asked();
-    bad_input("{} has {} lines and {} has {}; line-aligned files have equally many", display_name(first_.path()),
-              first_.line_number(), display_name(second_->path()), second_->line_number());
+    bad_input("{} has {} lines and {} has {}; line-aligned files have equally many",
+              display_name(first_.path()), first_.line_number(), display_name(second_->path()),
+              second_->line_number());
   }
 
   void split_columns(RawLine& raw) {
@@ -78,8 +81,13 @@ class FileSetReader {
 class Scanner {
  public:
   Scanner(const Corpus& corpus, const BuildOptions& o, ThreadPool& pool, Spool& spool, OverlapFinder& overlap)
-      : corpus_(corpus), options_(o), pool_(pool), spool_(spool), overlap_(overlap),
-        rules_{o.max_chars, o.max_ratio, o.keep_identical, o.any_script}, counts_(corpus.parts.size()),
+      : corpus_(corpus),
+        options_(o),
+        pool_(pool),
+        spool_(spool),
+        overlap_(overlap),
+        rules_{o.max_chars, o.max_ratio, o.keep_identical, o.any_script},
+        counts_(corpus.parts.size()),
         progress_("read", "lines", 0) {}
 
   std::vector<Counts> run() {
@@ -125,11 +133,13 @@ class Scanner {
     }
     const std::string name = display_name(files[0]);
     if (n_wrong > 0 && n_wrong == n_lines)
-      bad_input("{}: no line has the columns of a pair (line {} has {}); write source TAB target, or choose columns",
-                name, first_wrong, n_columns);
+      bad_input(
+          "{}: no line has the columns of a pair (line {} has {}); write source TAB target, or choose "
+          "columns",
+          name, first_wrong, n_columns);
     if (n_wrong > 0)
-      log_warn("{}: {} of {} lines dropped for wrong columns, the first is line {} with {}", name, n_wrong, n_lines,
-               first_wrong, n_columns);
+      log_warn("{}: {} of {} lines dropped for wrong columns, the first is line {} with {}", name, n_wrong,
+               n_lines, first_wrong, n_columns);
     if (n_lines == 0) log_warn("{}: is empty", name);
   }
 
@@ -145,7 +155,8 @@ class Scanner {
       n_bytes += raw.source.size() + raw.target.size();
       if (!raw.columns_fit && !raw.cut) {
         if (options_.strict)
-          bad_input("{}: {} columns instead of source TAB target (--strict)", reader.where(), reader.n_columns());
+          bad_input("{}: {} columns instead of source TAB target (--strict)", reader.where(),
+                    reader.n_columns());
         on_wrong_columns();
       }
       if (raw.cut && options_.strict) bad_input("{}: longer than 1 MiB (--strict)", reader.where());
@@ -201,9 +212,13 @@ class Scanner {
 
   void warn_of_scripts(std::size_t part) const {
     const std::int64_t n = counts_[part][Counter::dropped_script], n_lines = counts_[part][Counter::lines];
-    if (n >= kScriptWarningLines && static_cast<double>(n) > kScriptWarningShare * static_cast<double>(n_lines))
-      log_warn("{}: {} of {} lines dropped for another script than expected; name the right ones under [scripts] in a "
-               "corpus file, or give --any-script", corpus_.parts[part].name(), n, n_lines);
+    if (n >= kScriptWarningLines &&
+        static_cast<double>(n) > kScriptWarningShare * static_cast<double>(n_lines))
+      log_warn(
+          "{}: {} of {} lines dropped for another script than expected; name the right ones under [scripts] "
+          "in a "
+          "corpus file, or give --any-script",
+          corpus_.parts[part].name(), n, n_lines);
   }
 
   const Corpus& corpus_;
@@ -220,8 +235,8 @@ class Scanner {
 
 }  // namespace
 
-std::vector<Counts> scan_corpus(const Corpus& corpus, const BuildOptions& options, ThreadPool& pool, Spool& spool,
-                                OverlapFinder& overlap) {
+std::vector<Counts> scan_corpus(const Corpus& corpus, const BuildOptions& options, ThreadPool& pool,
+                                Spool& spool, OverlapFinder& overlap) {
   auto counts = Scanner(corpus, options, pool, spool, overlap).run();
   spool.finish();
   overlap.finish();

@@ -10,10 +10,10 @@
 namespace moe::prep {
 
 /// One count per part. Lines of candidates are counted as read and mended, not yet as kept.
-/// Throws Error(bad_input) naming the file (absent, truncated, unequal numbers of lines, no line with the right
-/// columns; with strict: the first bad line); Error with code 128+signal when asked to stop.
-std::vector<Counts> scan_corpus(const Corpus& corpus, const BuildOptions& options, ThreadPool& pool, Spool& spool,
-                                OverlapFinder& overlap);
+/// Throws Error(bad_input) naming the file (absent, truncated, unequal numbers of lines, no line with the
+/// right columns; with strict: the first bad line); Error with code 128+signal when asked to stop.
+std::vector<Counts> scan_corpus(const Corpus& corpus, const BuildOptions& options, ThreadPool& pool,
+                                Spool& spool, OverlapFinder& overlap);
 
 /// Throws Error with code 128+signal when a signal asked to stop.
 void stop_if_asked();

@@ -38,13 +38,16 @@ void Spool::add(const Candidate& candidate) {
   if (text_.size() >= kBlockBytes) flush(false);
 }
 
-void Spool::finish() { flush(true); }
+void Spool::finish() {
+  flush(true);
+}
 
 void Spool::flush(bool last) {
   ZSTD_inBuffer in{text_.data(), text_.size(), 0};
   for (;;) {
     ZSTD_outBuffer out{compressed_.data(), compressed_.size(), 0};
-    const std::size_t left = ZSTD_compressStream2(context_.get(), &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+    const std::size_t left =
+        ZSTD_compressStream2(context_.get(), &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
     MOE_CHECK(ZSTD_isError(left) == 0, "{}", ZSTD_getErrorName(left));
     file_.write(std::span(compressed_).first(out.pos));
     if (last ? left == 0 : in.pos == in.size) break;
@@ -53,7 +56,10 @@ void Spool::flush(bool last) {
 }
 
 Spool::Reader::Reader(const Spool& spool)
-    : spool_(spool), context_(ZSTD_createDCtx(), ZSTD_freeDCtx), compressed_(kBlockBytes), text_(kBlockBytes) {}
+    : spool_(spool),
+      context_(ZSTD_createDCtx(), ZSTD_freeDCtx),
+      compressed_(kBlockBytes),
+      text_(kBlockBytes) {}
 Spool::Reader::~Reader() = default;
 
 bool Spool::Reader::refill() {
@@ -78,7 +84,8 @@ bool Spool::Reader::refill() {
 std::uint64_t Spool::Reader::read_number() {
   std::uint64_t n = 0;
   for (int shift = 0;; shift += 7) {
-    if (at_ == end_ && !refill()) fail(ErrorCode::failed, "temporary data was altered while this program ran");
+    if (at_ == end_ && !refill())
+      fail(ErrorCode::failed, "temporary data was altered while this program ran");
     const auto byte = static_cast<std::uint64_t>(text_[at_++]);
     n |= (byte & 0x7F) << shift;
     if (byte < 0x80 || shift > 56) return n;
@@ -89,7 +96,8 @@ void Spool::Reader::read_text(std::string& text) {
   std::uint64_t left = read_number();
   text.clear();
   while (left > 0) {
-    if (at_ == end_ && !refill()) fail(ErrorCode::failed, "temporary data was altered while this program ran");
+    if (at_ == end_ && !refill())
+      fail(ErrorCode::failed, "temporary data was altered while this program ran");
     const std::size_t n = std::min<std::size_t>(left, end_ - at_);
     text.append(reinterpret_cast<const char*>(text_.data() + at_), n);
     at_ += n;

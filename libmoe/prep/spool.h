@@ -1,4 +1,5 @@
-// Clean candidates kept aside in reading order, compressed: the inputs are read once, and standard input works too.
+// Clean candidates kept aside in reading order, compressed: the inputs are read once, and standard input
+// works too.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -20,15 +20,18 @@ TemporaryFile::TemporaryFile(const std::string& folder) : folder_(folder.empty()
   unlink(name.c_str());
 }
 
-TemporaryFile::~TemporaryFile() { close(fd_); }
+TemporaryFile::~TemporaryFile() {
+  close(fd_);
+}
 
 void TemporaryFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), size_);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
-      fail(ErrorCode::failed, "{}: cannot keep temporary data ({}); make room or choose another --temporary-folder",
-           folder_, std::strerror(errno));
+      fail(ErrorCode::failed,
+           "{}: cannot keep temporary data ({}); make room or choose another --temporary-folder", folder_,
+           std::strerror(errno));
     size_ += n;
     bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
@@ -37,7 +40,8 @@ void TemporaryFile::write(std::span<const std::byte> bytes) {
 std::size_t TemporaryFile::read(std::int64_t offset, std::span<std::byte> bytes) const {
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t n = pread(fd_, bytes.data() + done, bytes.size() - done, offset + static_cast<std::int64_t>(done));
+    const ssize_t n =
+        pread(fd_, bytes.data() + done, bytes.size() - done, offset + static_cast<std::int64_t>(done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail(ErrorCode::failed, "{}: cannot read temporary data ({})", folder_, std::strerror(errno));
     if (n == 0) break;

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::size_t kBlockBytes = 1 << 17;
 
-constexpr std::string_view kGzip = "\x1f\x8b", kZstd = "\x28\xb5\x2f\xfd", kUtf16[] = {"\xff\xfe", "\xfe\xff"};
+constexpr std::string_view kGzip = "\x1f\x8b", kZstd = "\x28\xb5\x2f\xfd",
+                           kUtf16[] = {"\xff\xfe", "\xfe\xff"};
 
 /// A frame of zstd, or one to be skipped, as parallel compressors write first (RFC 8878, 3.1.2).
 bool is_zstd(std::string_view head) {
@@ -99,7 +100,8 @@ class GzipSource : public ByteSource {
     const uInt wanted = stream_.avail_out;
     while (stream_.avail_out == wanted) {
       if (stream_.avail_in == 0 && !refill()) {
-        if (inside_) bad_input("{}: ends in the middle of its gzip stream; fetch or compress it again", raw_->name());
+        if (inside_)
+          bad_input("{}: ends in the middle of its gzip stream; fetch or compress it again", raw_->name());
         return 0;
       }
       inside_ = true;
@@ -140,13 +142,15 @@ class ZstdSource : public ByteSource {
       if (in_.pos == in_.size && !pending_output_) {
         in_ = {block_.data(), raw_->read(block_), 0};
         if (in_.size == 0) {
-          if (inside_) bad_input("{}: ends in the middle of its zstd stream; fetch or compress it again", raw_->name());
+          if (inside_)
+            bad_input("{}: ends in the middle of its zstd stream; fetch or compress it again", raw_->name());
           return 0;
         }
       }
       const std::size_t hint = ZSTD_decompressStream(context_.get(), &out, &in_);
       if (ZSTD_isError(hint))
-        bad_input("{}: is no sound zstd file ({}); fetch or compress it again", raw_->name(), ZSTD_getErrorName(hint));
+        bad_input("{}: is no sound zstd file ({}); fetch or compress it again", raw_->name(),
+                  ZSTD_getErrorName(hint));
       inside_ = hint != 0;
       pending_output_ = inside_ && out.pos == out.size;
     }
@@ -163,7 +167,9 @@ class ZstdSource : public ByteSource {
 
 }  // namespace
 
-std::string display_name(const std::string& path) { return path == "-" ? "standard input" : path; }
+std::string display_name(const std::string& path) {
+  return path == "-" ? "standard input" : path;
+}
 
 std::unique_ptr<ByteSource> ByteSource::open(const std::string& path) {
   auto raw = std::make_unique<PlainSource>(path);

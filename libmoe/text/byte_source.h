@@ -13,8 +13,8 @@ class ByteSource {
   /// path "-" is standard input. Throws Error(bad_input) naming the file when it cannot be read.
   static std::unique_ptr<ByteSource> open(const std::string& path);
   virtual ~ByteSource() = default;
-  /// Fills the front of buffer; returns the number of bytes, 0 at the end. Returns what has arrived rather than wait
-  /// for a full buffer. Throws Error(bad_input) naming a file that is truncated or altered.
+  /// Fills the front of buffer; returns the number of bytes, 0 at the end. Returns what has arrived rather
+  /// than wait for a full buffer. Throws Error(bad_input) naming a file that is truncated or altered.
   virtual std::size_t read(std::span<char> buffer) = 0;
 };
 

@@ -20,7 +20,9 @@ const icu::Normalizer2& nfc() {
   return *instance;
 }
 
-icu::StringPiece piece(const std::string& s) { return {s.data(), static_cast<std::int32_t>(s.size())}; }
+icu::StringPiece piece(const std::string& s) {
+  return {s.data(), static_cast<std::int32_t>(s.size())};
+}
 
 /// Printable ASCII, no spaces at the ends, no two together: nothing to do.
 bool is_plain(std::string_view s) {
@@ -32,8 +34,12 @@ bool is_plain(std::string_view s) {
   return previous != ' ';
 }
 
-bool breaks_line(UChar32 c) { return (c >= 0x9 && c <= 0xD) || c == 0x85 || c == 0x2028 || c == 0x2029; }
-bool is_noise(UChar32 c) { return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xFEFF || U_IS_UNICODE_NONCHAR(c); }
+bool breaks_line(UChar32 c) {
+  return (c >= 0x9 && c <= 0xD) || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+bool is_noise(UChar32 c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xFEFF || U_IS_UNICODE_NONCHAR(c);
+}
 
 /// Repairs and filters character by character.
 std::string filter(std::string_view line, NormaliseCounts& counts) {
@@ -115,6 +121,21 @@ std::int64_t count_characters(std::string_view utf8) {
   std::int64_t n = 0;
   for (const char c : utf8) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   return n;
+}
+
+std::int64_t display_width(std::string_view utf8) {
+  constexpr UChar32 kFirstWide = 0x1100;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(utf8.data());
+  const auto n = static_cast<std::int32_t>(utf8.size());
+  std::int64_t width = 0;
+  for (std::int32_t i = 0; i < n; ++width) {
+    UChar32 c;
+    U8_NEXT(bytes, i, n, c);
+    if (c < kFirstWide) continue;
+    const int kind = u_getIntPropertyValue(c, UCHAR_EAST_ASIAN_WIDTH);
+    width += kind == U_EA_WIDE || kind == U_EA_FULLWIDTH;
+  }
+  return width;
 }
 
 }  // namespace moe

@@ -15,13 +15,16 @@ struct NormaliseCounts {
   void add(const NormaliseCounts& other);
 };
 
-/// One line of text without its LF -> clean text in NFC (Unicode 15, ICU): invalid bytes become U+FFFD (one for each
-/// maximal part, as Unicode recommends); tabs and line breaks of any kind become spaces, other control characters
-/// disappear; runs of ASCII spaces become one; white space at either end goes. Other characters, joiners and
-/// direction marks included, stay. Thread-safe.
+/// One line of text without its LF -> clean text in NFC (Unicode 15, ICU): invalid bytes become U+FFFD (one
+/// for each maximal part, as Unicode recommends); tabs and line breaks of any kind become spaces, other
+/// control characters disappear; runs of ASCII spaces become one; white space at either end goes. Other
+/// characters, joiners and direction marks included, stay. Thread-safe.
 std::string normalise(std::string_view line, NormaliseCounts& counts);
 
 /// Code points of valid UTF-8.
 std::int64_t count_characters(std::string_view utf8);
+/// Code points, wide ones (Chinese, Japanese, Korean; Unicode's East Asian width) twice: texts of equal
+/// meaning in different scripts come closer in length.
+std::int64_t display_width(std::string_view utf8);
 
 }  // namespace moe

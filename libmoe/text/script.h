@@ -9,9 +9,10 @@ namespace moe {
 /// The scripts of one language. Thread-safe after construction.
 class ScriptCheck {
  public:
-  /// Scripts by ISO 15924 code ("Latn", "Cyrl"); empty: those of the language's code, which may name its script
-  /// ("srp_Cyrl") and is looked up in ICU's locale data otherwise ("deu" -> Latn). An unknown language has no
-  /// expectation. Throws Error(usage) naming a script that does not exist.
+  /// Scripts by ISO 15924 code ("Latn", "Cyrl"); empty: those of the language's code, which may name its
+  /// script
+  /// ("srp_Cyrl"); otherwise every script that ICU's locales know for it ("deu" -> Latn, "uzb" -> Latn, Cyrl,
+  /// Arab). An unknown language has no expectation. Throws Error(usage) naming a script that does not exist.
   explicit ScriptCheck(const std::string& language, const std::vector<std::string>& scripts = {});
   /// False when the language is unknown: every text passes.
   bool has_expectation() const { return !scripts_.empty(); }

@@ -34,16 +34,17 @@ Vocabulary::Vocabulary(std::string sentencepiece_model, std::vector<std::string>
     if (std::count(v.languages.begin(), v.languages.end(), v.languages[i]) > 1)
       bad_input("vocabulary: language {} stands there twice", v.languages[i]);
   }
-  const auto status = v.bytes.empty() ? sentencepiece::util::Status(sentencepiece::util::StatusCode::kInvalidArgument,
-                                                                    "no bytes")
+  const auto status = v.bytes.empty() ? sentencepiece::util::Status(
+                                            sentencepiece::util::StatusCode::kInvalidArgument, "no bytes")
                                       : v.processor.LoadFromSerializedProto(v.bytes);
   if (!status.ok()) bad_input("vocabulary: is no SentencePiece model ({})", status.error_message());
   v.n_pieces = v.processor.GetPieceSize();
   v.begin = v.processor.bos_id();  // -1 unless it is a control piece, which text cannot produce
   v.end = v.processor.eos_id();
   if (v.begin < 0 || v.end < 0)
-    bad_input("vocabulary: the SentencePiece model has no <s> and </s> as control pieces; train it with bos_id and "
-              "eos_id, and without naming them as user-defined symbols");
+    bad_input(
+        "vocabulary: the SentencePiece model has no <s> and </s> as control pieces; train it with bos_id and "
+        "eos_id, and without naming them as user-defined symbols");
   v.begins_word.resize(static_cast<std::size_t>(v.n_pieces));
   for (std::int32_t id = 0; id < v.n_pieces; ++id)
     v.begins_word[static_cast<std::size_t>(id)] = v.processor.IdToPiece(id).starts_with(kWordBegin);
@@ -56,13 +57,27 @@ Vocabulary& Vocabulary::operator=(Vocabulary&&) noexcept = default;
 std::int32_t Vocabulary::size() const {
   return impl_->n_pieces + kTaskSymbols + static_cast<std::int32_t>(impl_->languages.size());
 }
-std::int32_t Vocabulary::n_pieces() const { return impl_->n_pieces; }
-std::int32_t Vocabulary::begin_id() const { return impl_->begin; }
-std::int32_t Vocabulary::end_id() const { return impl_->end; }
-std::int32_t Vocabulary::unknown_id() const { return impl_->processor.unk_id(); }
-std::int32_t Vocabulary::mask_id() const { return impl_->n_pieces; }
-std::int32_t Vocabulary::denoise_id() const { return impl_->n_pieces + 1; }
-const std::vector<std::string>& Vocabulary::languages() const { return impl_->languages; }
+std::int32_t Vocabulary::n_pieces() const {
+  return impl_->n_pieces;
+}
+std::int32_t Vocabulary::begin_id() const {
+  return impl_->begin;
+}
+std::int32_t Vocabulary::end_id() const {
+  return impl_->end;
+}
+std::int32_t Vocabulary::unknown_id() const {
+  return impl_->processor.unk_id();
+}
+std::int32_t Vocabulary::mask_id() const {
+  return impl_->n_pieces;
+}
+std::int32_t Vocabulary::denoise_id() const {
+  return impl_->n_pieces + 1;
+}
+const std::vector<std::string>& Vocabulary::languages() const {
+  return impl_->languages;
+}
 
 int Vocabulary::language_index(std::string_view code) const {
   const auto& all = impl_->languages;
@@ -75,7 +90,9 @@ std::int32_t Vocabulary::language_id(int language_index) const {
   return impl_->n_pieces + kTaskSymbols + language_index;
 }
 
-const std::string& Vocabulary::model_bytes() const { return impl_->bytes; }
+const std::string& Vocabulary::model_bytes() const {
+  return impl_->bytes;
+}
 bool Vocabulary::same_as(const Vocabulary& other) const {
   return impl_->bytes == other.impl_->bytes && impl_->languages == other.impl_->languages;
 }

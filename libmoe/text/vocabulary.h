@@ -1,5 +1,5 @@
-// The vocabulary of a dataset or model: a SentencePiece model's pieces, then control symbols that text can never
-// produce. Its bytes travel inside every file made from the dataset.
+// The vocabulary of a dataset or model: a SentencePiece model's pieces, then control symbols that text can
+// never produce. Its bytes travel inside every file made from the dataset.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,8 +9,8 @@
 
 namespace moe {
 
-/// ids: [0, n_pieces) SentencePiece; then <mask>, <denoise>, and one <2xx> per language in the order of languages.
-/// Thread-safe after construction.
+/// ids: [0, n_pieces) SentencePiece; then <mask>, <denoise>, and one <2xx> per language in the order of
+/// languages. Thread-safe after construction.
 class Vocabulary {
  public:
   /// Throws Error(bad_input) when the bytes are no SentencePiece model or it has no <s> and </s>.
@@ -21,8 +21,8 @@ class Vocabulary {
 
   std::int32_t size() const;
   std::int32_t n_pieces() const;
-  std::int32_t begin_id() const;    // <s>
-  std::int32_t end_id() const;      // </s>
+  std::int32_t begin_id() const;  // <s>
+  std::int32_t end_id() const;    // </s>
   std::int32_t unknown_id() const;
   std::int32_t mask_id() const;
   std::int32_t denoise_id() const;

@@ -88,7 +88,8 @@ void write_all(int fd, std::string_view bytes) {
 struct Pipe {
   std::array<int, 2> fd{-1, -1};
   Pipe() {
-    if (pipe2(fd.data(), O_CLOEXEC) != 0) fail(ErrorCode::failed, "vocabulary: no pipe ({})", std::strerror(errno));
+    if (pipe2(fd.data(), O_CLOEXEC) != 0)
+      fail(ErrorCode::failed, "vocabulary: no pipe ({})", std::strerror(errno));
   }
   ~Pipe() {
     close_end(0);
@@ -129,8 +130,10 @@ void drain(Pipe& pipe, std::string& out) {
 
 std::string remedy(const std::string& words, const VocabularyTraining& options) {
   if (words.find("required_chars") != std::string::npos)
-    return fmt::format("the corpus has more characters than a vocabulary of {} can hold; raise --vocab-size or lower "
-                       "--character-coverage", options.vocab_size);
+    return fmt::format(
+        "the corpus has more characters than a vocabulary of {} can hold; raise --vocab-size or lower "
+        "--character-coverage",
+        options.vocab_size);
   if (words.find("too high") != std::string::npos) return "the corpus is too small; lower --vocab-size";
   std::string last = words.substr(0, words.find_last_not_of('\n') + 1);
   last.erase(0, last.rfind('\n') + 1);

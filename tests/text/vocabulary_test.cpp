@@ -21,7 +21,8 @@ std::string read_file(const std::string& path) {
 /// Sentences over a small made-up lexicon.
 std::function<bool(std::string&)> made_up_sentences(int n) {
   return [n, i = 0](std::string& sentence) mutable {
-    static const char* kWords[] = {"river", "stone", "walks", "under", "seven", "bridges", "Bäume", "мост", "石"};
+    static const char* kWords[] = {"river",   "stone", "walks", "under", "seven",
+                                   "bridges", "Bäume", "мост",  "石"};
     if (i == n) return false;
     sentence.clear();
     for (int w = 0; w < 4; ++w) {
@@ -91,8 +92,8 @@ TEST_P(SmallModel, TrainingRepeats) {
 INSTANTIATE_TEST_SUITE_P(Types, SmallModel, testing::Values("unigram", "bpe"));
 
 TEST(Vocabulary, RefusesWhatIsNoModel) {
-  for (const std::string& bytes : {std::string(), std::string("no model"), std::string(1000, '\xff'),
-                                   small_model("bpe").substr(0, 900)})
+  for (const std::string& bytes :
+       {std::string(), std::string("no model"), std::string(1000, '\xff'), small_model("bpe").substr(0, 900)})
     EXPECT_THROW(Vocabulary(bytes, {"eng"}), Error);
   EXPECT_THROW(Vocabulary(small_model("bpe"), {"eng", "eng"}), Error);
   EXPECT_THROW(Vocabulary(small_model("bpe"), {"e-n"}), Error);
@@ -116,13 +117,17 @@ TEST(VocabularyTrainer, SaysWhatIsWrong) {
     EXPECT_NE(std::string(e.what()).find("vocab"), std::string::npos) << e.what();
   }
   options.vocab_size = 1000;
-  EXPECT_THROW(train_vocabulary(options, [](std::string&) { return false; }, false), Error);
+  EXPECT_THROW(train_vocabulary(
+                   options, [](std::string&) { return false; }, false),
+               Error);
 }
 
 struct Golden {
   const char *model, *text, *ids;
 };
-void PrintTo(const Golden& g, std::ostream* out) { *out << g.ids; }
+void PrintTo(const Golden& g, std::ostream* out) {
+  *out << g.ids;
+}
 
 class SpmGolden : public testing::TestWithParam<Golden> {};
 
@@ -142,19 +147,20 @@ TEST_P(SpmGolden, EncodesAsSpmEncodeDoes) {
   EXPECT_FALSE(std::getline(text, line));
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, SpmGolden,
-                         testing::Values(Golden{"multi_unigram.model", "probe.txt", "probe.multi_unigram.ids"},
-                                         Golden{"multi_bpe.model", "probe.txt", "probe.multi_bpe.ids"},
-                                         Golden{"multi_unigram_bf.model", "probe.txt", "probe.multi_unigram_bf.ids"},
-                                         Golden{"test_model.model", "probe.txt", "probe.test_model.ids"},
-                                         Golden{"test_model.model", "botchan.txt", "botchan.test_model.ids"},
-                                         Golden{"botchan_uni1k.model", "botchan.txt", "botchan.botchan_uni1k.ids"},
-                                         Golden{"botchan_bpe1k.model", "botchan.txt", "botchan.botchan_bpe1k.ids"}),
-                         [](const auto& golden) {
-                           std::string name = golden.param.ids;
-                           std::replace(name.begin(), name.end(), '.', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, SpmGolden,
+    testing::Values(Golden{"multi_unigram.model", "probe.txt", "probe.multi_unigram.ids"},
+                    Golden{"multi_bpe.model", "probe.txt", "probe.multi_bpe.ids"},
+                    Golden{"multi_unigram_bf.model", "probe.txt", "probe.multi_unigram_bf.ids"},
+                    Golden{"test_model.model", "probe.txt", "probe.test_model.ids"},
+                    Golden{"test_model.model", "botchan.txt", "botchan.test_model.ids"},
+                    Golden{"botchan_uni1k.model", "botchan.txt", "botchan.botchan_uni1k.ids"},
+                    Golden{"botchan_bpe1k.model", "botchan.txt", "botchan.botchan_bpe1k.ids"}),
+    [](const auto& golden) {
+      std::string name = golden.param.ids;
+      std::replace(name.begin(), name.end(), '.', '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace moe
