@@ -55,6 +55,19 @@ void DatasetWriter::append(int part, Split split, const PartData& data, const Pa
   append_side(group + "target", split, data.target, text.target);
 }
 
+void DatasetWriter::finish_part(int part) {
+  const Part& p = parts_.at(static_cast<std::size_t>(part));
+  for (std::size_t s = 0; s < kSplitNames.size(); ++s)
+    for (const char* side : {"source", "target"}) {
+      if (p.n_sentences[s] == 0 || (p.target < 0 && side == std::string_view("target"))) continue;
+      const std::string path =
+          "/parts/" + names_[static_cast<std::size_t>(part)] + "/" + kSplitNames[s] + "/" + side;
+      file_.finish(path + "_lengths");
+      file_.finish(path + "_tokens");
+      if (s > 0) file_.finish(path + "_text");
+    }
+}
+
 void DatasetWriter::append_side(const std::string& side, Split split, const Sentences& sentences,
                                 const std::vector<std::string>& text) {
   std::vector<std::int32_t> lengths;

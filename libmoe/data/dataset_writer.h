@@ -21,6 +21,8 @@ class DatasetWriter {
   /// Sentences behind those of the same part and split; text is kept for dev and test (and ignored for
   /// train).
   void append(int part, Split split, const PartData& data, const PartText& text);
+  /// No more append() to this part: its memory is free again.
+  void finish_part(int part);
   /// One count per reason for every part, in the order of parts.
   void set_cleaning(const CleaningTable& table) { cleaning_ = table; }
   /// Sentences per language in the vocabulary's training sample, and how it was trained.

@@ -60,6 +60,8 @@ class Writer {
   /// Appends to a one-dimensional compressed dataset that is made on first use: memory stays bounded by a chunk.
   template <class T>
   void append(const std::string& path, std::span<const T> values);
+  /// No more append() to this dataset, which was appended to: the memory it keeps is free again.
+  void finish(const std::string& path);
   void write_text(const std::string& path, const std::string& utf8);  // scalar string dataset
   void make_group(const std::string& path);
   void attribute(const std::string& object, const std::string& name, const std::string& value);

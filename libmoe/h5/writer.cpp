@@ -275,6 +275,14 @@ void Writer::append(const std::string& path, std::span<const T> values) {
   impl_->append(path, kTypeOf<T>, std::as_bytes(values));
 }
 
+void Writer::finish(const std::string& path) {
+  const Lock lock;
+  const auto it = impl_->growing.find(path);
+  MOE_CHECK(it != impl_->growing.end(), "{} does not grow", path);
+  impl_->finish_growing(path, it->second);
+  impl_->growing.erase(it);
+}
+
 void Writer::write_text(const std::string& path, const std::string& utf8) {
   const Lock lock;
   const std::string text = utf8.empty() ? std::string(1, '\0') : utf8;

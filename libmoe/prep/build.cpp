@@ -90,6 +90,7 @@ class Encoder {
   /// Lines of one part and all its splits from begin on; returns where the next part begins.
   std::size_t write_run(std::size_t begin) {
     const std::size_t part = block_[begin].text.part;
+    for (; current_part_ < part; ++current_part_) writer_.finish_part(static_cast<int>(current_part_));
     std::array<PartData, 3> data;
     std::array<PartText, 3> text;
     std::size_t i = begin;
@@ -121,7 +122,7 @@ class Encoder {
   ThreadPool& pool_;
   DatasetWriter& writer_;
   std::vector<Line> block_;
-  std::size_t n_block_ = 0;
+  std::size_t n_block_ = 0, current_part_ = 0;
 };
 
 std::string temporary_folder(const BuildOptions& options) {
