@@ -2,21 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
-#include <iterator>
-#include <sstream>
+#include <map>
 
 #include "libmoe/base/error.h"
 #include "libmoe/text/vocabulary_trainer.h"
+#include "tests/support/files.h"
 #include "tests/support/shared_data.h"
 
 namespace moe {
 namespace {
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 /// Sentences over a small made-up lexicon.
 std::function<bool(std::string&)> made_up_sentences(int n) {
@@ -134,7 +130,7 @@ class SpmGolden : public testing::TestWithParam<Golden> {};
 TEST_P(SpmGolden, EncodesAsSpmEncodeDoes) {
   const std::string folder = test::shared_data("spm-golden");
   if (folder.empty()) GTEST_SKIP() << "no shared data: set MOE_SHARED_DATA";
-  const Vocabulary v(read_file(folder + "/" + GetParam().model), {"eng"});
+  const Vocabulary v(test::read_file(folder + "/" + GetParam().model), {"eng"});
   std::ifstream text(folder + "/" + GetParam().text), ids(folder + "/" + GetParam().ids);
   std::string line, expected;
   int n_lines = 0;
