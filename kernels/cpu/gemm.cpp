@@ -24,22 +24,23 @@ struct Job {
   std::int64_t first_task;
 };
 
-using TileFn = void (*)(const Tile&);
-
-template <class B, int Vecs, int... Rows>
-TileFn tile_function(std::int64_t rows) {
-  TileFn found = nullptr;
-  ((rows == Rows ? (found = multiply_tile<Rows, Vecs, B>, true) : false) || ...);
-  return found;
-}
-
-template <class B>
-TileFn tile_function(std::int64_t rows) {
-#if defined(MOE_ISA_avx512)
-  return tile_function<B, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>(rows);
-#else
-  return tile_function<B, 2, 1, 2, 3, 4, 5, 6>(rows);
-#endif
+/// A tile of all kPanel columns in place; a narrower one through a copy, so that nothing behind it is touched.
+void run_tile(Tile tile, TileFn multiply, std::int64_t rows, std::int64_t columns) {
+  if (columns == kPanel) return multiply(tile);
+  float c[kMaxRows * kPanel], bias[kPanel];
+  float* const target = tile.c;
+  const std::int64_t ldc = tile.ldc;
+  if (tile.from_c)
+    for (std::int64_t r = 0; r < rows; ++r) copy_row(target + r * ldc, columns, c + r * kPanel);
+  if (tile.bias != nullptr) {
+    copy_row(tile.bias, columns, bias);
+    tile.bias = bias;
+  }
+  tile.c = c;
+  tile.ldc = kPanel;
+  tile.next_c = nullptr;
+  multiply(tile);
+  for (std::int64_t r = 0; r < rows; ++r) copy_row(c + r * kPanel, columns, target + r * ldc);
 }
 
 /// Rows [m0,m1) x columns [n0,n1) of one problem, by one thread.
@@ -47,49 +48,87 @@ struct Block {
   const GemmProblem& p;
   std::int64_t m0, m1, n0, n1;
   float* workspace;
+  std::int64_t n_tiles = ceil_div(m1 - m0, kMaxRows), tile_rows = ceil_div(m1 - m0, n_tiles);
 
   const float* a_at(std::int64_t m, std::int64_t k) const { return p.a + (p.trans_a ? k * p.lda + m : m * p.lda + k); }
-  std::int64_t b_index(std::int64_t k, std::int64_t n) const { return p.trans_b ? n * p.ldb + k : k * p.ldb + n; }
-  const void* b_at(std::int64_t k, std::int64_t n) const {
-    return static_cast<const char*>(p.b) + b_index(k, n) * (p.b_dtype == DType::bf16 ? 2 : 4);
+  std::int64_t element_bytes() const { return p.b_dtype == DType::bf16 ? 2 : 4; }
+  const char* b_at(std::int64_t k, std::int64_t n) const {
+    return static_cast<const char*>(p.b) + (p.trans_b ? n * p.ldb + k : k * p.ldb + n) * element_bytes();
   }
 
   void pack_panel(std::int64_t k0, std::int64_t k, std::int64_t n, float* to) const {
     const std::int64_t columns = min(kPanel, n1 - n);
+    const void* b = b_at(k0, n);
     if (p.b_dtype == DType::bf16)
-      pack_b(static_cast<const std::uint16_t*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
+      pack_b(static_cast<const std::uint16_t*>(b), p.ldb, p.trans_b, columns, k, to);
     else
-      pack_b(static_cast<const float*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
+      pack_b(static_cast<const float*>(b), p.ldb, p.trans_b, columns, k, to);
+  }
+
+  /// Tiles of A: [tile][rows][lda], or [tile][k][rows] from a transposed A.
+  void pack_a(std::int64_t k0, std::int64_t k, std::int64_t lda, float* to) const {
+    for (std::int64_t m = m0; m < m1; m += tile_rows) {
+      const std::int64_t rows = min(tile_rows, m1 - m);
+      if (p.trans_a) pack_columns(a_at(m, k0), p.lda, rows, k, to + (m - m0) * lda);
+      else
+        for (std::int64_t r = 0; r < rows; ++r) copy_row(a_at(m + r, k0), k, to + (m + r - m0) * lda);
+    }
   }
 
   void run() const {
-    const std::int64_t n_tiles = ceil_div(m1 - m0, kMaxRows), tile_rows = ceil_div(m1 - m0, n_tiles);
     const std::int64_t n_depths = max(1, ceil_div(p.k, kDepth)), depth = ceil_div(p.k, n_depths);
     float* packed_b = workspace;
     float* packed_a = workspace + kDepth * kPanel;
     std::int64_t k0 = 0;
     do {
-      const std::int64_t k = min(depth, p.k - k0);
-      for (std::int64_t m = m0; m < m1; m += tile_rows)
-        pack_a(a_at(m, k0), p.lda, p.trans_a, min(tile_rows, m1 - m), k, packed_a + (m - m0) * k);
-      for (std::int64_t n = n0; n < n1; n += kPanel) {
-        pack_panel(k0, k, n, packed_b);
-        for (std::int64_t m = m0; m < m1; m += tile_rows) {
-          const std::int64_t rows = min(tile_rows, m1 - m);
-          tile_function<PackedB>(rows)(tile(m, n, k0, k, packed_a + (m - m0) * k, packed_b));
-        }
-      }
+      const std::int64_t k = min(depth, p.k - k0), lda = (k + 15) / 16 * 16 + 16;
+      pack_a(k0, k, lda, packed_a);
+      for (std::int64_t n = n0; n < n1; n += kPanel) run_panel(k0, k, n, packed_a, lda, packed_b);
       k0 += k;
     } while (k0 < p.k);
   }
 
-  Tile tile(std::int64_t m, std::int64_t n, std::int64_t k0, std::int64_t k, const float* a, const float* b) const {
+  /// How the tile of this index reads B. A panel that is narrow or transposed is packed before its first tile; any
+  /// other by its first tile, or not at all when there is no second.
+  ReadB read_b(std::int64_t columns, std::int64_t index) const {
+    if (p.trans_b || columns < kPanel || index > 0) return ReadB::packed;
+    return n_tiles == 1 ? ReadB::plain : ReadB::packing;
+  }
+
+  void run_panel(std::int64_t k0, std::int64_t k, std::int64_t n, const float* packed_a, std::int64_t lda,
+                 float* packed_b) const {
     const bool last = k0 + k == p.k;
-    return {.a = a, .b = b, .ldb = p.ldb, .k = k, .c = p.c + m * p.ldc + n, .ldc = p.ldc,
-            .columns = min(kPanel, n1 - n), .from_c = p.accumulate || k0 > 0,
-            .bias = last && p.bias != nullptr ? p.bias + n : nullptr,
-            .relu = last && p.activation == Activation::relu,
-            .ahead = reinterpret_cast<const char*>(a), .ahead_step = 0, .next_c = nullptr};
+    const std::int64_t columns = min(kPanel, n1 - n);
+    if (read_b(columns, 0) == ReadB::packed) pack_panel(k0, k, n, packed_b);
+    for (std::int64_t m = m0, index = 0; m < m1; m += tile_rows, ++index) {
+      const std::int64_t rows = min(tile_rows, m1 - m);
+      const ReadB read = read_b(columns, index);
+      Tile t{.a = packed_a + (m - m0) * lda, .lda = lda,
+             .b = read == ReadB::packed ? static_cast<const void*>(packed_b) : b_at(k0, n), .ldb = p.ldb,
+             .packed_b = packed_b, .k = k, .c = p.c + m * p.ldc + n, .ldc = p.ldc,
+             .from_c = p.accumulate || k0 > 0, .bias = last && p.bias != nullptr ? p.bias + n : nullptr,
+             .relu = last && p.activation == Activation::relu,
+             .ahead = reinterpret_cast<const char*>(packed_a), .ahead_step = 0, .ahead_jump = 0, .ahead_second = 0,
+             .next_c = p.accumulate && k0 == 0 && m + tile_rows < m1 ? p.c + (m + tile_rows) * p.ldc + n : nullptr};
+      look_ahead(t, k0, n, index);
+      run_tile(t, tile_function(p.trans_a, p.b_dtype == DType::bf16, read, rows), rows, columns);
+    }
+  }
+
+  /// Lets the tile fetch its share of the panel of B that comes next.
+  void look_ahead(Tile& t, std::int64_t k0, std::int64_t n, std::int64_t index) const {
+    const bool in_row = n + kPanel < n1;
+    if (!in_row && k0 + t.k >= p.k) return;
+    const char* next = in_row ? b_at(k0, n + kPanel) : b_at(k0 + t.k, n0);
+    const std::int64_t row_bytes = (p.trans_b ? t.k : kPanel) * element_bytes();
+    const std::int64_t lines = p.trans_b ? ceil_div(t.k, kAheadRun) : 1;  // of a row, per pointer
+    const std::int64_t n_pointers = n_tiles * lines * 64 < row_bytes ? 2 : 1;
+    const std::int64_t first = index * n_pointers * lines * 64;
+    if (first >= row_bytes) return;
+    t.ahead = next + first;
+    t.ahead_step = p.ldb * element_bytes();
+    t.ahead_jump = p.trans_b ? 64 - kAheadRun * t.ahead_step : 0;
+    t.ahead_second = (n_pointers - 1) * lines * 64;
   }
 };
 

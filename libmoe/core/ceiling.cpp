@@ -20,10 +20,10 @@ double seconds_of(Stream& stream, F&& work) {
 }  // namespace
 
 double measure_fma_gflops(Stream& stream, double seconds) {
-  constexpr double kRunSeconds = 5e-4;
+  constexpr double kRunSeconds = 1e-4;
   const Tensor operations(stream.device(), {1}, DType::i64);  // 8 bytes for a double
   double best = 0, spent = 0;
-  for (std::int64_t n_steps = 1000; spent < seconds;) {
+  for (std::int64_t n_steps = 20000; spent < seconds;) {
     const double time = seconds_of(stream, [&] {
       MOE_CALL(stream, fma_probe, (kernels::FmaProbeArgs{n_steps, static_cast<double*>(operations.view().data)}));
     });
