@@ -6,8 +6,8 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-constexpr std::int64_t kDepth = 256;            // steps of k per packed block
-constexpr std::int64_t kBlockElements = 96 << 10;  // of A packed at once: a part of the second-level cache
+constexpr std::int64_t kDepth = 512;            // steps of k per packed block
+constexpr std::int64_t kBlockElements = 64 << 10;  // of A packed at once: a part of the second-level cache
 constexpr std::int64_t kMinColumns = 4 * kPanel;   // of a task, so that packing A pays
 constexpr std::int64_t kTaskCost = 1 << 20;        // multiply-adds of the smallest task
 constexpr int kTasksPerThread = 12;
