@@ -18,6 +18,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kMark = ".partial-";
+
 // Locks of an open file description: independent of HDF5's, and they work on network disks.
 bool try_lock(int file) {
   struct flock lock = {};
@@ -32,11 +34,12 @@ fs::path folder_of(const std::string& path) {
 }
 
 void remove_leftovers(const std::string& path) {
-  const std::string prefix = fs::path(path).filename().string() + ".partial-";
+  const std::string prefix = fs::path(path).filename().string() + kMark;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder_of(path), ignored)) {
     const std::string name = entry.path().filename();
-    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != std::string::npos)
+    if (!name.starts_with(prefix) ||
+        name.find_first_not_of("0123456789-", prefix.size()) != std::string::npos)
       continue;
     const int file = open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (file < 0) continue;
@@ -77,10 +80,10 @@ PartialFile::PartialFile(std::string path, bool force) : path_(std::move(path)),
     if (!force_) usage_error("{} exists; choose another name, or overwrite it with --force", path_);
   }
   remove_leftovers(path_);
-  // A process may write the same path twice at a time: the later one wins, so names differ.
+  // A process may write one path twice at a time: names differ, and the later commit wins.
   static std::atomic<int> n_files = 0;
   const int n = n_files++;
-  partial_ = fmt::format("{}.partial-{}{}", path_, getpid(), n == 0 ? "" : fmt::format("{:04}", n));
+  partial_ = fmt::format("{}{}{}{}", path_, kMark, getpid(), n == 0 ? "" : fmt::format("-{}", n));
   file_ = create_locked(partial_);
   if (file_ < 0) write_failed(path_, std::strerror(errno));
 }

@@ -4,8 +4,9 @@
 
 namespace moe::h5 {
 
-/// PATH.partial-PID, locked while it is being written so that leftovers of killed writers can be told from
-/// files at work; leftovers of the same PATH are removed. Not thread-safe.
+/// PATH.partial-PID (and a number from a process's second file on), locked while it is being written so that
+/// leftovers of killed writers can be told from files at work; leftovers of the same PATH are removed. Not
+/// thread-safe.
 class PartialFile {
  public:
   /// Throws Error(usage) when path exists and not force, or cannot be a file; Error(failed) when it cannot be
