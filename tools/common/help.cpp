@@ -46,6 +46,13 @@ std::string all_options(const CommandOptions& options) {
   return text;
 }
 
+std::string description_lines(const std::string& description) {
+  std::string text;
+  for (const Paragraph& part : paragraphs(description))
+    text += "\n" + (part.literal ? part.text : wrapped(part.text, 0)) + "\n";
+  return text;
+}
+
 std::string example_lines(const std::vector<Example>& examples) {
   if (examples.empty()) return "";
   return fmt::format("\nExample: {}\n  {}\n", wrapped(examples.front().what, 2), examples.front().command);
@@ -79,21 +86,21 @@ std::string argument_heading(const Option& option) {
   return option.required ? name : "[" + name + "]";
 }
 
+std::vector<Paragraph> paragraphs(const std::string& description) {
+  std::vector<Paragraph> parts;
+  for (std::size_t begin = 0; begin < description.size();) {
+    const std::size_t end = std::min(description.find("\n\n", begin), description.size());
+    const std::string text = description.substr(begin, end - begin);
+    if (!text.empty()) parts.push_back({text.starts_with("  "), text});
+    begin = end + 2;
+  }
+  return parts;
+}
+
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t width) {
   std::string out;
-  std::size_t column = indent, begin = 0;
-  while (begin < text.size()) {
-    if (text[begin] == '\n') {
-      out += "\n";
-      if (begin + 1 < text.size() && text[begin + 1] != '\n') out += std::string(indent, ' ');
-      column = indent;
-      ++begin;
-      continue;
-    }
-    if (text[begin] == ' ') {
-      ++begin;
-      continue;
-    }
+  std::size_t column = indent;
+  for (std::size_t begin = text.find_first_not_of(" \n"); begin < text.size();) {
     const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
     if (column > indent && column + 1 + (end - begin) > width) {
       out += "\n" + std::string(indent, ' ');
@@ -104,14 +111,14 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t wid
     }
     out += text.substr(begin, end - begin);
     column += end - begin;
-    begin = end;
+    begin = text.find_first_not_of(" \n", end);
   }
   return out;
 }
 
 std::string tool_help(const Tool& tool, const CommandOptions& shared) {
   std::string text = fmt::format("{}: {}\n\nUsage: {} COMMAND [OPTION]...\n\n{}\n\nCommands:\n", tool.name,
-                                 tool.summary, tool.name, wrapped(tool.description, 0));
+                                 tool.summary, tool.name, description_lines(tool.description));
   std::size_t longest = 0;
   for (const Command& command : tool.commands) longest = std::max(longest, command.name.size());
   for (const Command& command : tool.commands)
@@ -127,7 +134,7 @@ std::string command_help(const Tool& tool, const Command& command, const Command
   std::string text = fmt::format("{}{}{}: {}\n\n", tool.name, only ? "" : " ", command.name,
                                  only ? tool.summary : command.summary);
   text += synopsis(tool, command, options);
-  if (!description.empty()) text += "\n" + wrapped(description, 0) + "\n";
+  text += description_lines(description);
   text += all_options(options);
   text += example_lines(command.examples);
   text +=

@@ -14,7 +14,14 @@ std::string value_notes(const Option& option, const std::string& default_text);
 std::string option_heading(const Option& option);
 /// "N", "[N]", "FILE..." as in the synopsis.
 std::string argument_heading(const Option& option);
-/// Lines of at most width columns, each after the first indented; paragraphs stay apart.
+/// A part of a description: running text, or lines that begin with two spaces and stay as they are.
+struct Paragraph {
+  bool literal;
+  std::string text;
+};
+/// Splits at empty lines.
+std::vector<Paragraph> paragraphs(const std::string& description);
+/// Lines of at most width columns, each after the first indented. For one paragraph.
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t width = 80);
 
 /// Of a tool with commands: the list of them.

@@ -11,6 +11,7 @@
 #include "libmoe/h5/file.h"
 #include "tools/common/command_line.h"
 #include "tools/common/config.h"
+#include "tools/common/docs.h"
 #include "tools/common/help.h"
 #include "tools/common/tool.h"
 #include "tools/common/version.h"
@@ -80,6 +81,10 @@ int run_checked(int argc, char** argv, const Tool& tool) {
   const ParsedLine line = parse_line(argc, argv, tool, tables, shared_table);
   apply_words(line, shared_table);
 
+  if (!shared.emit_docs.empty()) {
+    fmt::print("{}", documentation(shared.emit_docs, {tool, tables, shared_table}));
+    return 0;
+  }
   CommandOptions options;
   if (line.command != nullptr)
     options = std::move(tables[static_cast<std::size_t>(line.command - tool.commands.data())]);

@@ -28,8 +28,10 @@ void SharedOptions::describe(OptionTable& table) {
   table.add("version", &version, "", "Print the version, and stop");
   table.add("build-info", &build_info, "", "Print how the program was built, and stop");
   table.group("");
-  table.add("emit-docs", &emit_docs, "FORM", "Print the man page or a completion script, and stop")
-      .one_of({"man", "bash", "zsh", "fish"});
+  table
+      .add("emit-docs", &emit_docs, "FORM",
+           "Print the man page, a completion script or the examples, and stop")
+      .one_of({"man", "bash", "zsh", "fish", "examples"});
 }
 
 bool command_line_only(const Option& option) {
