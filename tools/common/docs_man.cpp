@@ -98,7 +98,7 @@ std::string synopsis(const ToolTables& tables, std::size_t i) {
 
 std::string option_entry(const Option& option, const std::string& default_text) {
   const std::string notes = value_notes(option, default_text);
-  std::string help = option.help;
+  std::string help = help_sentence(option);
   if (!notes.empty()) help += " (" + notes + ")";
   return fmt::format(".It {}\n{}", option_macro(option), running_text(help + "."));
 }

@@ -3,6 +3,7 @@
 
 #include "libmoe/base/error.h"
 #include "tools/common/docs.h"
+#include "tools/common/help.h"
 
 namespace moe::tools {
 namespace {
@@ -72,7 +73,7 @@ std::string zsh_action(const Option& option) {
 }
 
 std::string zsh_spec(const Option& option) {
-  const std::string help = with_escapes(option.help, "\\[]:");
+  const std::string help = with_escapes(help_sentence(option), "\\[]:");
   if (option.positional)
     return quoted((is_list(option) ? "*" : option.required ? "" : ":") + zsh_action(option));
   const std::string value = is_flag(option) ? "" : "=";
@@ -105,7 +106,7 @@ std::string fish_lines(const std::string& tool, const std::string& condition, co
       text += fmt::format(" -x -a '{}'", fmt::join(option.choices, " "));
     else if (!is_flag(option))
       text += option.is_file ? " -r -F" : " -x";
-    text += fmt::format(" -d '{}'\n", with_escapes(option.help, "\\'"));
+    text += fmt::format(" -d '{}'\n", with_escapes(help_sentence(option), "\\'"));
   }
   return text;
 }

@@ -24,7 +24,7 @@ std::string synopsis(const Tool& tool, const Command& command, const CommandOpti
 std::string option_lines(const Option& option, const std::string& default_text) {
   std::string head = "  " + option_heading(option);
   const std::string notes = value_notes(option, default_text);
-  const std::string help = option.help + (notes.empty() ? "" : " [" + notes + "]");
+  const std::string help = help_sentence(option) + (notes.empty() ? "" : " [" + notes + "]");
   if (head.size() + 2 > kHelpColumn)
     head += "\n" + std::string(kHelpColumn, ' ');
   else
@@ -70,6 +70,12 @@ std::string value_notes(const Option& option, const std::string& default_text) {
   if (!option.required && !is_flag(option) && !default_text.empty())
     notes.push_back("default: " + default_text);
   return fmt::format("{}", fmt::join(notes, "; "));
+}
+
+std::string help_sentence(const Option& option) {
+  std::string text = option.help;
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
+  return text;
 }
 
 std::string option_heading(const Option& option) {

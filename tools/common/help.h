@@ -10,6 +10,8 @@ namespace moe::tools {
 /// "4; 1 to 64", "required", "one of bleu, chrf": everything about the value besides its meaning. Empty when
 /// there is nothing to say.
 std::string value_notes(const Option& option, const std::string& default_text);
+/// The help text with a capital first letter.
+std::string help_sentence(const Option& option);
 /// "-b, --beam-size N"
 std::string option_heading(const Option& option);
 /// "N", "[N]", "FILE..." as in the synopsis.
