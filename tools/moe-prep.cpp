@@ -54,7 +54,9 @@ int main(int argc, char** argv) {
        "Unless an entry names dev or test files, sentences go to dev and test by a hash of the source "
        "sentence, the "
        "same in all languages.",
-       {{"Make a dataset of English and German from tab-separated lines",
+       {{"Make a dataset of everything that a corpus file names",
+         "moe-prep build --corpus corpus.toml --vocab-size 400 -o data.h5"},
+        {"Make a dataset of English and German from tab-separated lines",
          "printf 'Good morning.\\tGuten Morgen.\\nThank you.\\tDanke.\\nSee you soon.\\tBis bald.\\n' | "
          "moe-prep build "
          "--pair eng-deu --vocab-size 300 --dev-share 0 --test-share 0 -o greetings.h5 -"}},

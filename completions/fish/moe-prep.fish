@@ -12,7 +12,7 @@ complete -c moe-prep -n '__fish_seen_subcommand_from build' -l attribution -x -d
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l strict -d 'Stop at the first line with wrong columns, broken UTF-8 or more than 1 MiB'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l max-chars -x -d 'Longest sentence in characters'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l max-length -x -d 'Longest sentence in tokens'
-complete -c moe-prep -n '__fish_seen_subcommand_from build' -l max-ratio -x -d 'Longest ratio of the sides of a pair in characters, beyond a slack of 10'
+complete -c moe-prep -n '__fish_seen_subcommand_from build' -l max-ratio -x -d 'Largest ratio of the sides\' lengths in characters (wide ones count twice), beyond a slack of 10'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l keep-identical -d 'Keep pairs whose sides are equal'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l keep-duplicates -d 'Keep repeated pairs and repeated monolingual sentences'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l any-script -d 'Keep sentences whose letters are not in a script of their language'
