@@ -1,0 +1,46 @@
+#include "tests/store/synthetic_store.h"
+
+#include <fstream>
+
+namespace moe::test {
+
+float expert_value(std::size_t layer, std::int64_t expert, std::int64_t i) {
+  return static_cast<float>(layer * 1000 + static_cast<std::size_t>(expert) * 100) + static_cast<float>(i % 97) / 97;
+}
+
+ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
+                         const std::vector<std::int64_t>& n_experts) {
+  ExpertFile file{path, layout, {}};
+  std::ofstream out(path, std::ios::binary);
+  std::int64_t offset = 8192;
+  out << std::string(static_cast<std::size_t>(offset), 'x');
+  for (std::size_t layer = 0; layer < n_experts.size(); ++layer) {
+    ExpertSection section{n_experts[layer], {offset, n_experts[layer] * layout.stride_bytes()}, {}, {}};
+    for (std::int64_t e = 0; e < n_experts[layer]; ++e) {
+      std::vector<float> values(static_cast<std::size_t>(layout.stride_bytes() / 4), 0.0f);
+      for (std::int64_t i = 0; i < layout.n_elements(); ++i)
+        values[static_cast<std::size_t>(i)] = expert_value(layer, e, i);
+      section.checksums.push_back(expert_checksum(std::as_bytes(std::span(values))));
+      section.ids.push_back(e);
+      out.write(reinterpret_cast<const char*>(values.data()), layout.stride_bytes());
+    }
+    offset += section.extent.bytes;
+    file.sections.push_back(std::move(section));
+  }
+  return file;
+}
+
+bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t expert, const ExpertWeights& weights) {
+  const auto equal = [&](const TensorView& view, std::int64_t begin, Shape shape) {
+    if (!view || view.shape != shape) return false;
+    for (std::int64_t i = 0; i < shape.n_elements(); ++i)
+      if (view.f32()[i] != expert_value(layer, expert, begin + i)) return false;
+    return true;
+  };
+  return equal(weights.in_weight, layout.in_weight(), {layout.d_model, layout.d_ffn}) &&
+         equal(weights.in_bias, layout.in_bias(), {layout.d_ffn}) &&
+         equal(weights.out_weight, layout.out_weight(), {layout.d_ffn, layout.d_model}) &&
+         equal(weights.out_bias, layout.out_bias(), {layout.d_model});
+}
+
+}  // namespace moe::test
