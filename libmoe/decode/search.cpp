@@ -44,7 +44,9 @@ struct Choices {
 class SentenceSearch {
  public:
   SentenceSearch(const SearchInput& input, const SearchTokens& tokens, const SearchOptions& options)
-      : input_(&input), tokens_(&tokens), options_(&options),
+      : input_(&input),
+        tokens_(&tokens),
+        options_(&options),
         live_(static_cast<std::size_t>(options.beam_size)) {}
 
   bool done() const { return live_.empty(); }
@@ -56,11 +58,12 @@ class SentenceSearch {
     return nodes_[static_cast<std::size_t>(live_[r].node)].token;
   }
 
-  /// After a step: chooses what goes on; parents: for each remaining row the row it continues from, counted from
-  /// first_row.
+  /// After a step: chooses what goes on; parents: for each remaining row the row it continues from, counted
+  /// from first_row.
   void advance(const Choices& choices, std::int64_t first_row, std::vector<std::int32_t>& parents) {
     if (++n_fed_ < input_->prefix.size()) {
-      for (std::size_t r = 0; r < live_.size(); ++r) parents.push_back(static_cast<std::int32_t>(first_row + r));
+      for (std::size_t r = 0; r < live_.size(); ++r)
+        parents.push_back(static_cast<std::int32_t>(first_row + r));
       return;
     }
     const std::vector<Candidate> candidates = collect(choices, first_row);
@@ -140,8 +143,8 @@ class SentenceSearch {
     finished_.push_back(std::move(h));
   }
 
-  /// True when no live hypothesis can still enter the n_best: at best it ends with no further loss, at the length
-  /// that suits its score.
+  /// True when no live hypothesis can still enter the n_best: at best it ends with no further loss, at the
+  /// length that suits its score.
   bool cannot_improve() const {
     const auto n_best = static_cast<std::size_t>(options_->n_best);
     if (n_complete_ < n_best || live_.empty()) return false;
@@ -174,8 +177,9 @@ Choices choose(Stream& stream, const TensorView& logits, std::int64_t n_allowed,
   Choices choices{k, to_host<float>(stream, values), to_host<std::int32_t>(stream, indices)};
   for (std::int64_t r = 0; r < rows; ++r)
     if (!std::isfinite(choices.log_probs[static_cast<std::size_t>(r * k)]))
-      bad_input("the model's scores are not finite: its training diverged, or the file was damaged before its "
-                "checksums were made");
+      bad_input(
+          "the model's scores are not finite: its training diverged, or the file was damaged before its "
+          "checksums were made");
   return choices;
 }
 
@@ -183,32 +187,42 @@ Choices choose(Stream& stream, const TensorView& logits, std::int64_t n_allowed,
 
 void SearchOptions::describe(OptionTable& table) {
   table.group("Search");
-  table.add("beam-size", &beam_size, "N", "hypotheses followed per sentence; 1 is greedy search").range(1, kMaxBeam);
+  table.add("beam-size", &beam_size, "N", "hypotheses followed per sentence; 1 is greedy search")
+      .range(1, kMaxBeam);
   table.add("n-best", &n_best, "N", "hypotheses kept per sentence, at most the beam size").range(1, kMaxBeam);
-  table.add("length-penalty", &length_penalty, "A",
-            "exponent of the length that divides a hypothesis' log-probability; 0 prefers short ones")
+  table
+      .add("length-penalty", &length_penalty, "A",
+           "exponent of the length that divides a hypothesis' log-probability; 0 prefers short ones")
       .range(0, 10);
-  table.add("min-length-factor", &min_length_factor, "X", "least output tokens, as a multiple of the source tokens")
+  table
+      .add("min-length-factor", &min_length_factor, "X",
+           "least output tokens, as a multiple of the source tokens")
       .range(0, 100);
-  table.add("max-length-factor", &max_length_factor, "X",
-            "most output tokens, as a multiple of the source tokens, plus 10").range(0, 1000);
-  table.add("max-length", &max_length, "TOKENS", "most output tokens whatever the source; 0 is what the model allows")
+  table
+      .add("max-length-factor", &max_length_factor, "X",
+           "most output tokens, as a multiple of the source tokens, plus 10")
+      .range(0, 1000);
+  table
+      .add("max-length", &max_length, "TOKENS",
+           "most output tokens whatever the source; 0 is what the model allows")
       .range(0, 1 << 20);
   table.add("batch-tokens", &batch_tokens, "TOKENS", "source tokens decoded together").range(1, 1 << 24);
 }
 
 void SearchOptions::check() const {
-  if (beam_size < 1 || beam_size > kMaxBeam) usage_error("--beam-size {} is outside 1 to {}", beam_size, kMaxBeam);
+  if (beam_size < 1 || beam_size > kMaxBeam)
+    usage_error("--beam-size {} is outside 1 to {}", beam_size, kMaxBeam);
   if (n_best < 1 || n_best > beam_size)
     usage_error("--n-best {} needs a --beam-size of at least as many (it is {})", n_best, beam_size);
   if (batch_tokens < 1) usage_error("--batch-tokens {}: at least 1", batch_tokens);
   if (min_length_factor > max_length_factor)
-    usage_error("--min-length-factor {} is above --max-length-factor {}", min_length_factor, max_length_factor);
+    usage_error("--min-length-factor {} is above --max-length-factor {}", min_length_factor,
+                max_length_factor);
 }
 
 std::vector<std::vector<Hypothesis>> beam_search(Stream& stream, StepModel& model,
-                                                 const std::vector<SearchInput>& sentences, const SearchTokens& tokens,
-                                                 const SearchOptions& options) {
+                                                 const std::vector<SearchInput>& sentences,
+                                                 const SearchTokens& tokens, const SearchOptions& options) {
   options.check();
   std::vector<SentenceSearch> searches;
   for (const SearchInput& input : sentences) {
@@ -220,7 +234,8 @@ std::vector<std::vector<Hypothesis>> beam_search(Stream& stream, StepModel& mode
   // Enough for beam_size that go on, whatever is skipped on the way: forbidden tokens and </s>.
   const std::int64_t k =
       std::min(n_allowed, options.beam_size + 1 + static_cast<std::int64_t>(tokens.forbidden.size()));
-  const Tensor buffer(stream.device(), {static_cast<std::int64_t>(sentences.size()) * options.beam_size, n_columns});
+  const Tensor buffer(stream.device(),
+                      {static_cast<std::int64_t>(sentences.size()) * options.beam_size, n_columns});
 
   std::vector<std::int32_t> fed, parents;
   for (;;) {
@@ -240,7 +255,8 @@ std::vector<std::vector<Hypothesis>> beam_search(Stream& stream, StepModel& mode
       first_row += n;
     }
     bool same = static_cast<std::int64_t>(parents.size()) == n_rows;
-    for (std::size_t r = 0; same && r < parents.size(); ++r) same = parents[r] == static_cast<std::int32_t>(r);
+    for (std::size_t r = 0; same && r < parents.size(); ++r)
+      same = parents[r] == static_cast<std::int32_t>(r);
     if (!same && !parents.empty()) model.reorder(stream, parents);
   }
   std::vector<std::vector<Hypothesis>> results;

@@ -9,7 +9,9 @@
 namespace moe {
 namespace {
 
-bool is_decoder_only(const ModelConfig& config) { return config.architecture == "decoder-only"; }
+bool is_decoder_only(const ModelConfig& config) {
+  return config.architecture == "decoder-only";
+}
 
 class TransformerSteps : public StepModel {
  public:
@@ -51,14 +53,16 @@ SearchInput limits_of(const TranslationInput& input, const Vocabulary& vocabular
     most = std::min(most, static_cast<std::int64_t>(std::ceil(options.max_length_factor * n_source)) + 10);
   search.max_new = std::max<std::int64_t>(most, 1);
   if (!prompt)
-    search.min_new = std::min(static_cast<std::int64_t>(options.min_length_factor * n_source), search.max_new - 1);
+    search.min_new =
+        std::min(static_cast<std::int64_t>(options.min_length_factor * n_source), search.max_new - 1);
   return search;
 }
 
-std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, Transformer& model, const Vocabulary& vocabulary,
+std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, Transformer& model,
+                                                     const Vocabulary& vocabulary,
                                                      std::span<const TranslationInput> inputs,
-                                                     std::span<const std::size_t> which, const SearchOptions& options,
-                                                     ExpertSource* experts) {
+                                                     std::span<const std::size_t> which,
+                                                     const SearchOptions& options, ExpertSource* experts) {
   Ragged source;
   std::vector<SearchInput> searches;
   std::int64_t longest = 0;
@@ -66,7 +70,8 @@ std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, Transformer
   for (std::size_t i : which) {
     const TranslationInput& input = inputs[i];
     searches.push_back(limits_of(input, vocabulary, model.config(), options));
-    longest = std::max(longest, static_cast<std::int64_t>(searches.back().prefix.size()) + searches.back().max_new - 1);
+    longest = std::max(
+        longest, static_cast<std::int64_t>(searches.back().prefix.size()) + searches.back().max_new - 1);
     if (!encoder) continue;
     std::vector<std::int32_t> tokens{vocabulary.language_id(input.language)};
     tokens.insert(tokens.end(), input.tokens.begin(), input.tokens.end());
@@ -88,9 +93,10 @@ std::int64_t max_source_tokens(const ModelConfig& config) {
   return std::max<std::int64_t>(config.max_length - (is_decoder_only(config) ? 1 : 2), 0);
 }
 
-std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& model, const Vocabulary& vocabulary,
-                                               std::span<const TranslationInput> inputs, const SearchOptions& options,
-                                               ExpertSource* experts,
+std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& model,
+                                               const Vocabulary& vocabulary,
+                                               std::span<const TranslationInput> inputs,
+                                               const SearchOptions& options, ExpertSource* experts,
                                                const std::function<void(std::int64_t)>& progress) {
   options.check();
   const std::int64_t most = max_source_tokens(model.config());

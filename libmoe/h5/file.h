@@ -116,6 +116,9 @@ class Reader {
   std::unique_ptr<Impl> impl_;
 };
 
+/// The "format" attribute of a file of ours, after a probe. Throws Error(bad_input) as Reader does.
+std::string format_of(const std::string& path);
+
 struct VerifyResult {
   std::int64_t n_datasets = 0, n_bytes = 0;
 };

@@ -261,6 +261,16 @@ MOE_INSTANTIATE(std::int32_t)
 MOE_INSTANTIATE(std::int64_t)
 MOE_INSTANTIATE(std::uint8_t)
 
+std::string format_of(const std::string& path) {
+  probe(path, nullptr);
+  const Lock lock;
+  const Id access = file_access(false);
+  const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  if (!file) bad_input("{}: cannot be read: {}", path, last_error());
+  const Id root(H5Gopen2(file.get(), "/", H5P_DEFAULT), H5Gclose);
+  return get_text_attribute(root.get(), "format").value_or("");
+}
+
 VerifyResult verify(const std::string& path, Kind kind, bool quick) {
   const Reader reader(path, kind);
   VerifyResult result;

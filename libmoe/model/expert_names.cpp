@@ -5,7 +5,8 @@
 namespace moe {
 namespace {
 
-void add_stack(const ModelConfig& config, const char* stack, std::int64_t n_layers, std::vector<std::string>& names) {
+void add_stack(const ModelConfig& config, const char* stack, std::int64_t n_layers,
+               std::vector<std::string>& names) {
   for (std::int64_t layer = 0; layer < n_layers; ++layer)
     if (config.is_moe_layer(layer)) names.push_back(fmt::format("{}.layers.{}.moe.", stack, layer));
 }

@@ -20,8 +20,11 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::int64_t bytes) : bytes_(bytes) {
     MOE_CHECK(bytes >= 0 && bytes % kDirectAlignment == 0);
     if (bytes == 0) return;
-    data_.reset(static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, static_cast<std::size_t>(bytes))));
-    if (!data_) fail(ErrorCode::failed, "out of memory: {} wanted for experts; lower --host-memory", format_bytes(bytes));
+    data_.reset(
+        static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, static_cast<std::size_t>(bytes))));
+    if (!data_)
+      fail(ErrorCode::failed, "out of memory: {} wanted for experts; lower --host-memory",
+           format_bytes(bytes));
   }
   std::byte* data() const { return data_.get(); }
   std::int64_t bytes() const { return bytes_; }

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/store/expert_file.h"
@@ -81,9 +82,9 @@ struct AsyncReader::Impl {
   std::optional<Error> read(const ReadRequest& r) {
     try {
       read_bytes(r);
-      if (expert_checksum(std::span(r.to, static_cast<std::size_t>(r.bytes))) != r.checksum)
-        bad_input("{}: MoE layer {}, expert {}: altered since it was written (checksum); restore the file", path,
-                  r.layer, r.expert);
+      if (checksum(std::span(r.to, static_cast<std::size_t>(r.bytes))) != r.checksum)
+        bad_input("{}: MoE layer {}, expert {}: altered since it was written (checksum); restore the file",
+                  path, r.layer, r.expert);
       return std::nullopt;
     } catch (const Error& e) {
       return e;
@@ -103,9 +104,11 @@ struct AsyncReader::Impl {
         log_debug("{}: direct reads are refused; reading through the page cache", path);
         continue;
       }
-      if (n < 0) fail(ErrorCode::failed, "{}: reading MoE layer {}, expert {}: {}", path, r.layer, r.expert,
-                      std::strerror(errno));
-      if (n == 0) bad_input("{}: MoE layer {}, expert {} is cut short; restore the file", path, r.layer, r.expert);
+      if (n < 0)
+        fail(ErrorCode::failed, "{}: reading MoE layer {}, expert {}: {}", path, r.layer, r.expert,
+             std::strerror(errno));
+      if (n == 0)
+        bad_input("{}: MoE layer {}, expert {} is cut short; restore the file", path, r.layer, r.expert);
       done += n;
       bytes_read += n;
     }
@@ -171,7 +174,11 @@ void AsyncReader::cancel(const ReadTicketPtr& ticket) {
     impl_->changed.wait(lock, [&] { return ticket->state != ReadTicket::State::running; });
 }
 
-std::int64_t AsyncReader::bytes_read() const { return impl_->bytes_read; }
-bool AsyncReader::direct() const { return impl_->direct; }
+std::int64_t AsyncReader::bytes_read() const {
+  return impl_->bytes_read;
+}
+bool AsyncReader::direct() const {
+  return impl_->direct;
+}
 
 }  // namespace moe

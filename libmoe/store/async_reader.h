@@ -12,8 +12,8 @@ namespace moe {
 struct ReadRequest {
   std::int64_t offset = 0, bytes = 0;
   std::byte* to = nullptr;
-  std::uint64_t checksum = 0;   // of the bytes, XXH3
-  int layer = 0, expert = 0;    // named in errors
+  std::uint64_t checksum = 0;  // of the bytes, XXH3
+  int layer = 0, expert = 0;   // named in errors
 };
 
 /// A request under way. Copies refer to the same request.
@@ -32,8 +32,8 @@ class AsyncReader {
 
   ReadTicketPtr submit(const ReadRequest& request);
   bool finished(const ReadTicketPtr& ticket) const;
-  /// Puts the tickets before all others, waits for them. Throws the Error of the first that failed: the file was cut
-  /// short or altered (bad_input), or could not be read (failed).
+  /// Puts the tickets before all others, waits for them. Throws the Error of the first that failed: the file
+  /// was cut short or altered (bad_input), or could not be read (failed).
   void wait(std::span<const ReadTicketPtr> tickets);
   /// Drops a request that is still queued. True when it runs or has ended: it stays as it is.
   bool drop(const ReadTicketPtr& ticket);

@@ -1,11 +1,10 @@
 #include "libmoe/store/expert_file.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
 
+#include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 
 namespace moe {
@@ -14,7 +13,9 @@ namespace {
 constexpr std::int64_t kMaxWidth = 1 << 20;  // of D and F: their product stays far from overflow
 constexpr std::int64_t kMaxExperts = 1 << 20;
 
-std::string section_name(std::size_t layer) { return fmt::format("/experts/{:04}", layer); }
+std::string section_name(std::size_t layer) {
+  return fmt::format("/experts/{:04}", layer);
+}
 
 }  // namespace
 
@@ -23,8 +24,6 @@ std::int64_t ExpertFile::total_bytes() const {
   for (std::size_t layer = 0; layer < sections.size(); ++layer) n += section_bytes(layer);
   return n;
 }
-
-std::uint64_t expert_checksum(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
 void write_layout(h5::Writer& writer, const ExpertLayout& layout, std::int64_t n_sections) {
   writer.make_group("/experts");
@@ -49,7 +48,7 @@ void write_section(h5::Writer& writer, int layer, const ExpertLayout& layout, co
       const std::size_t n = values.size() / n_experts;
       std::copy_n(values.data() + e * n, n, expert + begin);
     }
-    checksums.push_back(static_cast<std::int64_t>(expert_checksum(std::as_bytes(std::span(expert, stride)))));
+    checksums.push_back(static_cast<std::int64_t>(checksum(std::as_bytes(std::span(expert, stride)))));
   }
   const std::string name = section_name(static_cast<std::size_t>(layer));
   const auto n = static_cast<std::int64_t>(n_experts);
@@ -65,22 +64,25 @@ ExpertFile read_expert_file(const h5::Reader& reader) {
   const std::int64_t n_sections = reader.integer_attribute("/experts", "n_sections");
   for (const std::int64_t width : {file.layout.d_model, file.layout.d_ffn})
     if (width < 1 || width > kMaxWidth) bad_input("{}: /experts: a width of {} cannot be", file.path, width);
-  if (n_sections < 0 || n_sections > 1 << 16) bad_input("{}: /experts: {} sections cannot be", file.path, n_sections);
+  if (n_sections < 0 || n_sections > 1 << 16)
+    bad_input("{}: /experts: {} sections cannot be", file.path, n_sections);
   const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(file.path));
   const std::int64_t stride = file.layout.stride_bytes();
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(n_sections); ++layer) {
     const std::string name = section_name(layer);
-    if (!reader.has(name)) bad_input("{}: {} is missing; make the store again with moe-shard split", file.path, name);
+    if (!reader.has(name))
+      bad_input("{}: {} is missing; make the store again with moe-shard split", file.path, name);
     const h5::DatasetInfo info = reader.info(name);
-    if (info.type != h5::Type::f32 || info.dims.size() != 2 || info.dims[0] < 1 || info.dims[0] > kMaxExperts ||
-        info.dims[1] * 4 != stride)
+    if (info.type != h5::Type::f32 || info.dims.size() != 2 || info.dims[0] < 1 ||
+        info.dims[0] > kMaxExperts || info.dims[1] * 4 != stride)
       bad_input("{}: {} does not have the type or shape of expert sections of [{},{}]", file.path, name,
                 file.layout.d_model, file.layout.d_ffn);
     ExpertSection section;
     section.n_experts = info.dims[0];
     section.extent = reader.extent(name);
     if (section.extent.offset < 0 || section.extent.offset % 4096 != 0 ||
-        section.extent.bytes != section.n_experts * stride || section.extent.offset > file_bytes - section.extent.bytes)
+        section.extent.bytes != section.n_experts * stride ||
+        section.extent.offset > file_bytes - section.extent.bytes)
       bad_input("{}: {} does not lie inside the file; it was cut short or altered", file.path, name);
     const auto checksums = reader.read<std::int64_t>(name + "_checksums");
     section.checksums.assign(checksums.begin(), checksums.end());
@@ -102,9 +104,9 @@ ExpertVectors read_section(const h5::Reader& reader, const ExpertFile& file, std
   for (std::int64_t e = 0; e < section.n_experts; ++e) {
     const auto values = reader.read_rows<float>(name, e, 1);
     MOE_CHECK(static_cast<std::int64_t>(values.size()) == stride);
-    if (expert_checksum(std::as_bytes(std::span(values))) != section.checksums[static_cast<std::size_t>(e)])
-      bad_input("{}: MoE layer {}, expert {}: altered since it was written (checksum); restore the file", file.path,
-                layer, e);
+    if (checksum(std::as_bytes(std::span(values))) != section.checksums[static_cast<std::size_t>(e)])
+      bad_input("{}: MoE layer {}, expert {}: altered since it was written (checksum); restore the file",
+                file.path, layer, e);
     const auto part = [&](std::vector<float>& to, std::int64_t begin, std::int64_t end) {
       to.insert(to.end(), values.begin() + begin, values.begin() + end);
     };

@@ -1,5 +1,5 @@
-// Where the MoE layers of a model find their experts' weights: in the model's own parameters, or in a store that
-// holds only some of them in memory.
+// Where the MoE layers of a model find their experts' weights: in the model's own parameters, or in a store
+// that holds only some of them in memory.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -19,9 +19,10 @@ struct ExpertWeights {
 class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
-  /// Weights of MoE layer `layer` (numbered over encoder, then decoder) for the experts with counts[e] > 0; other
-  /// entries may be empty. Blocks until they are there.
-  virtual std::span<const ExpertWeights> acquire(Stream& stream, int layer, std::span<const std::int32_t> counts) = 0;
+  /// Weights of MoE layer `layer` (numbered over encoder, then decoder) for the experts with counts[e] > 0;
+  /// other entries may be empty. Blocks until they are there.
+  virtual std::span<const ExpertWeights> acquire(Stream& stream, int layer,
+                                                 std::span<const std::int32_t> counts) = 0;
   /// The layer's work is on the stream; its memory may be used again after it.
   virtual void release(Stream& stream, int layer) = 0;
 };

@@ -17,7 +17,9 @@ std::int64_t largest_section(const ExpertFile& file) {
 
 }  // namespace
 
-std::int64_t least_budget(const ExpertFile& file) { return std::min(2 * largest_section(file), file.total_bytes()); }
+std::int64_t least_budget(const ExpertFile& file) {
+  return std::min(2 * largest_section(file), file.total_bytes());
+}
 
 Placement plan_placement(const ExpertFile& file, std::int64_t n_encoder_sections, std::int64_t budget_bytes) {
   const std::size_t n = file.sections.size();

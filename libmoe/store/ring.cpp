@@ -4,7 +4,8 @@
 
 namespace moe {
 
-Ring::Ring(const ExpertFile& file, AsyncReader& reader, Device& device, int n_slots, std::int64_t slot_bytes) {
+Ring::Ring(const ExpertFile& file, AsyncReader& reader, Device& device, int n_slots,
+           std::int64_t slot_bytes) {
   MOE_CHECK(n_slots >= 2);
   for (int k = 0; k < n_slots; ++k) slots_.push_back({SectionBuffer(file, reader, device, slot_bytes)});
 }

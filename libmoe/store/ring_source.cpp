@@ -13,7 +13,10 @@ double RingStatistics::hit_rate() const {
 
 RingExpertSource::RingExpertSource(Device& device, ExpertFile file, std::int64_t n_encoder_sections,
                                    const Placement& placement)
-    : file_(std::move(file)), n_encoder_sections_(n_encoder_sections), placement_(placement), reader_(file_.path) {
+    : file_(std::move(file)),
+      n_encoder_sections_(n_encoder_sections),
+      placement_(placement),
+      reader_(file_.path) {
   if (!device.host_accessible())
     fail(ErrorCode::device, "device {}: experts from a store need a device whose memory the host can write",
          device.name());
@@ -48,7 +51,8 @@ void RingExpertSource::prefetch_from(std::int64_t step, int layer) {
     if (ring_->layer_of(s) != layer) ring_->prefetch(s, layer);
 }
 
-std::span<const ExpertWeights> RingExpertSource::acquire(Stream&, int layer, std::span<const std::int32_t> counts) {
+std::span<const ExpertWeights> RingExpertSource::acquire(Stream&, int layer,
+                                                         std::span<const std::int32_t> counts) {
   const auto at = static_cast<std::size_t>(layer);
   MOE_CHECK(at < residents_.size());
   if (residents_[at]) return residents_[at]->need(counts, false, fetch_);
@@ -66,6 +70,8 @@ void RingExpertSource::release(Stream& stream, int layer) {
   ring_->prefetch(ahead, next_layer(last));
 }
 
-RingStatistics RingExpertSource::statistics() const { return {reader_.bytes_read(), fetch_}; }
+RingStatistics RingExpertSource::statistics() const {
+  return {reader_.bytes_read(), fetch_};
+}
 
 }  // namespace moe

@@ -1,4 +1,5 @@
-// Experts of a store for the MoE layers of a model: some layers stay in memory, the others pass through a ring.
+// Experts of a store for the MoE layers of a model: some layers stay in memory, the others pass through a
+// ring.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -17,16 +18,18 @@ struct RingStatistics {
   double hit_rate() const;
 };
 
-/// Steps run over the layers that are not resident: encoder, decoder, then the decoder again and again; a model that
-/// turns back to its encoder restarts the prefetch there. The bits of the weights, and so of every result, do not
-/// depend on the placement. Not thread-safe. After an Error the source is unusable.
+/// Steps run over the layers that are not resident: encoder, decoder, then the decoder again and again; a
+/// model that turns back to its encoder restarts the prefetch there. The bits of the weights, and so of every
+/// result, do not depend on the placement. Not thread-safe. After an Error the source is unusable.
 class RingExpertSource : public ExpertSource {
  public:
-  /// Throws Error(device) when the host cannot write the device's memory, Error(bad_input) when the file cannot be
-  /// opened.
-  RingExpertSource(Device& device, ExpertFile file, std::int64_t n_encoder_sections, const Placement& placement);
+  /// Throws Error(device) when the host cannot write the device's memory, Error(bad_input) when the file
+  /// cannot be opened.
+  RingExpertSource(Device& device, ExpertFile file, std::int64_t n_encoder_sections,
+                   const Placement& placement);
 
-  std::span<const ExpertWeights> acquire(Stream& stream, int layer, std::span<const std::int32_t> counts) override;
+  std::span<const ExpertWeights> acquire(Stream& stream, int layer,
+                                         std::span<const std::int32_t> counts) override;
   void release(Stream& stream, int layer) override;
   RingStatistics statistics() const;
   const Placement& placement() const { return placement_; }
@@ -42,7 +45,7 @@ class RingExpertSource : public ExpertSource {
   std::vector<std::unique_ptr<SectionBuffer>> residents_;  // per layer, null when it passes through the ring
   std::vector<int> ring_layers_;                           // in order
   std::unique_ptr<Ring> ring_;
-  std::int64_t step_ = 0;                                  // of the ring, next to be acquired
+  std::int64_t step_ = 0;  // of the ring, next to be acquired
   FetchStatistics fetch_;
 };
 

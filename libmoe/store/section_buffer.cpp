@@ -11,7 +11,9 @@ SectionBuffer::SectionBuffer(const ExpertFile& file, AsyncReader& reader, Device
   MOE_CHECK(device.host_accessible());
 }
 
-SectionBuffer::~SectionBuffer() { cancel_all(); }
+SectionBuffer::~SectionBuffer() {
+  cancel_all();
+}
 
 void SectionBuffer::cancel_all() {
   for (ReadTicketPtr& ticket : tickets_) {
@@ -47,7 +49,8 @@ std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t>
   std::vector<ReadTicketPtr> missing;
   for (std::size_t e = 0; e < counts.size(); ++e) {
     if (counts[e] <= 0) {
-      if (drop_others && tickets_[e] && !weights_[e].in_weight && !reader_->drop(tickets_[e])) tickets_[e].reset();
+      if (drop_others && tickets_[e] && !weights_[e].in_weight && !reader_->drop(tickets_[e]))
+        tickets_[e].reset();
       continue;
     }
     if (!tickets_[e]) request(e);
@@ -61,7 +64,8 @@ std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t>
   if (!missing.empty()) {
     const auto start = std::chrono::steady_clock::now();
     reader_->wait(missing);
-    statistics.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    statistics.stall_seconds +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   for (std::size_t e = 0; e < counts.size(); ++e)
     if (counts[e] > 0 && !weights_[e].in_weight) weights_[e] = weights_of(e);

@@ -14,8 +14,8 @@ namespace moe {
 
 /// What acquiring experts cost.
 struct FetchStatistics {
-  std::int64_t n_hits = 0;     // experts needed and there
-  std::int64_t n_misses = 0;   // experts needed and waited for
+  std::int64_t n_hits = 0;    // experts needed and there
+  std::int64_t n_misses = 0;  // experts needed and waited for
   double stall_seconds = 0;
 };
 
@@ -31,8 +31,8 @@ class SectionBuffer {
   int layer() const { return layer_; }  // -1: none
   /// Asks for all experts of a layer; those already there are kept.
   void load(int layer);
-  /// Blocks until the experts with counts[e] > 0 are there. drop_others: experts not needed and not yet read are
-  /// not read. Views are empty for experts that are not there. Throws what AsyncReader::wait throws.
+  /// Blocks until the experts with counts[e] > 0 are there. drop_others: experts not needed and not yet read
+  /// are not read. Views are empty for experts that are not there. Throws what AsyncReader::wait throws.
   std::span<const ExpertWeights> need(std::span<const std::int32_t> counts, bool drop_others,
                                       FetchStatistics& statistics);
 
@@ -46,8 +46,8 @@ class SectionBuffer {
   Device* device_;
   AlignedBuffer memory_;
   int layer_ = -1;
-  std::vector<ReadTicketPtr> tickets_;   // [E], null: not asked for
-  std::vector<ExpertWeights> weights_;   // [E]
+  std::vector<ReadTicketPtr> tickets_;  // [E], null: not asked for
+  std::vector<ExpertWeights> weights_;  // [E]
 };
 
 }  // namespace moe

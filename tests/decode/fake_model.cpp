@@ -7,7 +7,8 @@ namespace moe::test {
 LogitFunction random_logits(std::int64_t vocab_size, std::uint64_t seed, float spread) {
   return [=](const std::vector<std::int32_t>& tokens) {
     std::uint64_t sequence = 14695981039346656037ull;
-    for (std::int32_t t : tokens) sequence = (sequence ^ static_cast<std::uint64_t>(t + 1)) * 1099511628211ull;
+    for (std::int32_t t : tokens)
+      sequence = (sequence ^ static_cast<std::uint64_t>(t + 1)) * 1099511628211ull;
     std::vector<float> logits;
     for (std::int64_t v = 0; v < vocab_size; ++v)
       logits.push_back(spread * kernels::uniform_at({seed, sequence, 0}, static_cast<std::uint64_t>(v)));

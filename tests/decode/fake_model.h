@@ -1,5 +1,5 @@
-// A model whose next-token logits are a fixed function of a hypothesis' tokens: searches over it can be checked by
-// enumeration.
+// A model whose next-token logits are a fixed function of a hypothesis' tokens: searches over it can be
+// checked by enumeration.
 #pragma once
 #include <cstdint>
 #include <functional>

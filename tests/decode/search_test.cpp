@@ -35,8 +35,8 @@ struct Scored {
 };
 
 /// Every sequence that ends with </s> within max_new tokens, best first.
-void enumerate(const LogitFunction& logits, Tokens& fed, const Tokens& so_far, double log_prob, std::int64_t max_new,
-               double penalty, std::vector<Scored>& found) {
+void enumerate(const LogitFunction& logits, Tokens& fed, const Tokens& so_far, double log_prob,
+               std::int64_t max_new, double penalty, std::vector<Scored>& found) {
   if (max_new == 0) return;
   const std::vector<double> log_probs = log_softmax_of(logits(fed));
   for (std::size_t v = 0; v < log_probs.size(); ++v) {
@@ -57,7 +57,8 @@ class Search : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { setenv("MOE_CPU_ISA", "ref", 1); }
   std::vector<std::vector<Hypothesis>> run(std::int64_t vocab_size, const LogitFunction& logits,
-                                           const std::vector<SearchInput>& inputs, const SearchOptions& options,
+                                           const std::vector<SearchInput>& inputs,
+                                           const SearchOptions& options,
                                            const SearchTokens* tokens = nullptr) {
     FakeModel model(vocab_size, static_cast<std::int64_t>(inputs.size()) * options.beam_size, logits);
     const SearchTokens all{kEnd, static_cast<std::int32_t>(vocab_size), {}};
@@ -162,7 +163,8 @@ std::vector<Scored> plain_beam(const LogitFunction& logits, const Tokens& prefix
     }
     live = next;
   }
-  std::stable_sort(done.begin(), done.end(), [](const Scored& a, const Scored& b) { return a.score > b.score; });
+  std::stable_sort(done.begin(), done.end(),
+                   [](const Scored& a, const Scored& b) { return a.score > b.score; });
   return done;
 }
 
@@ -180,14 +182,15 @@ TEST_F(Search, BatchesEqualSentencesOneByOne) {
       const auto together = run(kVocab, logits, inputs, options);
       for (std::size_t i = 0; i < inputs.size(); ++i) {
         const auto alone = run(kVocab, logits, {inputs[i]}, options).at(0);
-        const auto expected = plain_beam(logits, inputs[i].prefix, inputs[i].max_new, static_cast<std::size_t>(beam),
-                                         options.length_penalty);
+        const auto expected = plain_beam(logits, inputs[i].prefix, inputs[i].max_new,
+                                         static_cast<std::size_t>(beam), options.length_penalty);
         ASSERT_EQ(alone.size(), together[i].size());
         for (std::size_t h = 0; h < alone.size(); ++h) {
           EXPECT_EQ(alone[h].tokens, together[i][h].tokens);
           EXPECT_EQ(alone[h].log_prob, together[i][h].log_prob);
           if (h >= expected.size()) continue;
-          EXPECT_EQ(alone[h].tokens, expected[h].tokens) << "seed " << seed << " sentence " << i << " rank " << h;
+          EXPECT_EQ(alone[h].tokens, expected[h].tokens)
+              << "seed " << seed << " sentence " << i << " rank " << h;
           EXPECT_NEAR(alone[h].score, expected[h].score, 1e-5);
         }
       }
@@ -230,7 +233,8 @@ TEST_F(Search, KeepsLengthLimitsAndForbiddenTokens) {
 }
 
 TEST_F(Search, StopsWhenNoLiveHypothesisCanWin) {
-  // Without a length penalty a hypothesis only gets worse: once "1 </s>" is found at -0.1 or so, all else is behind.
+  // Without a length penalty a hypothesis only gets worse: once "1 </s>" is found at -0.1 or so, all else is
+  // behind.
   const LogitFunction sure = [](const Tokens& tokens) {
     return tokens.size() > 1 ? std::vector<float>{9, 0, 0} : std::vector<float>{0, 9, 0};
   };

@@ -36,7 +36,8 @@ void flip_bit(const std::string& path, std::int64_t at) {
 TEST_F(RingTest, StepsUseSlotsInTurnForAnyNumberOfSlotsAndLayers) {
   for (const int n_layers : {1, 2, 3, 5})
     for (const int n_slots : {2, 3, 4, 7}) {
-      const ExpertFile file = make_sections(path_, layout_, std::vector<std::int64_t>(static_cast<std::size_t>(n_layers), 3));
+      const ExpertFile file =
+          make_sections(path_, layout_, std::vector<std::int64_t>(static_cast<std::size_t>(n_layers), 3));
       AsyncReader reader(file.path);
       Ring ring(file, reader, *device_, n_slots, file.section_bytes(0));
       FetchStatistics statistics;
@@ -47,7 +48,9 @@ TEST_F(RingTest, StepsUseSlotsInTurnForAnyNumberOfSlotsAndLayers) {
         ASSERT_EQ(ring.layer_of(s), layer);
         const auto weights = ring.acquire(s, counts, statistics);
         ASSERT_EQ(weights.size(), 3u);
-        for (const int e : {0, 2}) EXPECT_TRUE(weights_match(layout_, static_cast<std::size_t>(layer), e, weights[static_cast<std::size_t>(e)]));
+        for (const int e : {0, 2})
+          EXPECT_TRUE(weights_match(layout_, static_cast<std::size_t>(layer), e,
+                                    weights[static_cast<std::size_t>(e)]));
         ring.release(s);
         ring.prefetch(s + n_slots, static_cast<int>((s + n_slots) % n_layers));
       }
@@ -98,7 +101,8 @@ TEST_F(RingTest, EveryPlacementGivesTheSameWeights) {
   std::vector<Placement> placements;
   for (std::int64_t budget = 2 * largest; budget <= file.total_bytes(); budget += layout_.stride_bytes())
     placements.push_back(plan_placement(file, 2, budget));
-  for (const int k : {2, 3, 4, 6}) placements.push_back({std::vector<bool>(5, false), k, largest, k * largest});
+  for (const int k : {2, 3, 4, 6})
+    placements.push_back({std::vector<bool>(5, false), k, largest, k * largest});
   placements.push_back(plan_placement(file, 2, 0));
   for (const Placement& placement : placements) {
     RingExpertSource source(*device_, file, 2, placement);
@@ -106,11 +110,13 @@ TEST_F(RingTest, EveryPlacementGivesTheSameWeights) {
     for (int layer : visits(3, 4)) {
       const auto at = static_cast<std::size_t>(layer);
       std::vector<std::int32_t> counts;
-      for (std::int64_t e = 0; e < n_experts[at]; ++e) counts.push_back(static_cast<std::int32_t>((++turn * 7 + at) % 3));
+      for (std::int64_t e = 0; e < n_experts[at]; ++e)
+        counts.push_back(static_cast<std::int32_t>((++turn * 7 + at) % 3));
       const auto weights = source.acquire(stream_, layer, counts);
       for (std::size_t e = 0; e < counts.size(); ++e)
         if (counts[e] > 0) {
-          ASSERT_TRUE(weights_match(layout_, at, static_cast<std::int64_t>(e), weights[e])) << layer << " " << e;
+          ASSERT_TRUE(weights_match(layout_, at, static_cast<std::int64_t>(e), weights[e]))
+              << layer << " " << e;
         }
       source.release(stream_, layer);
     }
@@ -126,7 +132,8 @@ TEST_F(RingTest, ABudgetThatHoldsAllReadsNothingTwice) {
   }
   const RingStatistics statistics = source.statistics();
   EXPECT_EQ(statistics.bytes_read, file.total_bytes());
-  EXPECT_EQ(statistics.fetch.n_hits + statistics.fetch.n_misses, 2 * static_cast<std::int64_t>(visits(4, 5).size()));
+  EXPECT_EQ(statistics.fetch.n_hits + statistics.fetch.n_misses,
+            2 * static_cast<std::int64_t>(visits(4, 5).size()));
   EXPECT_LE(statistics.fetch.n_misses, 10);
 }
 
@@ -191,7 +198,8 @@ TEST_F(RingTest, ATruncatedFileIsNamed) {
 TEST_F(RingTest, TheReaderEndsWhileRequestsAreQueued) {
   const ExpertFile file = make_sections(path_, layout_, {64, 64, 64});
   for (int repeat = 0; repeat < 20; ++repeat) {
-    RingExpertSource source(*device_, file, 1, plan_placement(file, 1, repeat % 2 ? 0 : 2 * file.section_bytes(0)));
+    RingExpertSource source(*device_, file, 1,
+                            plan_placement(file, 1, repeat % 2 ? 0 : 2 * file.section_bytes(0)));
     std::vector<std::int32_t> counts(64, 0);
     counts[63] = 1;
     EXPECT_TRUE(weights_match(layout_, 0, 63, source.acquire(stream_, 0, counts)[63]));

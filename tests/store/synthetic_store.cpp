@@ -2,10 +2,13 @@
 
 #include <fstream>
 
+#include "libmoe/base/checksum.h"
+
 namespace moe::test {
 
 float expert_value(std::size_t layer, std::int64_t expert, std::int64_t i) {
-  return static_cast<float>(layer * 1000 + static_cast<std::size_t>(expert) * 100) + static_cast<float>(i % 97) / 97;
+  return static_cast<float>(layer * 1000 + static_cast<std::size_t>(expert) * 100) +
+         static_cast<float>(i % 97) / 97;
 }
 
 ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
@@ -20,7 +23,7 @@ ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
       std::vector<float> values(static_cast<std::size_t>(layout.stride_bytes() / 4), 0.0f);
       for (std::int64_t i = 0; i < layout.n_elements(); ++i)
         values[static_cast<std::size_t>(i)] = expert_value(layer, e, i);
-      section.checksums.push_back(expert_checksum(std::as_bytes(std::span(values))));
+      section.checksums.push_back(checksum(std::as_bytes(std::span(values))));
       section.ids.push_back(e);
       out.write(reinterpret_cast<const char*>(values.data()), layout.stride_bytes());
     }
@@ -30,7 +33,8 @@ ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
   return file;
 }
 
-bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t expert, const ExpertWeights& weights) {
+bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t expert,
+                   const ExpertWeights& weights) {
   const auto equal = [&](const TensorView& view, std::int64_t begin, Shape shape) {
     if (!view || view.shape != shape) return false;
     for (std::int64_t i = 0; i < shape.n_elements(); ++i)

@@ -17,6 +17,7 @@ ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
                          const std::vector<std::int64_t>& n_experts);
 
 /// Whether the weights are those that make_sections() wrote.
-bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t expert, const ExpertWeights& weights);
+bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t expert,
+                   const ExpertWeights& weights);
 
 }  // namespace moe::test
