@@ -6,7 +6,7 @@
 
 #include "libmoe/base/error.h"
 
-namespace moe {
+namespace moe::prune {
 namespace {
 
 std::string layer_group(std::size_t layer) {
@@ -136,4 +136,4 @@ std::string format_expert_table(const ExpertTable& table) {
   return text;
 }
 
-}  // namespace moe
+}  // namespace moe::prune

@@ -7,7 +7,7 @@
 #include "libmoe/eval/expert_use.h"
 #include "libmoe/h5/file.h"
 
-namespace moe {
+namespace moe::prune {
 
 inline constexpr h5::Kind kExpertUseKind{"moe-expert-use", 1};
 
@@ -26,4 +26,4 @@ ExpertTable load_expert_table(const std::string& path);
 /// that use each expert most.
 std::string format_expert_table(const ExpertTable& table);
 
-}  // namespace moe
+}  // namespace moe::prune

@@ -7,7 +7,7 @@
 #include "kernels/api/philox.h"
 #include "libmoe/base/error.h"
 
-namespace moe {
+namespace moe::prune {
 namespace {
 
 std::int64_t n_kept(const PruneCounts& counts, std::size_t layer, std::int64_t n_experts,
@@ -96,4 +96,4 @@ std::vector<std::vector<std::int64_t>> plan_pruning(const std::vector<std::int64
   return kept;
 }
 
-}  // namespace moe
+}  // namespace moe::prune

@@ -6,7 +6,7 @@
 
 #include "libmoe/prune/expert_table.h"
 
-namespace moe {
+namespace moe::prune {
 
 enum class PruneBy {
   use,         // tokens of each expert
@@ -35,4 +35,4 @@ std::vector<std::vector<std::int64_t>> plan_pruning(const std::vector<std::int64
                                                     std::int64_t least_experts, const ExpertTable* table,
                                                     const PruneChoice& choice);
 
-}  // namespace moe
+}  // namespace moe::prune

@@ -5,7 +5,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/model/expert_names.h"
 
-namespace moe {
+namespace moe::prune {
 namespace {
 
 /// Columns `kept` of an [N,E] matrix.
@@ -73,4 +73,4 @@ void slice_experts(Checkpoint& checkpoint, const std::vector<std::vector<std::in
   checkpoint.training = {};
 }
 
-}  // namespace moe
+}  // namespace moe::prune

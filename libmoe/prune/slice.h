@@ -6,7 +6,7 @@
 
 #include "libmoe/model/checkpoint.h"
 
-namespace moe {
+namespace moe::prune {
 
 /// Keeps the experts kept[layer] (ascending) of each MoE layer: the gate's columns, the experts' weights,
 /// their original ids and the configuration's counts. The optimizer's state goes: it belongs to the larger
@@ -14,4 +14,4 @@ namespace moe {
 void slice_experts(Checkpoint& checkpoint, const std::vector<std::vector<std::int64_t>>& kept,
                    const std::string& where);
 
-}  // namespace moe
+}  // namespace moe::prune
