@@ -44,10 +44,7 @@ struct Choices {
 class SentenceSearch {
  public:
   SentenceSearch(const SearchInput& input, const SearchTokens& tokens, const SearchOptions& options)
-      : input_(&input),
-        tokens_(&tokens),
-        options_(&options),
-        live_(static_cast<std::size_t>(options.beam_size)) {}
+      : input_(&input), tokens_(&tokens), options_(&options), live_(1) {}
 
   bool done() const { return live_.empty(); }
   std::size_t n_rows() const { return live_.size(); }
@@ -106,9 +103,7 @@ class SentenceSearch {
 
   std::vector<Candidate> collect(const Choices& choices, std::int64_t first_row) const {
     std::vector<Candidate> candidates;
-    // Before the first choice all rows are the same hypothesis.
-    const std::size_t n_rows = n_new_ == 0 ? 1 : live_.size();
-    for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t r = 0; r < live_.size(); ++r) {
       const auto at = static_cast<std::size_t>((first_row + static_cast<std::int64_t>(r)) * choices.k);
       for (std::size_t i = at; i < at + static_cast<std::size_t>(choices.k); ++i) {
         const std::int32_t token = choices.tokens[i];
@@ -238,6 +233,10 @@ std::vector<std::vector<Hypothesis>> beam_search(Stream& stream, StepModel& mode
                       {static_cast<std::int64_t>(sentences.size()) * options.beam_size, n_columns});
 
   std::vector<std::int32_t> fed, parents;
+  // One row per sentence until it branches.
+  for (std::size_t i = 0; i < sentences.size(); ++i)
+    parents.push_back(static_cast<std::int32_t>(static_cast<std::int64_t>(i) * options.beam_size));
+  if (options.beam_size > 1) model.reorder(stream, parents);
   for (;;) {
     fed.clear();
     for (const SentenceSearch& s : searches)

@@ -15,7 +15,8 @@ class StepModel {
   virtual std::int64_t vocab_size() const = 0;
   /// Feeds one token per row; logits: [rows,V].
   virtual void step(Stream& stream, const std::vector<std::int32_t>& tokens, const TensorView& logits) = 0;
-  /// Row r continues from parent[r]; parent.size() rows remain, never more than there were at the start.
+  /// Row r continues from parent[r]; parent.size() rows remain: fewer, or again more, never more than at the
+  /// start.
   virtual void reorder(Stream& stream, const std::vector<std::int32_t>& parent) = 0;
 };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 
 #include "libmoe/base/error.h"
@@ -55,7 +54,6 @@ void enumerate(const LogitFunction& logits, Tokens& fed, const Tokens& so_far, d
 
 class Search : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { setenv("MOE_CPU_ISA", "ref", 1); }
   std::vector<std::vector<Hypothesis>> run(std::int64_t vocab_size, const LogitFunction& logits,
                                            const std::vector<SearchInput>& inputs,
                                            const SearchOptions& options,
