@@ -39,6 +39,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("capacity_factor", c.capacity_factor);
   visit("eval_capacity_factor", c.eval_capacity_factor);
   visit("min_capacity", c.min_capacity);
+  visit("drop_policy", c.drop_policy);
   visit("use_rts", c.use_rts);
   visit("gate_noise", c.gate_noise);
   visit("jitter", c.jitter);
@@ -140,6 +141,7 @@ void check_experts(const ModelConfig& c) {
   check_range("capacity-factor", c.capacity_factor, 1e-3, 1e6);
   check_range("eval-capacity-factor", c.eval_capacity_factor, 1e-3, 1e6);
   check_range("min-capacity", c.min_capacity, 0, 1 << 30);
+  check_word("drop-policy", c.drop_policy, {"position", "probability"});
   check_word("gate-noise", c.gate_noise, {"none", "jitter", "rsample"});
   check_word("second-policy", c.second_policy, {"all", "random"});
   check_range("jitter", c.jitter, 0, 0.99);
@@ -150,9 +152,8 @@ void check_experts(const ModelConfig& c) {
     usage_error("experts_per_layer: {} counts for {} layers with experts", c.experts_per_layer.size(),
                 c.n_moe_layers());
   for (std::int64_t n : c.experts_per_layer)
-    if (n < c.top_k || n > c.n_experts)
-      usage_error("experts_per_layer: {} experts in a layer; it must be from top_k {} to n_experts {}", n,
-                  c.top_k, c.n_experts);
+    if (n < 1 || n > c.n_experts)
+      usage_error("experts_per_layer: {} experts in a layer; it must be from 1 to n_experts {}", n, c.n_experts);
 }
 
 void describe_shape(ModelConfig& c, OptionTable& table) {
@@ -182,7 +183,7 @@ void describe_shape(ModelConfig& c, OptionTable& table) {
       .range(0, 0.99);
   table
       .add("expert-dropout", &c.expert_dropout, "P",
-           "Dropout inside and after experts, in place of --dropout")
+           "Probability of dropping a hidden activation of an expert")
       .range(0, 0.99);
 }
 
@@ -201,8 +202,13 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
       .range(1e-3, 1e6);
   table.add("eval-capacity-factor", &c.eval_capacity_factor, "X", "The same in validation").range(1e-3, 1e6);
   table.add("min-capacity", &c.min_capacity, "TOKENS", "Least capacity of an expert").range(0, 1 << 30);
+  table
+      .add("drop-policy", &c.drop_policy, "NAME",
+           "Which tokens a full expert keeps: by position, first choices before second ones, or those of the "
+           "highest probability")
+      .one_of({"position", "probability"});
   table.add("use-rts", &c.use_rts, "",
-            "Random token selection: a full expert keeps a random choice of its tokens, not the first ones");
+            "Random token selection: in training, dropping by position is by a random order of the tokens");
   table
       .add("gate-noise", &c.gate_noise, "NAME",
            "Noise of the gate in training: jitter scales its input, rsample adds Gumbel noise to its choice")
@@ -213,7 +219,7 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
            "Top-2: use the second expert always, or drop it at random by its weight")
       .one_of({"all", "random"});
   table.add("renormalise-after-capacity", &c.renormalise_after_capacity, "",
-            "Top-2: scale the two weights to sum to one after tokens were dropped; without, before");
+            "Top-2 and more: scale a token's weights to sum to one after choices were dropped; without, before");
   table.add("aux-loss", &c.aux_loss, "X", "Weight of the load balancing loss").range(0, 1e6);
   table.add("z-loss", &c.z_loss, "X", "Weight of the loss on the square of the gate's log-sum-exp")
       .range(0, 1e6);

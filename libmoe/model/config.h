@@ -26,7 +26,9 @@ struct ModelConfig {
   bool drop_tokens = true;              // false: dropless
   double capacity_factor = 1.0, eval_capacity_factor = 2.0;
   std::int64_t min_capacity = 4;
-  bool use_rts = true;                  // random token selection when an expert overflows
+  std::string drop_policy = "position"; // who stays when an expert overflows: "position" (first choices before
+                                        // second ones, then the first tokens), or "probability" (of the gate)
+  bool use_rts = true;                  // random token selection: in training, random tokens instead of the first
   std::string gate_noise = "none";      // "jitter" (input * U(1-e,1+e)), "rsample" (logits + Gumbel)
   double jitter = 0.01;
   std::string second_policy = "all";    // top-2: "all", or "random" (GShard: drop the second if 2*w2 < U(0,1))

@@ -66,9 +66,12 @@ class Transformer {
   std::string moe_prefix(int moe_layer) const;
   void initialise(Stream& stream, std::uint64_t seed);
 
-  /// Forward, and backward when asked: parameter gradients accumulate.
+  /// Forward, and backward when asked: parameter gradients (parameters().make_gradients() first) accumulate, and the
+  /// experts that had tokens are marked as touched. Throws Error(bad_input) for a token outside the vocabulary or a
+  /// sentence longer than the model's max_length. Not thread-safe.
   PassResult pass(Stream& stream, const Batch& batch, const PassOptions& options);
-  /// The logits of all target rows, [T,V]; evaluation mode. For tests and scoring small batches.
+  /// The logits of all target rows, [T,V], as in inference: dropless, without noise. For tests and scoring small
+  /// batches.
   Tensor logits(Stream& stream, const Batch& batch);
 
   // Inference: dropless; a sentence's result does not depend on the others. source == null: own parameters.

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "libmoe/core/moe_ops.h"
 #include "libmoe/core/ops.h"
 
 namespace moe {
@@ -15,7 +16,8 @@ struct MoeConfig {
   bool drop_tokens = true;                  // false: dropless
   double capacity_factor = 1, eval_capacity_factor = 2;
   std::int64_t min_capacity = 4;
-  bool use_rts = true;                      // random token selection, in training
+  ops::KeepOrder keep = ops::KeepOrder::position;  // who stays when an expert overflows
+  bool use_rts = true;                      // random token selection: in training, random instead of position
   GateNoise noise = GateNoise::none;        // in training
   double jitter = 0.01;
   bool random_second = false;               // GShard's random second choice, in training, top-2 only

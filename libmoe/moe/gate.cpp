@@ -53,8 +53,9 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
 ops::MoeKeep Gate::keep(std::int64_t n_tokens, const MoePass& pass) const {
   if (pass.dropless || !config_.drop_tokens) return {};
   const double factor = pass.training ? config_.capacity_factor : config_.eval_capacity_factor;
+  const bool random = pass.training && config_.use_rts && config_.keep == ops::KeepOrder::position;
   return {.capacity = expert_capacity(n_tokens, n_experts(), factor, top_k_, config_.min_capacity),
-          .order = pass.training && config_.use_rts ? ops::KeepOrder::random : ops::KeepOrder::position,
+          .order = random ? ops::KeepOrder::random : config_.keep,
           .random = pass.random.stream(RandomUse::token_selection, top_k_)};
 }
 
