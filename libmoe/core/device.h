@@ -21,7 +21,7 @@ struct MemoryUse {
 class Device {
  public:
   /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (baseline, avx2, avx512; "ref"
-  /// runs the reference loops). Throws Error(device) when it is not there.
+  /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
   ~Device();
   Device(const Device&) = delete;

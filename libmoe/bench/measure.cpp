@@ -1,0 +1,82 @@
+#include "libmoe/bench/measure.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "libmoe/core/ceiling.h"
+#include "libmoe/core/ops.h"
+
+namespace moe::bench {
+
+void MeasureOptions::describe(OptionTable& table, bool with_threads) {
+  table.group("Measuring");
+  if (with_threads) table.add("threads", &threads, "N", "threads, 0 = all processors").range(0, 4096);
+  table.add("warm-up", &warm_up, "N", "repetitions before the measured ones").range(0, 1e6);
+  table.add("repeat", &repeat, "N", "measured repetitions; the median is shown with minimum and maximum").range(1, 1e6);
+  table.add("output", &output, "FORMAT", "table, csv, json or md (Markdown)").short_name('o').one_of(kFormats);
+}
+
+Timing summarise(std::vector<double> seconds) {
+  MOE_CHECK(!seconds.empty());
+  std::sort(seconds.begin(), seconds.end());
+  Timing t;
+  t.median = seconds[seconds.size() / 2];
+  t.min = seconds.front();
+  t.max = seconds.back();
+  t.n_kept = t.n_done = static_cast<std::int64_t>(seconds.size());
+  return t;
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Machine::Machine(std::int64_t n_threads, const std::string& device)
+    : device_(Device::open(device)), stream_(*device_, static_cast<int>(n_threads)) {}
+
+Timing Machine::time(const MeasureOptions& options, const std::function<void()>& work,
+                     const std::function<void()>& before) {
+  constexpr double kCanarySeconds = 5e-4;
+  std::vector<double> seconds, canary;
+  double ceiling = 0;
+  for (std::int64_t i = -options.warm_up; i < options.repeat; ++i) {
+    if (before) before();
+    const double first = measure_fma_gflops(stream_, kCanarySeconds);
+    const double time = seconds_of([&] {
+      work();
+      stream_.synchronize();
+    });
+    const double second = measure_fma_gflops(stream_, kCanarySeconds);
+    ceiling = std::max({ceiling, first, second});
+    if (i < 0) continue;
+    seconds.push_back(time);
+    canary.push_back(std::min(first, second));
+  }
+  std::vector<double> kept;
+  for (std::size_t i = 0; i < seconds.size(); ++i)
+    if (canary[i] >= 0.85 * ceiling) kept.push_back(seconds[i]);
+  Timing timing = summarise(kept.size() < 3 ? seconds : kept);
+  timing.n_done = options.repeat;
+  timing.fma_gflops = ceiling;
+  return timing;
+}
+
+void Machine::evict() {
+  constexpr std::int64_t kBufferElements = 64 << 20;
+  if (!buffer_) {
+    buffer_ = Tensor(*device_, {kBufferElements});
+    ops::fill(stream_, 1, buffer_);
+  }
+  measure_read_gbps(stream_, buffer_);
+}
+
+double Machine::memory_gbps() {
+  evict();
+  double best = 0;
+  for (int i = 0; i < 4; ++i) best = std::max(best, measure_read_gbps(stream_, buffer_));
+  return best;
+}
+
+}  // namespace moe::bench

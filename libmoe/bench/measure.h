@@ -1,0 +1,58 @@
+// Repeated timings beside the machine's ceilings of the same moment.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libmoe/base/options.h"
+#include "libmoe/bench/report.h"
+#include "libmoe/core/tensor.h"
+
+namespace moe::bench {
+
+/// What all benchmarks are told.
+struct MeasureOptions {
+  std::int64_t threads = 0, warm_up = 3, repeat = 20;
+  std::string output = "table";
+  /// default_repeat: shown in help.
+  void describe(OptionTable& table, bool with_threads = true);
+};
+
+/// Seconds.
+struct Timing {
+  double median = 0, min = 0, max = 0;
+  std::int64_t n_kept = 0, n_done = 0;
+  double fma_gflops = 0;  // the ceiling while it ran
+};
+/// The median with the extremes of the values, at least one.
+Timing summarise(std::vector<double> seconds);
+
+/// Seconds that work takes.
+double seconds_of(const std::function<void()>& work);
+
+/// A device with its stream and ceilings.
+class Machine {
+ public:
+  explicit Machine(std::int64_t n_threads, const std::string& device = "cpu");
+  Stream& stream() { return stream_; }
+  Device& device() { return *device_; }
+
+  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. A repetition in which a
+  /// canary was below 85% of the best is dropped, another process held a processor then; when that would leave
+  /// fewer than three, all are kept. before, when given, runs untimed ahead of each.
+  Timing time(const MeasureOptions& options, const std::function<void()>& work,
+              const std::function<void()>& before = {});
+  /// Best of a few passes over 256 MiB, GB/s.
+  double memory_gbps();
+  /// Reads 256 MiB, so that nothing else is left in the caches.
+  void evict();
+
+ private:
+  std::unique_ptr<Device> device_;
+  Stream stream_;
+  Tensor buffer_;
+};
+
+}  // namespace moe::bench

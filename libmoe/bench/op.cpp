@@ -1,0 +1,150 @@
+#include "libmoe/bench/op.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/api/philox.h"
+#include "libmoe/base/log.h"
+#include "libmoe/base/progress.h"
+
+namespace moe::bench {
+namespace {
+
+// Largest difference over the largest value: fp32 sums of some thousand terms in another order stay far below.
+constexpr double kTolerance = 1e-4;
+
+std::vector<std::string> op_names() {
+  std::vector<std::string> names;
+  for (const OpEntry& entry : op_entries()) names.emplace_back(entry.name);
+  return names;
+}
+
+double relative_error(Machine& machine, const TensorView& x, Machine& reference, const TensorView& y) {
+  const std::vector<float> a = to_host<float>(machine.stream(), x), b = to_host<float>(reference.stream(), y);
+  double difference = 0, largest = 1e-30;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
+    if (!(d <= difference)) difference = std::isnan(d) ? INFINITY : d;
+    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
+  }
+  return difference / largest;
+}
+
+// The same case, small, on this device and with the reference loops.
+double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
+  sizes.experts = std::min<std::int64_t>(sizes.experts, 2);
+  sizes.rows = std::min<std::int64_t>(sizes.rows, 9);
+  sizes.tokens = std::min<std::int64_t>(sizes.tokens, 37);
+  sizes.vocab_size = std::min<std::int64_t>(sizes.vocab_size, 1000);
+  Machine reference(1, "ref");
+  const OpCase x = entry.make(machine.stream(), sizes), y = entry.make(reference.stream(), sizes);
+  x.run();
+  y.run();
+  double error = 0;
+  for (std::size_t i = 0; i < x.outputs.size(); ++i)
+    error = std::max(error, relative_error(machine, x.outputs[i], reference, y.outputs[i]));
+  return error;
+}
+
+Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& options, Machine& machine) {
+  const double error = error_of(entry, sizes, machine);
+  const OpCase c = entry.make(machine.stream(), sizes);
+  const double memory = machine.memory_gbps();
+  const Timing t = machine.time(options.measure, c.run, [&] {
+    if (options.cold) machine.evict();
+  });
+  const double arithmetic_time = c.flops / (t.fma_gflops * 1e9), memory_time = c.bytes / (memory * 1e9);
+  return {{"op", entry.name},
+          {"shape", c.shape},
+          {"ms", Number{t.median * 1e3, 3}},
+          {"min", Number{t.min * 1e3, 3}},
+          {"max", Number{t.max * 1e3, 3}},
+          {"kept", t.n_kept},
+          {"GFLOP/s", Number{c.flops / t.median / 1e9, 1}},
+          {"of FMA %", Number{100 * arithmetic_time / t.median, 1}},
+          {"GB/s", Number{c.bytes / t.median / 1e9, 1}},
+          {"of memory %", Number{100 * memory_time / t.median, 1}},
+          {"roof", arithmetic_time > memory_time ? "FMA" : "memory"},
+          {"of roof %", Number{100 * std::max(arithmetic_time, memory_time) / t.median, 1}},
+          {"error", Number{error, 8}}};
+}
+
+}  // namespace
+
+void OpOptions::describe(OptionTable& table) {
+  table.group("What is measured");
+  table.add("op", &op, "OP,...", "ops to measure; all when not given").one_of(op_names());
+  table.add("bf16", &bf16, "", "weights of matrix products in bf16, arithmetic in fp32");
+  table.add("cold", &cold, "", "empty the caches before each repetition: weights come from memory, as in decoding");
+  table.group("Sizes");
+  table.add("experts", &experts, "E", "experts of the grouped products").range(1, 1 << 16);
+  table.add("rows-from", &rows_from, "N", "rows per expert, first of a sweep").short_name('b').range(1, 1 << 24);
+  table.add("rows-to", &rows_to, "N", "rows per expert, end of the sweep").short_name('e').range(1, 1 << 24);
+  table.add("rows-factor", &rows_factor, "N", "factor from one number of rows to the next").short_name('f').range(2, 1024);
+  table.add("d-model", &d_model, "D", "model width").range(1, 1 << 20);
+  table.add("d-ffn", &d_ffn, "F", "expert hidden width").range(1, 1 << 20);
+  table.add("tokens", &tokens, "T", "rows of dense products and of other ops").range(1, 1 << 24);
+  table.add("heads", &heads, "H", "attention heads").range(1, 1 << 16);
+  table.add("length", &length, "N", "sentence length in attention, in tokens").range(1, 1 << 16);
+  table.add("vocab-size", &vocab_size, "V", "vocabulary of logits, loss and embedding").range(1, 1 << 24);
+  measure.describe(table);
+}
+
+void OpOptions::check() const {
+  if (d_model % heads != 0) usage_error("--heads {}: does not divide --d-model {}", heads, d_model);
+  if (rows_from > rows_to) usage_error("--rows-from {}: is above --rows-to {}", rows_from, rows_to);
+}
+
+const std::vector<OpEntry>& op_entries() {
+  static const std::vector<OpEntry> kEntries = [] {
+    std::vector<OpEntry> all = gemm_entries();
+    for (const OpEntry& entry : other_entries()) all.push_back(entry);
+    return all;
+  }();
+  return kEntries;
+}
+
+Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low, float high) {
+  std::vector<float> values(static_cast<std::size_t>(shape.n_elements()));
+  for (std::size_t i = 0; i < values.size(); i += 4) {
+    const kernels::Philox4 block = kernels::philox(seed, 0, i);
+    for (std::size_t j = 0; j < 4 && i + j < values.size(); ++j)
+      values[i + j] = low + (high - low) * kernels::to_uniform(block.v[j]);
+  }
+  return Tensor::from_host<float>(stream, values, shape);
+}
+
+int run_op(const OpOptions& options) {
+  options.check();
+  Machine machine(options.measure.threads);
+  std::vector<std::pair<OpEntry, OpSizes>> cases;
+  for (const OpEntry& entry : op_entries()) {
+    if (!options.op.empty() && std::find(options.op.begin(), options.op.end(), entry.name) == options.op.end()) continue;
+    for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
+      cases.push_back({entry, {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
+                               options.length, options.vocab_size, options.bf16}});
+      if (!entry.grouped) break;
+    }
+  }
+  Report report{.title = "moe-bench op", .facts = {}, .rows = {}};
+  int status = 0;
+  Progress progress("measuring", "ops", static_cast<std::int64_t>(cases.size()));
+  for (const auto& [entry, sizes] : cases) {
+    report.rows.push_back(measure_case(entry, sizes, options, machine));
+    const double error = std::get<Number>(report.rows.back().back().second).value;
+    if (!(error <= kTolerance)) {
+      log_warn("{}: differs from the reference kernels by {:.2g} of the largest value", entry.name, error);
+      status = 1;
+    }
+    progress.advance();
+  }
+  std::vector<double> ceilings;
+  report.facts = {{"kernels", std::string(machine.device().kernels().name)},
+                  {"threads", static_cast<std::int64_t>(machine.stream().threads().n_threads())},
+                  {"memory read GB/s", Number{machine.memory_gbps(), 1}},
+                  {"caches", std::string(options.cold ? "emptied before each repetition" : "as the repetition before left them")}};
+  print_report(report, options.measure.output);
+  return status;
+}
+
+}  // namespace moe::bench

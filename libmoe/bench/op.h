@@ -1,0 +1,53 @@
+// The rate of each op beside the machine's ceilings, and its result beside the reference kernels.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "libmoe/bench/measure.h"
+
+namespace moe::bench {
+
+struct OpOptions {
+  MeasureOptions measure;
+  std::vector<std::string> op;  // empty: all
+  std::int64_t experts = 8, rows_from = 64, rows_to = 64, rows_factor = 2;
+  std::int64_t d_model = 512, d_ffn = 2048, tokens = 2048, heads = 8, length = 32, vocab_size = 8192;
+  bool bf16 = false, cold = false;
+  void describe(OptionTable& table);
+  /// Throws Error(usage) naming the option that does not fit.
+  void check() const;
+};
+
+/// Sizes of one case.
+struct OpSizes {
+  std::int64_t experts, rows, d_model, d_ffn, tokens, heads, length, vocab_size;
+  bool bf16;
+};
+
+/// An op on tensors of its own.
+struct OpCase {
+  std::string shape;
+  double flops = 0, bytes = 0;     // floating-point operations; bytes that must be read and written once
+  std::function<void()> run;
+  std::vector<TensorView> outputs; // f32, what is compared with the reference
+  std::vector<Tensor> memory;
+};
+
+struct OpEntry {
+  const char* name;
+  bool grouped;  // its size depends on the rows per expert
+  OpCase (*make)(Stream& stream, const OpSizes& sizes);
+};
+/// Every op that can be measured.
+const std::vector<OpEntry>& op_entries();
+std::vector<OpEntry> gemm_entries();
+std::vector<OpEntry> other_entries();
+
+/// A tensor of numbers that look random, the same for the same seed on every device.
+Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low = -1, float high = 1);
+
+/// Prints one row per op and size. Returns 1 when a result is not that of the reference kernels, else 0.
+int run_op(const OpOptions& options);
+
+}  // namespace moe::bench

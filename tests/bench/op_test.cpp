@@ -1,0 +1,64 @@
+#include "libmoe/bench/op.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "libmoe/base/error.h"
+
+namespace moe::bench {
+namespace {
+
+OpOptions small() {
+  OpOptions options;
+  options.measure.warm_up = 0;
+  options.measure.repeat = 1;
+  options.measure.threads = 1;
+  options.measure.output = "json";
+  options.experts = 2;
+  options.rows_from = 3;
+  options.rows_to = 6;
+  options.d_model = 32;
+  options.d_ffn = 48;
+  options.tokens = 40;
+  options.length = 7;
+  options.vocab_size = 50;
+  return options;
+}
+
+TEST(BenchOp, EveryOpRunsAndEqualsTheReference) {
+  testing::internal::CaptureStdout();
+  const int status = run_op(small());
+  const auto report = nlohmann::json::parse(testing::internal::GetCapturedStdout());
+  EXPECT_EQ(status, 0);
+  std::set<std::string> names;
+  for (const auto& row : report["rows"]) {
+    names.insert(row["op"].get<std::string>());
+    EXPECT_GT(row["ms"], 0) << row;
+    EXPECT_LT(row["error"], 1e-4) << row;
+  }
+  EXPECT_EQ(names.size(), op_entries().size());
+  EXPECT_EQ(report["rows"].size(), op_entries().size() + 3);  // grouped products at 3 and at 6 rows
+}
+
+TEST(BenchOp, Bf16WeightsToo) {
+  OpOptions options = small();
+  options.op = {"experts-forward", "experts-dx", "logits"};
+  options.bf16 = true;
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(run_op(options), 0);
+  EXPECT_NE(testing::internal::GetCapturedStdout().find("bf16"), std::string::npos);
+}
+
+TEST(BenchOp, OptionsThatDoNotFitAreNamed) {
+  OpOptions options = small();
+  options.heads = 5;
+  EXPECT_THROW(options.check(), Error);
+  options = small();
+  options.rows_from = 9;
+  EXPECT_THROW(options.check(), Error);
+}
+
+}  // namespace
+}  // namespace moe::bench
