@@ -18,6 +18,16 @@ void check_vocabulary(const Origin& origin, const TrainOptions& options) {
         origin.path, options.data);
 }
 
+/// The output of an earlier run, to go on from.
+Checkpoint load_existing(const std::string& path) {
+  try {
+    return load_checkpoint(path, true);
+  } catch (const Error& e) {
+    fail(e.code(), "{}. To train another model choose another --output, or overwrite this file with --force",
+         e.what());
+  }
+}
+
 /// Experts are numbered from 0 in every layer until pruning removes some.
 std::vector<std::vector<std::int64_t>> fresh_ids(const ModelConfig& config) {
   std::vector<std::vector<std::int64_t>> ids;
@@ -35,13 +45,7 @@ Origin find_origin(const TrainOptions& options) {
   origin.dataset = std::make_shared<const Dataset>(options.data);
   if (!options.force && std::filesystem::exists(options.output)) {
     origin.path = options.output;
-    origin.checkpoint = load_checkpoint(options.output, true);
-    if (origin.checkpoint.training.json.empty())
-      usage_error(
-          "{} exists and holds no training state to continue from: write to another --output and start from "
-          "it "
-          "with --init-from, or overwrite it with --force",
-          options.output);
+    origin.checkpoint = load_existing(options.output);
     origin.resumed = true;
   } else if (!options.init_from.empty()) {
     origin.path = options.init_from;

@@ -1,0 +1,238 @@
+#include "libmoe/train/run.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "libmoe/base/error.h"
+#include "libmoe/model/checkpoint.h"
+#include "tests/support/small_vocabulary.h"
+#include "tests/train/small_run.h"
+
+using namespace moe;
+using namespace moe::test;
+
+namespace {
+
+struct TrainRun : testing::Test {
+  TempDir folder;
+  void SetUp() override { write_small_dataset(folder / "data.h5"); }
+
+  /// The code of the Error that the run throws, with its message.
+  std::pair<int, std::string> failure(const TrainOptions& options) {
+    try {
+      run_train(options);
+    } catch (const Error& e) {
+      return {static_cast<int>(e.code()), e.what()};
+    }
+    return {0, ""};
+  }
+};
+
+void expect_same(const Checkpoint& a, const Checkpoint& b) {
+  const auto compare = [](const std::vector<HostTensor>& x, const std::vector<HostTensor>& y) {
+    ASSERT_EQ(x.size(), y.size());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      EXPECT_EQ(x[i].name, y[i].name);
+      EXPECT_EQ(x[i].values, y[i].values) << x[i].name;
+    }
+  };
+  compare(a.parameters, b.parameters);
+  compare(a.training.moments, b.training.moments);
+  compare(a.training.expert_steps, b.training.expert_steps);
+}
+
+}  // namespace
+
+TEST_F(TrainRun, AResumedRunRepeatsTheLossesBitForBit) {
+  TrainOptions straight = small_options(folder);
+  straight.updates = 20;
+  straight.accumulate = 2;
+  straight.denoise_ratio = 0.3;
+  straight.model.dropout = 0.1;
+  straight.model.gate_noise = "jitter";
+  straight.save_every = 7;
+  EXPECT_EQ(run_train(straight), 0);
+
+  TrainOptions parts = straight;
+  parts.output = folder / "parts.h5";
+  parts.log_json = folder / "parts.jsonl";
+  parts.updates = 10;
+  EXPECT_EQ(run_train(parts), 0);
+  parts.updates = 20;
+  EXPECT_EQ(run_train(parts), 0);
+
+  const auto losses = logged(straight.log_json, "update", "loss");
+  EXPECT_EQ(losses.size(), 20u);
+  EXPECT_EQ(losses, logged(parts.log_json, "update", "loss"));
+  EXPECT_EQ(logged(straight.log_json, "update", "gradient_norm"),
+            logged(parts.log_json, "update", "gradient_norm"));
+  expect_same(load_checkpoint(straight.output, true), load_checkpoint(parts.output, true));
+}
+
+TEST_F(TrainRun, ThreadsDoNotChangeTheResult) {
+  TrainOptions one = small_options(folder), three = one;
+  one.threads = 1;
+  three.threads = 3;
+  three.output = folder / "three.h5";
+  EXPECT_EQ(run_train(one), 0);
+  EXPECT_EQ(run_train(three), 0);
+  expect_same(load_checkpoint(one.output, true), load_checkpoint(three.output, true));
+}
+
+TEST_F(TrainRun, AFinishedRunDoesNothingMore) {
+  TrainOptions o = small_options(folder);
+  EXPECT_EQ(run_train(o), 0);
+  const std::string before = contents(o.output);
+  EXPECT_EQ(run_train(o), 0);
+  EXPECT_EQ(contents(o.output), before);
+  o.force = true;
+  EXPECT_EQ(run_train(o), 0);  // anew
+  EXPECT_EQ(logged(o.log_json, "update", "loss").size(), 20u);
+}
+
+TEST_F(TrainRun, LearnsASmallSetByHeart) {
+  TrainOptions o = small_options(folder);
+  o.updates = 250;
+  o.log_every = 50;
+  o.batch_tokens = 300;
+  o.directions = "forward";
+  o.label_smoothing = 0;
+  o.model.drop_tokens = false;
+  o.schedule.rate = 1e-2;
+  o.schedule.warmup = 30;
+  o.schedule.kind = "cosine";
+  EXPECT_EQ(run_train(o), 0);
+  const double nll = logged(o.log_json, "update", "nll").back();
+  const double valid = logged(o.log_json, "valid", "nll").back();
+  EXPECT_LT(nll, 0.3);  // of the last 50; the vocabulary's logarithm is 5.7
+  EXPECT_LT(valid, 0.5) << "dev has other sentences of the same nine words";
+}
+
+TEST_F(TrainRun, ADecoderAloneLearnsText) {
+  TrainOptions o = small_options(folder);
+  o.model.architecture = "decoder-only";
+  o.updates = 60;
+  o.log_every = 20;
+  EXPECT_EQ(run_train(o), 0);
+  const auto losses = logged(o.log_json, "update", "loss");
+  EXPECT_LT(losses.back(), losses.front() - 1);
+  EXPECT_EQ(logged(o.log_json, "valid", "loss").size(), 1u);
+}
+
+TEST_F(TrainRun, TheBestAndTheLastModelsAreKeptAndAveraged) {
+  TrainOptions o = small_options(folder);
+  o.save_every = 2;
+  o.valid_every = 5;
+  o.keep = 3;
+  o.average = true;
+  o.validation.decoded_sentences = 4;
+  EXPECT_EQ(run_train(o), 0);
+  for (const char* name : {"model.best.h5", "model.average.h5", "model.u6.h5", "model.u8.h5", "model.u10.h5"})
+    EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+  EXPECT_FALSE(std::filesystem::exists(folder / "model.u4.h5"));
+  EXPECT_EQ(logged(o.log_json, "valid", "chrf").size(), 2u);
+
+  const Checkpoint average = load_checkpoint(folder / "model.average.h5", false);
+  double expected = 0;
+  for (const char* name : {"model.u6.h5", "model.u8.h5", "model.u10.h5"})
+    expected += load_checkpoint(folder / name, false).parameters[0].values[5] / 3.0;
+  EXPECT_NEAR(average.parameters[0].values[5], expected, 1e-6);
+  EXPECT_THROW(load_checkpoint(folder / "model.best.h5", true), Error);  // holds no optimizer
+}
+
+TEST_F(TrainRun, StopsWhenValidationStopsImproving) {
+  TrainOptions o = small_options(folder);
+  o.schedule.rate = 0;  // nothing changes, so nothing improves
+  o.updates = 100;
+  o.valid_every = 2;
+  o.patience = 3;
+  EXPECT_EQ(run_train(o), 0);
+  EXPECT_EQ(logged(o.log_json, "end", "update"), std::vector<double>{8});  // best at 2, stalled at 4, 6, 8
+}
+
+TEST_F(TrainRun, StartsFromAnotherModelsWeights) {
+  TrainOptions o = small_options(folder);
+  EXPECT_EQ(run_train(o), 0);
+  TrainOptions tuned = small_options(folder);
+  tuned.init_from = o.output;
+  tuned.output = folder / "tuned.h5";
+  tuned.log_json = folder / "tuned.jsonl";
+  tuned.schedule.rate = 0;
+  tuned.updates = 1;
+  EXPECT_EQ(run_train(tuned), 0);
+  const Checkpoint a = load_checkpoint(o.output, true), b = load_checkpoint(tuned.output, true);
+  for (std::size_t i = 0; i < a.parameters.size(); ++i)
+    EXPECT_EQ(a.parameters[i].values, b.parameters[i].values);
+  EXPECT_NE(a.training.moments[0].values, b.training.moments[0].values);
+
+  TrainOptions wrong = tuned;
+  wrong.output = folder / "wrong.h5";
+  wrong.model.d_model = 64;
+  const auto [code, message] = failure(wrong);
+  EXPECT_EQ(code, 2);
+  EXPECT_NE(message.find("--d-model 64"), std::string::npos) << message;
+}
+
+TEST_F(TrainRun, RefusesAnotherVocabulary) {
+  TrainOptions o = small_options(folder);
+  EXPECT_EQ(run_train(o), 0);
+  write_small_dataset(folder / "other.h5", {"eng", "fra"});
+  TrainOptions other = small_options(folder);
+  other.data = folder / "other.h5";
+  other.init_from = o.output;
+  other.output = folder / "tuned.h5";
+  const auto [code, message] = failure(other);
+  EXPECT_EQ(code, 3);
+  EXPECT_NE(message.find("another vocabulary"), std::string::npos) << message;
+}
+
+TEST_F(TrainRun, DoesNotOverwriteWhatItCannotContinue) {
+  TrainOptions o = small_options(folder);
+  EXPECT_EQ(run_train(o), 0);
+  Checkpoint bare = load_checkpoint(o.output, false);
+  save_checkpoint(o.output, bare, {}, true);
+  const std::string before = contents(o.output);
+  const auto [code, message] = failure(o);
+  EXPECT_EQ(code, 3);
+  EXPECT_NE(message.find("--force"), std::string::npos) << message;
+  EXPECT_EQ(contents(o.output), before);
+}
+
+TEST_F(TrainRun, DivergenceNamesTheFirstBadTensor) {
+  TrainOptions o = small_options(folder);
+  EXPECT_EQ(run_train(o), 0);
+  Checkpoint broken = load_checkpoint(o.output, false);
+  std::string name;
+  for (HostTensor& t : broken.parameters)
+    if (t.name.find("experts") != std::string::npos && t.dims.size() == 3) {
+      const std::size_t per_expert = t.values.size() / 4;
+      std::fill_n(t.values.begin() + static_cast<std::ptrdiff_t>(2 * per_expert), per_expert,
+                  std::numeric_limits<float>::infinity());
+      name = t.name;
+      break;
+    }
+  save_checkpoint(folder / "broken.h5", broken, {}, false);
+  TrainOptions go_on = small_options(folder);
+  go_on.init_from = folder / "broken.h5";
+  go_on.output = folder / "never.h5";
+  go_on.batch_tokens = 2000;
+  const auto [code, message] = failure(go_on);
+  EXPECT_EQ(code, 1);
+  EXPECT_NE(message.find("diverged at update 1"), std::string::npos) << message;
+  EXPECT_NE(message.find("parameter " + name + ", expert 2"), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(go_on.output));
+}
+
+TEST_F(TrainRun, ADryRunTouchesNothing) {
+  TrainOptions o = small_options(folder);
+  o.dry_run = true;
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(run_train(o), 0);
+  const std::string text = testing::internal::GetCapturedStdout();
+  EXPECT_NE(text.find("parameters"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(o.output));
+  EXPECT_FALSE(std::filesystem::exists(o.log_json));
+}
