@@ -9,7 +9,7 @@ namespace moe::kernels {
 /// Which rows belong together. Sequence b has the query rows q_begin[b] + i for i < q_length[b] and the key rows
 /// k_begin[b] + j for j < k_length[b]; head h has the columns [h*head_width, (h+1)*head_width).
 struct AttentionSegments {
-  std::int64_t n_sequences, n_heads, head_width;
+  std::int64_t n_sequences, n_heads, head_width;  // head_width in [1, kAttentionMaxWidth]
   const std::int32_t* q_begin;   // [n_sequences]
   const std::int32_t* q_length;  // [n_sequences]
   const std::int32_t* k_begin;   // [n_sequences]
@@ -23,6 +23,7 @@ struct AttentionSegments {
 };
 
 inline constexpr std::int64_t kAttentionMaxKeys = 65536;
+inline constexpr std::int64_t kAttentionMaxWidth = 8192;  // of a head
 
 /// y = softmax(scale * q k^T) v. A query that sees no key gives 0 and log_sum_exp = -infinity. A sequence's result
 /// does not depend on the others. Rows of y outside the sequences stay as they are.

@@ -44,25 +44,26 @@ double keep_factor(const AttentionSegments& s, const Query& query, std::int64_t 
 
 }  // namespace
 
-void attention(const Context&, const AttentionArgs& args) {
+void attention(const Context& context, const AttentionArgs& args) {
   const AttentionSegments& s = args.segments;
+  double* p = static_cast<double*>(context.workspace);  // [n_keys], at most kAttentionMaxKeys
   for_each_query(s, [&](const Query& query) {
     const float* q = args.q + query.row * args.ld_q + query.column;
     float* y = args.y + query.row * args.ld_y + query.column;
-    const auto score = [&](std::int64_t j) {
-      return s.scale * dot(q, args.k + (query.first_key + j) * args.ld_k + query.column, s.head_width);
-    };
     double top = -INFINITY, sum = 0;
-    for (std::int64_t j = 0; j < query.n_keys; ++j) top = fmax(top, score(j));
-    for (std::int64_t j = 0; j < query.n_keys; ++j) sum += exp(score(j) - top);
+    for (std::int64_t j = 0; j < query.n_keys; ++j) {
+      p[j] = s.scale * dot(q, args.k + (query.first_key + j) * args.ld_k + query.column, s.head_width);
+      top = fmax(top, p[j]);
+    }
+    for (std::int64_t j = 0; j < query.n_keys; ++j) sum += exp(p[j] - top);
     const double lse = query.n_keys == 0 ? -INFINITY : top + log(sum);
     if (args.log_sum_exp != nullptr)
       args.log_sum_exp[query.row * s.n_heads + query.head] = static_cast<float>(lse);
+    for (std::int64_t j = 0; j < query.n_keys; ++j) p[j] = exp(p[j] - lse) * keep_factor(s, query, j);
     for (std::int64_t c = 0; c < s.head_width; ++c) {
       double value = 0;
       for (std::int64_t j = 0; j < query.n_keys; ++j)
-        value += exp(score(j) - lse) * keep_factor(s, query, j) *
-                 args.v[(query.first_key + j) * args.ld_v + query.column + c];
+        value += p[j] * args.v[(query.first_key + j) * args.ld_v + query.column + c];
       y[c] = static_cast<float>(value);
     }
   });

@@ -20,7 +20,9 @@ kernels::AttentionSegments checked_segments(const AttentionShape& shape, const T
   MOE_CHECK(q.shape.rank() == 2 && is_matrix(q, q.rows(), width) && is_matrix(k, k.rows(), width) &&
                 is_matrix(v, k.rows(), width),
             "q {} k {} v {}", q.shape.text(), k.shape.text(), v.shape.text());
-  MOE_CHECK(shape.n_heads > 0 && width % shape.n_heads == 0, "{} heads of {}", shape.n_heads, q.shape.text());
+  MOE_CHECK(shape.n_heads > 0 && width % shape.n_heads == 0 && width > 0 &&
+                width / shape.n_heads <= kernels::kAttentionMaxWidth,
+            "{} heads of {}", shape.n_heads, q.shape.text());
   MOE_CHECK(is_indices(shape.q_begin, n) && is_indices(shape.q_length, n) && is_indices(shape.k_begin, n) &&
                 is_indices(shape.k_length, n),
             "{} sequences", n);
