@@ -1,0 +1,29 @@
+// The options of moe-infer.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "libmoe/base/options.h"
+#include "libmoe/decode/search.h"
+
+namespace moe::infer {
+
+struct InferOptions {
+  std::string model;  // checkpoint or store
+  std::string input = "-";
+  std::string target;             // language code; empty with target_from_line
+  bool target_from_line = false;  // lines are "deu<TAB>text"
+  SearchOptions search;
+  bool scores = false;
+  bool strict = false;         // a line longer than the model allows is an error
+  bool flush = false;          // one line at a time
+  std::int64_t window = 2000;  // lines read ahead and sorted by length
+  Bytes host_memory{0};        // for experts of a store; 0 = all
+  std::int64_t threads = 0;
+
+  void describe(OptionTable& table);
+  /// Throws Error(usage) naming the option that does not fit.
+  void check() const;
+};
+
+}  // namespace moe::infer
