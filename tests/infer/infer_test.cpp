@@ -1,0 +1,241 @@
+#include "libmoe/infer/infer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+
+#include "libmoe/base/error.h"
+#include "libmoe/infer/loaded_model.h"
+#include "libmoe/model/stored_model.h"
+#include "tests/support/small_vocabulary.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace moe {
+namespace {
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+class Infer : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new test::TempDir;
+    Checkpoint checkpoint = test::tiny_checkpoint(test::translation_config());
+    save_checkpoint(model(), checkpoint, {}, false);
+    save_store(store(), checkpoint, model(), {}, false);
+    checkpoint.config.architecture = "decoder-only";
+    checkpoint = test::tiny_checkpoint(checkpoint.config);
+    save_checkpoint(*folder_ / "lm.h5", checkpoint, {}, false);
+  }
+  static void TearDownTestSuite() { delete folder_; }
+  static std::string model() { return *folder_ / "model.h5"; }
+  static std::string store() { return *folder_ / "store.h5"; }
+
+  static std::string write(const std::string& text) {
+    const std::string path = *folder_ / "input.txt";
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+  static infer::InferOptions options(const std::string& text) {
+    infer::InferOptions o;
+    o.model = model();
+    o.input = write(text);
+    o.target = "deu";
+    o.search.beam_size = 2;
+    o.search.max_length = 12;
+    o.threads = 1;
+    return o;
+  }
+  static std::string output(const infer::InferOptions& o) {
+    testing::internal::CaptureStdout();
+    infer::run(o);
+    return testing::internal::GetCapturedStdout();
+  }
+  static std::string fault(const infer::InferOptions& o, ErrorCode code) {
+    testing::internal::CaptureStdout();
+    std::string message;
+    try {
+      infer::run(o);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), code) << e.what();
+      message = e.what();
+    }
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+    return message;
+  }
+  static std::string sample(int n) {
+    std::string text;
+    for (int i = 0; i < n; ++i)
+      text += i % 6 == 3 ? "\n"
+                         : test::small_sentence(i) + std::string(static_cast<std::size_t>(i % 4), 'x') + "\n";
+    return text;
+  }
+
+ private:
+  static test::TempDir* folder_;
+};
+test::TempDir* Infer::folder_ = nullptr;
+
+TEST_F(Infer, KeepsOrderAndEmptyLinesWhateverTheWindow) {
+  infer::InferOptions o = options(sample(31));
+  const std::string expected = output(o);
+  const auto lines = lines_of(expected);
+  ASSERT_EQ(lines.size(), 31u);
+  for (std::size_t i = 0; i < lines.size(); ++i) EXPECT_TRUE(i % 6 != 3 || lines[i].empty()) << i;
+  o.window = 5;
+  EXPECT_EQ(output(o), expected);
+  o.search.batch_tokens = 1;
+  o.flush = true;
+  EXPECT_EQ(output(o), expected);
+  std::vector<std::string> distinct(lines);
+  std::sort(distinct.begin(), distinct.end());
+  EXPECT_GT(std::unique(distinct.begin(), distinct.end()) - distinct.begin(), 8);
+}
+
+TEST_F(Infer, AStoreGivesTheSameTextAndScoresWithAnyMemory) {
+  infer::InferOptions o = options(sample(12));
+  o.search.n_best = 2;
+  o.scores = true;
+  const std::string expected = output(o);
+  o.model = store();
+  EXPECT_EQ(output(o), expected);
+  const std::int64_t all = load_store(store()).experts.total_bytes();
+  for (const std::int64_t bytes : {all * 2 / 5, all / 2, all * 4 / 5, all, 2 * all}) {
+    o.host_memory.value = bytes;
+    EXPECT_EQ(output(o), expected) << bytes << " of " << all;
+  }
+}
+
+TEST_F(Infer, ThreadsDoNotChangeTheText) {
+  infer::InferOptions o = options(sample(5));
+  const std::string expected = output(o);
+  o.threads = 2;
+  EXPECT_EQ(output(o), expected);
+}
+
+TEST_F(Infer, WritesNBestAndScores) {
+  infer::InferOptions o = options("seven old bridge\n\n");
+  const std::string best = lines_of(output(o)).at(0);
+  o.scores = true;
+  const std::string scored = lines_of(output(o)).at(0);
+  EXPECT_EQ(scored.substr(0, scored.find('\t')), best);
+  o.search.n_best = 2;
+  const auto lines = lines_of(output(o));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0].starts_with("0 ||| " + best + " ||| logp= -")) << lines[0];
+  EXPECT_TRUE(lines[1].starts_with("0 ||| "));
+  EXPECT_EQ(lines[2].substr(0, 8), "1 |||  |");
+  // logp / length = the total, and the tokens add up to logp.
+  std::istringstream fields(lines[0].substr(lines[0].find("logp=")));
+  std::string word;
+  double log_prob = 0, length = 0, total = 0, sum = 0;
+  fields >> word >> log_prob >> word >> length >> word;
+  for (int i = 0; i < static_cast<int>(length); ++i) {
+    double token = 0;
+    fields >> token;
+    sum += token;
+  }
+  fields >> word >> total;
+  EXPECT_EQ(word, "|||");
+  EXPECT_NEAR(sum, log_prob, 1e-4);
+  EXPECT_NEAR(total, log_prob / length, 1e-4);
+  EXPECT_NE(scored.find(fmt::format("\t{:.6f}\t", total)), std::string::npos) << scored;
+}
+
+TEST_F(Infer, TakesTheTargetFromTheLine) {
+  infer::InferOptions o = options("old bridge sings\n");
+  const std::string german = output(o);
+  o.target = "eng";
+  const std::string english = output(o);
+  o.target.clear();
+  o.target_from_line = true;
+  o.input = write("eng\told bridge sings\n\ndeu\told bridge sings\r\ndeu\t\n");
+  EXPECT_EQ(output(o), english + "\n" + german + "\n");
+  o.input = write("eng\told\nxyz\tbridge\n");
+  const std::string message = fault(o, ErrorCode::bad_input);
+  EXPECT_NE(message.find("line 2"), std::string::npos) << message;
+  EXPECT_NE(message.find("eng, deu"), std::string::npos) << message;
+  o.input = write("old bridge\n");
+  EXPECT_NE(fault(o, ErrorCode::bad_input).find("line 1: no tab"), std::string::npos);
+}
+
+TEST_F(Infer, CutsLongLinesOrRefusesThem) {
+  std::string longer;
+  for (int i = 0; i < 60; ++i) longer += "garden ";
+  infer::InferOptions o = options("seven\n" + longer + "\n");
+  EXPECT_EQ(lines_of(output(o)).size(), 2u);
+  o.strict = true;
+  EXPECT_NE(fault(o, ErrorCode::bad_input).find("line 2"), std::string::npos);
+}
+
+TEST_F(Infer, TakesBrokenTextAsItComes) {
+  infer::InferOptions o =
+      options(std::string("old\xff\xfe bridge\0 x\n\x01\n\xe0\xa0\r\n<2eng> <s> </s>\nno line end", 51));
+  EXPECT_EQ(lines_of(output(o)).size(), 5u);
+  o.input = write("");
+  EXPECT_EQ(output(o), "");
+}
+
+TEST_F(Infer, ContinuesPrompts) {
+  infer::InferOptions o = options("old bridge\nseven\n");
+  o.model = std::filesystem::path(model()).replace_filename("lm.h5").string();
+  const auto lines = lines_of(output(o));
+  ASSERT_EQ(lines.size(), 2u);
+  o.flush = true;
+  EXPECT_EQ(lines_of(output(o)), lines);
+}
+
+TEST_F(Infer, NamesWhatIsWrong) {
+  infer::InferOptions o = options("old bridge\n");
+  o.target = "xyz";
+  EXPECT_NE(fault(o, ErrorCode::bad_input).find("eng, deu"), std::string::npos);
+  o.target.clear();
+  EXPECT_NE(fault(o, ErrorCode::usage).find("--target"), std::string::npos);
+  o = options("old bridge\n");
+  o.host_memory.value = 1 << 20;
+  EXPECT_NE(fault(o, ErrorCode::usage).find("moe-shard split"), std::string::npos);
+  o.model = store();
+  o.host_memory.value = 1;
+  EXPECT_NE(fault(o, ErrorCode::usage).find("--host-memory"), std::string::npos);
+  o.host_memory.value = 0;
+  for (const std::string& bad :
+       {o.input, model() + ".absent", std::filesystem::path(model()).parent_path().string()}) {
+    o.model = bad;
+    EXPECT_NE(fault(o, ErrorCode::bad_input).find(bad), std::string::npos);
+  }
+  o = options("x");
+  o.input = model() + ".absent";
+  fault(o, ErrorCode::bad_input);
+}
+
+TEST_F(Infer, NamesAnExpertThatWasAltered) {
+  const std::string copy = std::filesystem::path(store()).replace_filename("altered.h5").string();
+  std::filesystem::copy_file(store(), copy);
+  const ExpertFile experts = load_store(copy).experts;
+  std::fstream file(copy, std::ios::in | std::ios::out | std::ios::binary);
+  for (std::int64_t e = 0; e < experts.sections[2].n_experts; ++e) {
+    file.seekp(experts.sections[2].extent.offset + e * experts.layout.stride_bytes() + 40);
+    file.put(0x55);
+  }
+  file.close();
+  infer::InferOptions o = options("old bridge\n");
+  o.model = copy;
+  for (const std::int64_t bytes : {std::int64_t{0}, experts.total_bytes() / 2}) {
+    o.host_memory.value = bytes;
+    const std::string message = fault(o, ErrorCode::bad_input);
+    EXPECT_NE(message.find(copy + ": MoE layer 2, expert"), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace moe
