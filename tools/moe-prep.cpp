@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   catch_stop_signals();
   prep::BuildOptions build;
   prep::InfoOptions info;
+  prep::TextOptions text;
   prep::VerifyOptions verify;
   tools::Tool tool;
   tool.name = "moe-prep";
@@ -68,6 +69,17 @@ int main(int argc, char** argv) {
                            {},
                            [&](OptionTable& t) { info.describe(t); },
                            [&] { return prep::run_info(info); }});
+  tool.commands.push_back(
+      {"text",
+       "print the text of the dev or test split",
+       "Prints a line per sentence and direction: source language, target language, source and target, "
+       "separated by tabs. Columns 2 and 3 are what moe-infer --target-from-line takes, column 4 is the "
+       "reference for moe-score.",
+       {{"Sentences for moe-infer --target-from-line, and their references",
+         "moe-prep text data.h5 --split dev | tee dev.tsv | cut -f 2,3 > dev.source; cut -f 4 dev.tsv > "
+         "dev.reference"}},
+       [&](OptionTable& t) { text.describe(t); },
+       [&] { return prep::run_text(text); }});
   tool.commands.push_back(
       {"verify",
        "check a dataset",

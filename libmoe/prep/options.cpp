@@ -72,6 +72,13 @@ void InfoOptions::describe(OptionTable& t) {
   t.add("json", &json, "", "print JSON");
 }
 
+void TextOptions::describe(OptionTable& t) {
+  t.add("file", &file, "FILE", "dataset file").argument().require().file();
+  t.add("split", &split, "NAME", "which sentences").one_of({"dev", "test"});
+  t.add("directions", &directions, "NAMES",
+        "both, forward (as the dataset has the pairs), backward, or names as eng-deu,deu-eng");
+}
+
 void VerifyOptions::describe(OptionTable& t) {
   t.add("file", &file, "FILE", "dataset file").argument().require().file();
   t.add("quick", &quick, "", "check completeness and structure, not every checksum");

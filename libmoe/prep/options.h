@@ -47,6 +47,13 @@ struct InfoOptions {
   void describe(OptionTable& table);
 };
 
+struct TextOptions {
+  std::string file;
+  std::string split = "test";
+  std::string directions = "both";
+  void describe(OptionTable& table);
+};
+
 struct VerifyOptions {
   std::string file;
   bool quick = false;
@@ -56,6 +63,8 @@ struct VerifyOptions {
 /// Each returns the exit code. Throws Error.
 int run_build(const BuildOptions& options);
 int run_info(const InfoOptions& options);
+/// Prints source language, target language, source and target, separated by tabs: text has no tabs.
+int run_text(const TextOptions& options);
 int run_verify(const VerifyOptions& options);
 
 }  // namespace moe::prep
