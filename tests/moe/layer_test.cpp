@@ -1,0 +1,367 @@
+// The MoE layer: closed forms, finite differences, adjoints, and what a caller may count on.
+#include "libmoe/moe/layer.h"
+
+#include <cmath>
+
+#include "tests/support/module_check.h"
+
+namespace moe {
+namespace {
+
+using test::random_tensor;
+
+constexpr std::int64_t kWidth = 10, kTokens = 24;
+
+MoeConfig base_config() {
+  MoeConfig c;
+  c.width = kWidth;
+  c.hidden = 14;
+  c.n_experts = 5;
+  c.activation = ops::Activation::gelu;
+  c.drop_tokens = false;
+  c.min_capacity = 1;
+  return c;
+}
+
+TEST(Capacity, IsTheFormula) {
+  EXPECT_EQ(expert_capacity(100, 8, 1.0, 1, 4), 13);   // ceil(12.5)
+  EXPECT_EQ(expert_capacity(100, 8, 1.25, 2, 4), 32);  // ceil(31.25)
+  EXPECT_EQ(expert_capacity(8, 8, 1.0, 1, 4), 4);      // the least
+  EXPECT_EQ(expert_capacity(10, 1, 1.1, 1, 0), 10);    // never more than tokens
+  EXPECT_EQ(expert_capacity(100, 10, 1.1, 1, 0), 11);  // 1.1 is not a binary fraction
+  EXPECT_EQ(expert_capacity(0, 8, 1.0, 2, 4), 0);
+}
+
+class Layer : public testing::Test {
+ protected:
+  Layer() : device_(Device::open()), stream_(*device_, 2) {}
+  Tensor empty(Shape shape) { return Tensor(*device_, shape); }
+  std::vector<float> host(const TensorView& x) { return to_host<float>(stream_, x); }
+  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const MoePass& pass, MoeLayer::Saved& saved,
+                         ExpertSource* source = nullptr) {
+    const Tensor y(*device_, x.shape);
+    layer.forward(stream_, x, pass, source, 3, y, saved);
+    return host(y);
+  }
+
+  std::unique_ptr<Device> device_;
+  Stream stream_;
+  ParameterList parameters_;
+};
+
+TEST_F(Layer, DispatchAndCombineAreAdjoint) {
+  MoeConfig c = base_config();
+  c.top_k = 3;
+  c.drop_tokens = true;
+  c.capacity_factor = 0.8;
+  const Gate gate(*device_, parameters_, "gate", c);
+  test::randomise(stream_, parameters_, 1);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
+  const MoePass pass{.training = true};
+  Gate::Saved saved;
+  gate.forward(stream_, x, pass, saved);
+  const Plan plan = make_plan(stream_, saved.index(), saved.probability, gate.keep(kTokens, pass));
+  EXPECT_GT(plan.n_dropped(), 0);
+  const Tensor rows = LocalDispatcher::dispatch(stream_, plan, x);
+  const Tensor r = random_tensor(stream_, rows.shape(), 2), back = empty({kTokens, kWidth});
+  LocalDispatcher::dispatch_backward(stream_, plan, r, back);
+  EXPECT_NEAR(test::dot(stream_, rows, r), test::dot(stream_, x, back), 1e-5);
+  // The backward of dispatch is combine with unit weights.
+  const Tensor ones = empty({kTokens, 3}), y = empty({kTokens, kWidth});
+  ops::fill(stream_, 1, ones);
+  LocalDispatcher::combine(stream_, plan, r, ones, y);
+  EXPECT_EQ(host(y), host(back));
+  // combine is linear in the rows: <combine(r), v> = <r, combine_backward(v)>.
+  const Tensor v = random_tensor(stream_, {kTokens, kWidth}, 3), dr = empty(rows.shape()), dw = empty({kTokens, 3});
+  LocalDispatcher::combine_backward(stream_, plan, r, ones, v, dr, dw);
+  EXPECT_NEAR(test::dot(stream_, y, v), test::dot(stream_, r, dr), 1e-5);
+  EXPECT_NEAR(test::dot(stream_, y, v), test::dot(stream_, ones, dw), 1e-5);
+}
+
+// Top-1 by hand from the parameters, in fp64.
+TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
+  MoeConfig c = base_config();
+  c.activation = ops::Activation::relu;
+  c.drop_tokens = true;
+  c.eval_capacity_factor = 1.0;
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
+  MoeLayer::Saved saved;
+  const std::vector<float> y = run(layer, x, {}, saved), xs = host(x);
+  const auto w = [&](const char* name) { return host(parameters_.find(name)->value); };
+  const std::vector<float> gate = w("moe.gate.weight"), w1 = w("moe.experts.in.weight"), b1 = w("moe.experts.in.bias");
+  const std::vector<float> w2 = w("moe.experts.out.weight"), b2 = w("moe.experts.out.bias");
+  const std::int64_t e = c.n_experts, d = kWidth, f = c.hidden, capacity = 5;  // ceil(24 / 5)
+  std::vector<int> load(static_cast<std::size_t>(e));
+  std::vector<double> mean(static_cast<std::size_t>(e));
+  double z = 0;
+  int n_zero = 0;
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    std::vector<double> p(static_cast<std::size_t>(e));
+    double sum = 0;
+    for (std::int64_t i = 0; i < e; ++i) {
+      double logit = 0;
+      for (std::int64_t k = 0; k < d; ++k) logit += double{xs[t * d + k]} * gate[k * e + i];
+      sum += p[i] = std::exp(logit);
+    }
+    const auto best = std::max_element(p.begin(), p.end()) - p.begin();
+    for (std::int64_t i = 0; i < e; ++i) mean[i] += p[i] / sum / kTokens;
+    z += std::pow(std::log(sum), 2) / kTokens;
+    const bool kept = load[static_cast<std::size_t>(best)]++ < capacity;
+    n_zero += !kept;
+    for (std::int64_t k = 0; k < d; ++k) {
+      double out = b2[best * d + k];
+      for (std::int64_t j = 0; j < f; ++j) {
+        double hidden = b1[best * f + j];
+        for (std::int64_t i = 0; i < d; ++i) hidden += double{xs[t * d + i]} * w1[(best * d + i) * f + j];
+        out += std::max(hidden, 0.0) * w2[(best * f + j) * d + k];
+      }
+      EXPECT_NEAR(y[static_cast<std::size_t>(t * d + k)], kept ? p[best] / sum * out : 0, 2e-6) << t;
+    }
+  }
+  EXPECT_GT(n_zero, 0);
+  EXPECT_EQ(saved.plan.n_dropped(), n_zero);
+  double aux = 0;
+  for (std::int64_t i = 0; i < e; ++i) aux += static_cast<double>(e) * mean[i] * load[i] / kTokens;
+  EXPECT_NEAR(layer.gate().aux_loss(stream_, saved.statistics), aux, 1e-5);
+  EXPECT_NEAR(layer.gate().z_loss(stream_, saved.statistics), z, 1e-5);
+}
+
+TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
+  for (const bool after : {true, false}) {
+    ParameterList parameters;
+    MoeConfig c = base_config();
+    c.top_k = 2;
+    c.drop_tokens = true;
+    c.eval_capacity_factor = 0.6;
+    c.renormalise_after_capacity = after;
+    const MoeLayer layer(*device_, parameters, "moe", c);
+    test::randomise(stream_, parameters, 0.8f);
+    MoeLayer::Saved saved;
+    run(layer, random_tensor(stream_, {kTokens, kWidth}, 4), {}, saved);
+    const std::vector<float> w = host(saved.weight), p = host(saved.gate.probability);
+    const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen), row = to_host<std::int32_t>(stream_, saved.plan.row);
+    int n_single = 0;
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      const float p0 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t])];
+      const float p1 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t + 1])];
+      const bool k0 = row[2 * t] >= 0, k1 = row[2 * t + 1] >= 0;
+      n_single += k0 != k1;
+      const float sum = after ? std::max(p0 * k0 + p1 * k1, 1e-30f) : p0 + p1;
+      EXPECT_NEAR(w[2 * t], k0 ? p0 / sum : 0, 1e-6);
+      EXPECT_NEAR(w[2 * t + 1], k1 ? p1 / sum : 0, 1e-6);
+    }
+    EXPECT_GT(n_single, 0);
+  }
+}
+
+// GShard drops the second choice where 2 * w2 < U(0,1): seen over many tokens, the share dropped is the mean of
+// 1 - 2 * w2.
+TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
+  MoeConfig c = base_config();
+  c.top_k = 2;
+  c.random_second = true;
+  const Gate gate(*device_, parameters_, "gate", c);
+  test::randomise(stream_, parameters_, 1);
+  const std::int64_t n = 4000;
+  Gate::Saved saved;
+  gate.forward(stream_, random_tensor(stream_, {n, kWidth}, 1), {.training = true}, saved);
+  const std::vector<float> p = host(saved.probability);
+  const auto chosen = to_host<std::int32_t>(stream_, saved.chosen), used = to_host<std::int32_t>(stream_, saved.used);
+  double expected = 0, dropped = 0;
+  for (std::size_t t = 0; t < n; ++t) {
+    const double p0 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t])];
+    const double p1 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t + 1])];
+    expected += std::max(0.0, 1 - 2 * p1 / (p0 + p1));
+    dropped += used[2 * t + 1] < 0;
+    EXPECT_EQ(used[2 * t], chosen[2 * t]);
+  }
+  EXPECT_NEAR(dropped / n, expected / n, 0.03);  // three deviations are 0.024
+  gate.forward(stream_, random_tensor(stream_, {n, kWidth}, 1), {.training = false}, saved);
+  EXPECT_FALSE(saved.used);
+}
+
+struct Case {
+  const char* name;
+  void (*change)(MoeConfig&);
+};
+
+class LayerGradient : public Layer, public testing::WithParamInterface<Case> {};
+
+// The gate's weights are large, so that its choices have margins; a run whose choices move is not counted as passed:
+// the test fails when they do.
+TEST_P(LayerGradient, MatchesFiniteDifferences) {
+  MoeConfig c = base_config();
+  c.aux_loss = 0.4;
+  c.z_loss = 0.1;
+  GetParam().change(c);
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), dy = random_tensor(stream_, {kTokens, kWidth}, 8);
+  const Tensor y = empty({kTokens, kWidth}), dx = empty({kTokens, kWidth});
+  const MoePass pass{.training = true, .random = {.seed = 5, .update = 9, .layer = 2, .first_row = 100},
+                     .aux_scale = 0.5};
+  MoeLayer::Saved first;
+  layer.forward(stream_, x, pass, nullptr, 0, y, first);
+  const auto rows = to_host<std::int32_t>(stream_, first.plan.row);
+  const auto value = [&] {
+    MoeLayer::Saved saved;
+    layer.forward(stream_, x, pass, nullptr, 0, y, saved);
+    EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
+    return test::dot(stream_, y, dy) + pass.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
+                                                         c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
+  };
+  const auto backward = [&] {
+    MoeLayer::Saved saved;
+    layer.forward(stream_, x, pass, nullptr, 0, y, saved);
+    layer.backward(stream_, x, pass, dy, saved, dx);
+  };
+  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, backward, {.step = 1e-4, .tolerance = 1.5e-2}}.run();
+}
+
+const Case kCases[] = {
+    {"top1", [](MoeConfig&) {}},
+    {"top1_drops_rts", [](MoeConfig& c) { c.drop_tokens = true; c.capacity_factor = 0.8; }},
+    {"top1_jitter", [](MoeConfig& c) { c.noise = GateNoise::jitter; c.jitter = 0.1; }},
+    {"top1_rsample", [](MoeConfig& c) { c.noise = GateNoise::rsample; }},
+    {"top2", [](MoeConfig& c) { c.top_k = 2; }},
+    {"top2_drops", [](MoeConfig& c) { c.top_k = 2; c.drop_tokens = true; c.capacity_factor = 0.7; }},
+    {"top2_gshard", [](MoeConfig& c) {
+       c.top_k = 2; c.drop_tokens = true; c.capacity_factor = 0.7; c.random_second = true;
+       c.renormalise_after_capacity = false;
+     }},
+    {"top3_by_probability", [](MoeConfig& c) {
+       c.top_k = 3; c.drop_tokens = true; c.capacity_factor = 0.7; c.keep = ops::KeepOrder::probability;
+     }},
+    {"residual_expert_dropout", [](MoeConfig& c) { c.residual_experts = true; c.expert_dropout = 0.3; }},
+    {"more_choices_than_experts", [](MoeConfig& c) { c.top_k = 3; c.n_experts = 2; }},
+    {"one_expert", [](MoeConfig& c) { c.n_experts = 1; }},
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, LayerGradient, testing::ValuesIn(kCases),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST_F(Layer, AnExpertWithoutTokensIsLeftUntouched) {
+  MoeConfig c = base_config();
+  c.n_experts = 40;  // more than tokens
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  parameters_.make_gradients(stream_);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), dx = empty({kTokens, kWidth});
+  MoeLayer::Saved saved;
+  run(layer, x, {.training = true}, saved);
+  const std::vector<std::int32_t> counts = saved.plan.counts;
+  layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  for (const auto& p : parameters_.all())
+    for (std::size_t e = 0; e < p->touched.size(); ++e) {
+      EXPECT_EQ(p->touched[e] != 0, counts[e] > 0);
+      const std::vector<float> g = host(p->gradient.view().at(static_cast<std::int64_t>(e)));
+      EXPECT_TRUE(counts[e] > 0 || test::dot(g, g) == 0);
+    }
+}
+
+TEST_F(Layer, NoTokensAtAll) {
+  MoeConfig c = base_config();
+  c.residual_experts = true;
+  c.drop_tokens = true;
+  c.top_k = 2;
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  parameters_.make_gradients(stream_);
+  const Tensor x = empty({0, kWidth}), dx = empty({0, kWidth});
+  MoeLayer::Saved saved;
+  EXPECT_TRUE(run(layer, x, {.training = true}, saved).empty());
+  layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  EXPECT_EQ(layer.gate().aux_loss(stream_, saved.statistics), 0);
+  for (const auto& p : parameters_.all()) EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->name;
+}
+
+// A rank or micro-batch that holds rows from 10 on draws what these rows draw in the whole batch.
+TEST_F(Layer, RandomNumbersDoNotDependOnTheSplit) {
+  MoeConfig c = base_config();
+  c.top_k = 2;
+  c.random_second = true;
+  c.noise = GateNoise::rsample;
+  c.expert_dropout = 0.4;
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
+  MoeLayer::Saved saved;
+  const std::vector<float> whole = run(layer, x, {.training = true, .random = {.seed = 3}}, saved);
+  std::vector<float> parts = run(layer, x.view().slice(0, 10), {.training = true, .random = {.seed = 3}}, saved);
+  const std::vector<float> rest =
+      run(layer, x.view().slice(10, kTokens), {.training = true, .random = {.seed = 3, .first_row = 10}}, saved);
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(whole, parts);
+  EXPECT_NE(whole, run(layer, x, {.training = true, .random = {.seed = 4}}, saved));
+  EXPECT_NE(whole, run(layer, x, {.training = true, .random = {.seed = 3, .update = 1}}, saved));
+}
+
+/// Hands out another layer's parameters and notes what was asked.
+class Lender : public ExpertSource {
+ public:
+  explicit Lender(const ParameterList& parameters) : parameters_(parameters) {}
+  std::span<const ExpertWeights> acquire(Stream&, int layer, std::span<const std::int32_t> counts) override {
+    EXPECT_EQ(layer, 3);
+    asked.assign(counts.begin(), counts.end());
+    views_.assign(counts.size(), {});
+    const auto part = [&](const char* name, std::size_t e) {
+      return parameters_.find(std::string("moe.experts.") + name)->value.view().at(static_cast<std::int64_t>(e));
+    };
+    for (std::size_t e = 0; e < counts.size(); ++e)
+      if (counts[e] > 0)
+        views_[e] = {part("in.weight", e), part("in.bias", e), part("out.weight", e), part("out.bias", e)};
+    return views_;
+  }
+  void release(Stream&, int) override { ++n_released; }
+  std::vector<std::int32_t> asked;
+  int n_released = 0;
+
+ private:
+  const ParameterList& parameters_;
+  std::vector<ExpertWeights> views_;
+};
+
+TEST_F(Layer, ExpertsFromASourceGiveTheSameBits) {
+  MoeConfig c = base_config();
+  c.n_experts = 30;
+  c.drop_tokens = true;  // inference drops nothing all the same
+  c.eval_capacity_factor = 0.1;
+  const MoeLayer own(*device_, parameters_, "moe", c);
+  ParameterList gate_only;
+  const MoeLayer lent(*device_, gate_only, "moe", c, false);
+  EXPECT_EQ(gate_only.all().size(), 1u);
+  test::randomise(stream_, parameters_, 0.6f);
+  copy_from_host<float>(stream_, host(parameters_.find("moe.gate.weight")->value), gate_only.all()[0]->value);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
+  MoeLayer::Saved a, b;
+  Lender lender(parameters_);
+  EXPECT_EQ(run(own, x, {.dropless = true}, a), run(lent, x, {.dropless = true}, b, &lender));
+  EXPECT_EQ(lender.asked, a.plan.counts);
+  EXPECT_EQ(lender.n_released, 1);
+  EXPECT_EQ(a.plan.n_dropped(), 0);
+}
+
+TEST_F(Layer, StatisticsByGroup) {
+  MoeConfig c = base_config();
+  c.top_k = 2;
+  const MoeLayer layer(*device_, parameters_, "moe", c);
+  test::randomise(stream_, parameters_, 0.6f);
+  std::vector<std::int32_t> groups(kTokens);
+  for (std::size_t t = 0; t < kTokens; ++t) groups[t] = static_cast<std::int32_t>(t % 2) * 2;  // group 1 is empty
+  const Tensor group = Tensor::from_host<std::int32_t>(stream_, groups, {kTokens});
+  MoeLayer::Saved saved;
+  run(layer, random_tensor(stream_, {kTokens, kWidth}, 7), {.group = group, .n_groups = 3}, saved);
+  const auto by_group = to_host<std::int32_t>(stream_, saved.statistics.by_group);
+  const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen);
+  std::vector<std::int32_t> expected(15);
+  for (std::size_t i = 0; i < chosen.size(); ++i) ++expected[static_cast<std::size_t>(groups[i / 2] * 5 + chosen[i])];
+  EXPECT_EQ(by_group, expected);
+  double entropy = 0;
+  for (float p : host(saved.gate.probability)) entropy -= p * std::log(p);
+  EXPECT_NEAR(host(saved.statistics.totals)[0], entropy, 1e-4);
+}
+
+}  // namespace
+}  // namespace moe
