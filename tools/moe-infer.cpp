@@ -37,14 +37,14 @@ int main(int argc, char** argv) {
           "exit code 3.",
       .commands =
           {{.summary = "translate text, line by line",
-            .examples = {{"Translate a sentence", "echo 'Hello world.' | moe-infer -m model.h5 -t deu"},
+            .examples = {{"Translate a sentence", "echo 'The dog sees my house.' | moe-infer -m model.h5 -t xxa"},
                          {"Four best hypotheses with their scores",
-                          "moe-infer -m model.h5 -t deu --n-best 4 test.eng > nbest.txt"},
+                          "moe-infer -m model.h5 -t xxa --n-best 4 test.eng > nbest.txt"},
                          {"A target language on each line",
-                          "printf 'deu\\tGood morning.\\nfra\\tGood night.\\n' | moe-infer -m model.h5 "
+                          "printf 'xxa\\tA bird sings.\\neng\\tZirki vidu.\\n' | moe-infer -m model.h5 "
                           "--target-from-line"},
                          {"Experts from a store, 64 MiB of them in memory",
-                          "moe-infer -m store.h5 --host-memory 64MiB -t fra test.eng > test.fra"}},
+                          "moe-infer -m store.h5 --host-memory 64MiB -t xxa test.eng > out.xxa"}},
             .describe = [&](moe::OptionTable& table) { options.describe(table); },
             .run = [&] { return moe::infer::run(options), 0; }}},
       .see_also = {"moe-train(1)", "moe-shard(1)", "moe-prune(1)", "moe-score(1)"}};

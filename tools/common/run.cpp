@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iostream>
 #include <new>
+#include <system_error>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
@@ -112,11 +113,11 @@ int run_checked(int argc, char** argv, const Tool& tool) {
 }
 
 // What was printed may still be in a buffer, and the disk full.
-int finish_stdout(int code) {
+int finish_stdout(int code, int error) {
   errno = 0;
   std::cout.flush();
   const bool flushed = std::fflush(stdout) == 0;
-  const int error = errno;
+  if (error == 0) error = errno;
   if (flushed && std::ferror(stdout) == 0 && std::cout.good()) return code;
   log_message(LogLevel::error, fmt::format("cannot write to standard output{}{}", error != 0 ? ": " : "",
                                            error != 0 ? std::strerror(error) : ""));
@@ -127,7 +128,7 @@ int finish_stdout(int code) {
 
 int run_tool(int argc, char** argv, const Tool& tool) {
   std::signal(SIGPIPE, SIG_DFL);  // a reader that went away ends the program quietly
-  int code = 1;
+  int code = 1, stdout_error = 0;
   try {
     start_logging({LogLevel::info, "", tool.name});
     h5::set_command_line(argc, argv);
@@ -137,10 +138,13 @@ int run_tool(int argc, char** argv, const Tool& tool) {
     code = static_cast<int>(e.code());
   } catch (const std::bad_alloc&) {
     log_message(LogLevel::error, "out of memory; use a smaller model, batch or --threads");
+  } catch (const std::system_error& e) {
+    stdout_error = e.code().value();
+    if (std::ferror(stdout) == 0) log_message(LogLevel::error, e.what());
   } catch (const std::exception& e) {
     log_message(LogLevel::error, fmt::format("unexpected: {}", e.what()));
   }
-  return finish_stdout(code);
+  return finish_stdout(code, stdout_error);
 }
 
 }  // namespace moe::tools
