@@ -1,11 +1,16 @@
 // Rates of this machine and of this toolkit on it.
+#include "libmoe/bench/doctor.h"
+#include "libmoe/bench/io.h"
 #include "libmoe/bench/op.h"
 #include "tools/common/tool.h"
+#include "tools/common/version.h"
 
 using namespace moe;
 
 int main(int argc, char** argv) {
   bench::OpOptions op;
+  bench::IoOptions io;
+  bench::DoctorOptions doctor;
   tools::Tool tool;
   tool.name = "moe-bench";
   tool.summary = "measure the kernels, the disk, training and inference on this machine";
@@ -24,6 +29,25 @@ int main(int argc, char** argv) {
          "moe-bench op --op experts-forward,experts-dx,experts-dw -b 4 -e 64 -f 4 --repeat 5"}},
        [&](OptionTable& t) { op.describe(t); },
        [&] { return bench::run_op(op); }});
+  tool.commands.push_back(
+      {"io",
+       "rates of writing and reading a disk",
+       "Writes a file without a name into the folder, so that nothing is left of it, and times writing it, reading it "
+       "through an empty page cache, and reading it past the cache with several transfers under way, which is how "
+       "experts are read from a store. A file system in memory (tmpfs) has no direct transfers: these rows are left "
+       "out.",
+       {{"Direct reads of two block sizes",
+         "moe-bench io --size 64MiB --block 64KiB,1MiB --depth 1,4 --repeat 2"}},
+       [&](OptionTable& t) { io.describe(t); },
+       [&] { return bench::run_io(io); }});
+  tool.commands.push_back(
+      {"doctor",
+       "what this machine has and what of it is used",
+       "Lists processor, instruction sets, memory, limits of the control group, measured ceilings, library versions, "
+       "whether HDF5's own tools find a zstd filter, and the disk.",
+       {{"Everything as JSON, without measuring", "moe-bench doctor --quick -o json"}},
+       [&](OptionTable& t) { doctor.describe(t); },
+       [&] { return bench::run_doctor(doctor, tools::build_libraries()); }});
   tool.see_also = {"moe-train(1)", "moe-infer(1)"};
   return tools::run_tool(argc, argv, tool);
 }

@@ -9,6 +9,10 @@ std::string version() {
   return MOE_VERSION;
 }
 
+std::string build_libraries() {
+  return MOE_BUILD_LIBRARIES;
+}
+
 std::string build_info() {
   return fmt::format(
       "compiler: {} {}\nC++: {}\nbuild type: {}\nsanitizers: {}\nlibraries: {}\nkernels: baseline avx2 "
