@@ -74,6 +74,8 @@ std::vector<std::vector<std::int64_t>> plan_pruning(const std::vector<std::int64
   if (!counts.per_layer.empty() && counts.per_layer.size() != n_experts.size())
     usage_error("--per-layer names {} layers; the model has {} MoE layers", counts.per_layer.size(),
                 n_experts.size());
+  if (choice.by == PruneBy::random && !choice.languages.empty())
+    usage_error("--language: --by random looks at no tokens");
   MOE_CHECK(table != nullptr || choice.by == PruneBy::random);
   MOE_CHECK(table == nullptr || table->use.layers.size() == n_experts.size());
   std::vector<std::size_t> languages;
