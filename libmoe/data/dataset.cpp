@@ -192,6 +192,10 @@ std::vector<std::int64_t> Dataset::vocabulary_sample() const {
   return sample;
 }
 
+std::string Dataset::vocabulary_training() const {
+  return impl_->file.has("/vocabulary/sample") ? impl_->file.text_attribute("/vocabulary", "training") : "";
+}
+
 std::vector<std::string> Dataset::sources() const {
   return impl_->file.provenance().sources;
 }

@@ -70,6 +70,8 @@ class Dataset {
   std::vector<std::int64_t> lengths(Split split) const;
   /// Sentences per language in the sample that the vocabulary was trained from; empty when it was given.
   std::vector<std::int64_t> vocabulary_sample() const;
+  /// How the vocabulary was trained, in words; empty when it was given.
+  std::string vocabulary_training() const;
   /// Corpus sources with their licences.
   std::vector<std::string> sources() const;
 

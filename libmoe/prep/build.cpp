@@ -12,7 +12,7 @@
 namespace moe::prep {
 namespace {
 
-constexpr std::size_t kBlockLines = 16384, kTaskLines = 128, kBlockBytes = 8 << 20;
+constexpr std::size_t kBlockLines = 16384, kTaskLines = 128, kBlockBytes = 8 << 20, kKeptCapacity = 8192;
 
 /// Second pass: encodes the survivors on all threads and writes them in order.
 class Encoder {
@@ -39,6 +39,8 @@ class Encoder {
       more = fill_block(reader, verdicts, n_read);
       encode_block();
       for (std::size_t i = 0; i < n_block_;) i = write_run(i);
+      for (Line& line : block_)  // long lines at many places of the block would add up
+        if (line.text.source.capacity() + line.text.target.capacity() > kKeptCapacity) line = {};
       progress.advance(n_read);
     }
   }

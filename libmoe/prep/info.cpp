@@ -61,6 +61,7 @@ nlohmann::ordered_json vocabulary_json(const Dataset& d) {
   const Vocabulary& v = d.vocabulary();
   nlohmann::ordered_json j{{"size", v.size()}, {"pieces", v.n_pieces()}, {"languages", v.languages()}};
   const auto sample = d.vocabulary_sample();
+  if (!sample.empty()) j["training"] = d.vocabulary_training();
   for (std::size_t l = 0; l < sample.size(); ++l) j["sample_sentences"][v.languages()[l]] = sample[l];
   return j;
 }
@@ -114,9 +115,10 @@ void print_lengths(const Dataset& d) {
 
 void print_text(const Dataset& d) {
   const Vocabulary& v = d.vocabulary();
-  fmt::print("dataset {}\nvocabulary: {} symbols: {} pieces, {} languages\n\n", d.path(), v.size(),
+  fmt::print("dataset {}\nvocabulary: {} symbols: {} pieces, {} languages\n", d.path(), v.size(),
              v.n_pieces(), v.languages().size());
-  fmt::print("{:<20}{:>12}{:>12}{:>12}{:>14}{:>14}\n", "part", "train", "dev", "test", "source tokens",
+  if (const std::string how = d.vocabulary_training(); !how.empty()) fmt::print("trained: {}\n", how);
+  fmt::print("\n{:<20}{:>12}{:>12}{:>12}{:>14}{:>14}\n", "part", "train", "dev", "test", "source tokens",
              "target tokens");
   for (int p = 0; p < static_cast<int>(d.parts().size()); ++p) {
     const Part& part = d.parts()[static_cast<std::size_t>(p)];

@@ -50,6 +50,7 @@ OverlapFinder::OverlapFinder(const std::string& folder, bool keep_duplicates)
 
 void OverlapFinder::add(const Hashes& hashes, Split split, bool given) {
   const auto index = static_cast<std::uint64_t>(n_candidates_++);
+  any_held_out_ = any_held_out_ || split != Split::train;
   const std::uint64_t value = (rank(split) << kRankBits) | index;
   if (!given && !keep_duplicates_) lines_->add({hashes.line, value});
   sentences_->add({hashes.source, value});
@@ -59,38 +60,34 @@ void OverlapFinder::add(const Hashes& hashes, Split split, bool given) {
 void OverlapFinder::finish() {
   drops_ = std::make_unique<ExternalSort>(folder_, kSortBytes);
   find_duplicates();
-  find_leaks();
+  lines_.reset();
+  if (any_held_out_) find_leaks();
+  sentences_.reset();
   drops_->finish();
 }
 
 void OverlapFinder::find_duplicates() {
   lines_->finish();
-  {
-    ExternalSort::Cursor cursor(*lines_);
-    KeyValue record{}, first{};
-    for (bool any = false; cursor.next(record); any = true) {
-      if (any && record.key == first.key)
-        drops_->add({record.value & kIndexMask, static_cast<std::uint64_t>(Counter::dropped_duplicate)});
-      else
-        first = record;
-    }
+  ExternalSort::Cursor cursor(*lines_);
+  KeyValue record{}, first{};
+  for (bool any = false; cursor.next(record); any = true) {
+    if (any && record.key == first.key)
+      drops_->add({record.value & kIndexMask, static_cast<std::uint64_t>(Counter::dropped_duplicate)});
+    else
+      first = record;
   }
-  lines_.reset();
 }
 
 void OverlapFinder::find_leaks() {
   sentences_->finish();
-  {
-    const std::uint64_t train = rank(Split::train);
-    ExternalSort::Cursor cursor(*sentences_);
-    KeyValue record{}, first{};
-    for (bool any = false; cursor.next(record); any = true) {
-      if (!any || record.key != first.key) first = record;
-      if (record.value >> kRankBits == train && first.value >> kRankBits != train)
-        drops_->add({record.value & kIndexMask, static_cast<std::uint64_t>(Counter::dropped_leak)});
-    }
+  const std::uint64_t train = rank(Split::train);
+  ExternalSort::Cursor cursor(*sentences_);
+  KeyValue record{}, first{};
+  for (bool any = false; cursor.next(record); any = true) {
+    if (!any || record.key != first.key) first = record;
+    if (record.value >> kRankBits == train && first.value >> kRankBits != train)
+      drops_->add({record.value & kIndexMask, static_cast<std::uint64_t>(Counter::dropped_leak)});
   }
-  sentences_.reset();
 }
 
 OverlapFinder::Verdicts::Verdicts(const OverlapFinder& finder)

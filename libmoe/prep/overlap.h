@@ -54,7 +54,7 @@ class OverlapFinder {
  private:
   void find_duplicates();
   void find_leaks();
-  bool keep_duplicates_;
+  bool keep_duplicates_, any_held_out_ = false;
   std::string folder_;
   std::unique_ptr<ExternalSort> lines_, sentences_, drops_;
   std::int64_t n_candidates_ = 0;

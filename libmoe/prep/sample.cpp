@@ -62,6 +62,22 @@ std::string read_model(const std::string& path) {
   return bytes;
 }
 
+std::string train(const VocabularyTraining& options, const Sample& sample) {
+  Progress progress("vocabulary", "%", 100);
+  std::int64_t percent = 0;
+  std::size_t i = 0;
+  const auto next = [&](std::string& sentence) {
+    if (i == sample.sentences.size()) return false;
+    sentence = sample.sentences[i++];
+    return true;
+  };
+  return train_vocabulary(options, next, log_level() <= LogLevel::debug, [&](double share) {
+    const auto now = static_cast<std::int64_t>(share * 100);
+    progress.advance(now - percent);
+    percent = now;
+  });
+}
+
 }  // namespace
 
 std::vector<double> sample_shares(const std::vector<std::int64_t>& amounts, std::int64_t sample_size,
@@ -155,16 +171,7 @@ ChosenVocabulary trained_vocabulary(const BuildOptions& options, const Corpus& c
     bad_input("no sentence of train to train a vocabulary from; give --vocabulary or --vocabulary-from");
   log_info("training a {} vocabulary on {} sentences ({} characters) of {} languages",
            options.training.model_type, sample.sentences.size(), sample.n_characters, languages.size());
-  const Progress progress("vocabulary", "models", 1);
-  std::size_t i = 0;
-  auto model = train_vocabulary(
-      options.training,
-      [&](std::string& sentence) {
-        if (i == sample.sentences.size()) return false;
-        sentence = sample.sentences[i++];
-        return true;
-      },
-      log_level() <= LogLevel::debug);
+  auto model = train(options.training, sample);
   ChosenVocabulary chosen{Vocabulary(std::move(model), languages), sample.n_sentences, ""};
   chosen.how = fmt::format(
       "{}, {} pieces, character_coverage {}, byte_fallback {}, {}; {} sentences, {} characters, "

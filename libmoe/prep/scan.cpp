@@ -91,6 +91,7 @@ class Scanner {
         progress_("read", "lines", 0) {}
 
   std::vector<Counts> run() {
+    name_unchecked_languages();
     for (const CorpusEntry& entry : corpus_.entries) {
       const CorpusPart& part = corpus_.parts[entry.part];
       const PartScripts scripts{expected(part.source), expected(part.target)};
@@ -208,6 +209,17 @@ class Scanner {
     for (std::size_t i = 0; i < n_block_; ++i)  // long lines at many places of the block would add up
       if (block_[i].raw.source.capacity() + block_[i].raw.target.capacity() > kKeptCapacity) block_[i] = {};
     progress_.advance(static_cast<std::int64_t>(n_block_));
+  }
+
+  void name_unchecked_languages() const {
+    std::vector<std::string> unknown;
+    for (const std::string& language : corpus_.languages())
+      if (!rules_.any_script && !expected(language).has_expectation()) unknown.push_back(language);
+    if (!unknown.empty())
+      log_info(
+          "scripts of {} are not checked: ICU knows no such language; a corpus file may name them under "
+          "[scripts]",
+          fmt::join(unknown, ", "));
   }
 
   void warn_of_scripts(std::size_t part) const {

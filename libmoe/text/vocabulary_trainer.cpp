@@ -8,8 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -128,6 +131,42 @@ void drain(Pipe& pipe, std::string& out) {
   if (n == 0 || (n < 0 && errno != EINTR)) pipe.close_end(0);
 }
 
+/// Follows the trainer's messages: a unigram model shrinks by a factor from its seed to the wanted size, a
+/// BPE model grows by one.
+class ProgressReader {
+ public:
+  explicit ProgressReader(const VocabularyTraining& options) : options_(options) {}
+
+  /// The share done after these messages, which may end in the middle of a line.
+  double read(std::string_view words) {
+    line_.append(words);
+    for (auto end = line_.find('\n'); end != std::string::npos; end = line_.find('\n')) {
+      read_line(std::string_view(line_).substr(0, end));
+      line_.erase(0, end + 1);
+    }
+    return share_;
+  }
+
+ private:
+  void read_line(std::string_view line) {
+    const bool counts = line.find("EM sub_iter=") != line.npos || line.find("Added: freq=") != line.npos;
+    const auto at = counts ? line.find(" size=") : line.npos;
+    if (at == line.npos) return;
+    double size = 0;
+    std::from_chars(line.data() + at + 6, line.data() + line.size(), size);
+    const auto wanted = static_cast<double>(options_.vocab_size);
+    if (size <= 0) return;
+    if (seed_ == 0) seed_ = size;
+    const double share =
+        options_.model_type == "bpe" ? size / wanted : std::log(seed_ / size) / std::log(seed_ / wanted);
+    if (std::isfinite(share)) share_ = std::clamp(share, share_, 1.0);
+  }
+
+  const VocabularyTraining& options_;
+  std::string line_;
+  double seed_ = 0, share_ = 0;
+};
+
 std::string remedy(const std::string& words, const VocabularyTraining& options) {
   if (words.find("required_chars") != std::string::npos)
     return fmt::format(
@@ -143,7 +182,7 @@ std::string remedy(const std::string& words, const VocabularyTraining& options) 
 }  // namespace
 
 std::string train_vocabulary(const VocabularyTraining& options, const std::function<bool(std::string&)>& next,
-                             bool verbose) {
+                             bool verbose, const std::function<void(double)>& on_progress) {
   Pipe model_pipe, words_pipe;
   const pid_t pid = fork();
   if (pid < 0) fail(ErrorCode::failed, "vocabulary: no child process ({})", std::strerror(errno));
@@ -152,6 +191,7 @@ std::string train_vocabulary(const VocabularyTraining& options, const std::funct
   model_pipe.close_end(1);
   words_pipe.close_end(1);
   std::string model, words;
+  ProgressReader progress(options);
   while (model_pipe.fd[0] >= 0 || words_pipe.fd[0] >= 0) {
     std::array<pollfd, 2> ready{pollfd{model_pipe.fd[0], POLLIN, 0}, pollfd{words_pipe.fd[0], POLLIN, 0}};
     if (poll(ready.data(), ready.size(), kPollMilliseconds) < 0 && errno != EINTR) break;
@@ -161,12 +201,16 @@ std::string train_vocabulary(const VocabularyTraining& options, const std::funct
     if (ready[1].revents == 0) continue;
     const std::size_t known = words.size();
     drain(words_pipe, words);
-    if (verbose) std::fwrite(words.data() + known, 1, words.size() - known, stderr);
+    const std::string_view news = std::string_view(words).substr(known);
+    if (verbose) std::fwrite(news.data(), 1, news.size(), stderr);
+    const double share = progress.read(news);
+    if (on_progress) on_progress(share);
     if (words.size() > 2 * kKeptWords) words.erase(0, words.size() - kKeptWords);
   }
   const int status = child.wait();
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || model.empty())
     fail(ErrorCode::failed, "the SentencePiece trainer failed: {}", remedy(words, options));
+  if (on_progress) on_progress(1);
   return model;
 }
 

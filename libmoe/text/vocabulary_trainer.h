@@ -16,11 +16,12 @@ struct VocabularyTraining {
   std::string normalization_rule_name = "nmt_nfkc";
 };
 
-/// next gives one sentence after the other and returns false at the end; it runs in the child. Returns the
-/// model's bytes, the same for the same sentences on any machine. verbose: the trainer's own messages go to
-/// stderr. Throws Error(failed) with the trainer's last words and a remedy; Error with code 128+signal when a
-/// signal asked to stop. Call it while no other thread runs.
+/// next gives one sentence after the other and returns false at the end; it runs in the child. on_progress is
+/// called now and then with the share that is done, 0 to 1. Returns the model's bytes, the same for the same
+/// sentences on any machine. verbose: the trainer's own messages go to stderr. Throws Error(failed) with the
+/// trainer's last words and a remedy; Error with code 128+signal when a signal asked to stop. Call it while
+/// no other thread runs.
 std::string train_vocabulary(const VocabularyTraining& options, const std::function<bool(std::string&)>& next,
-                             bool verbose);
+                             bool verbose, const std::function<void(double)>& on_progress = {});
 
 }  // namespace moe

@@ -1,6 +1,7 @@
 #include "libmoe/text/vocabulary.h"
 
 #include <gtest/gtest.h>
+#include <sentencepiece_trainer.h>
 
 #include <algorithm>
 #include <fstream>
@@ -78,11 +79,18 @@ TEST_P(SmallModel, DecodesWhatItEncodes) {
   }
 }
 
-TEST_P(SmallModel, TrainingRepeats) {
+TEST_P(SmallModel, TrainingRepeatsAndTellsProgress) {
   VocabularyTraining options;
   options.vocab_size = 330;
   options.model_type = GetParam();
-  EXPECT_EQ(train_vocabulary(options, made_up_sentences(400), false), small_model(GetParam()));
+  double last = 0;
+  const auto on_progress = [&](double share) {
+    EXPECT_GE(share, last);
+    EXPECT_LE(share, 1);
+    last = share;
+  };
+  EXPECT_EQ(train_vocabulary(options, made_up_sentences(400), false, on_progress), small_model(GetParam()));
+  EXPECT_EQ(last, 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, SmallModel, testing::Values("unigram", "bpe"));
@@ -116,6 +124,46 @@ TEST(VocabularyTrainer, SaysWhatIsWrong) {
   EXPECT_THROW(train_vocabulary(
                    options, [](std::string&) { return false; }, false),
                Error);
+}
+
+/// A model trained as others train theirs.
+std::string foreign_model(const std::string& key, const std::string& symbols) {
+  class Iterator : public sentencepiece::SentenceIterator {
+   public:
+    bool done() const override { return done_; }
+    void Next() override { done_ = !next_(sentence_); }
+    const std::string& value() const override { return sentence_; }
+    sentencepiece::util::Status status() const override { return {}; }
+
+   private:
+    std::function<bool(std::string&)> next_ = made_up_sentences(200);
+    std::string sentence_ = "first";
+    bool done_ = false;
+  } iterator;
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+      std::unordered_map<std::string, std::string>{
+          {"vocab_size", "60"}, {"hard_vocab_limit", "false"}, {"minloglevel", "2"}, {key, symbols}},
+      &iterator, &model);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return model;
+}
+
+// Symbols that a given model matches in text are text: the vocabulary's own symbols come after all of its
+// pieces.
+TEST(Vocabulary, SymbolsOfAGivenModelAreNotOurs) {
+  const Vocabulary v(foreign_model("user_defined_symbols", "<2deu>,<mask>"), {"deu"});
+  const auto ids = v.encode("stone <2deu> <mask>");
+  EXPECT_EQ(std::count_if(ids.begin(), ids.end(), [&](auto id) { return v.piece(id) == "<2deu>"; }), 1);
+  for (const std::int32_t id : ids) EXPECT_LT(id, v.n_pieces());
+  EXPECT_EQ(v.decode(ids), "stone <2deu> <mask>");
+  const Vocabulary controls(foreign_model("control_symbols", "<2deu>"), {"deu"});
+  for (const std::int32_t id : controls.encode("stone <2deu> <s>")) EXPECT_NE(controls.piece(id), "<2deu>");
+}
+
+TEST(Vocabulary, RefusesAModelWhoseTextMakesControlSymbols) {
+  EXPECT_THROW(Vocabulary(foreign_model("user_defined_symbols", "<s>"), {"deu"}), Error);
+  EXPECT_THROW(Vocabulary(foreign_model("eos_id", "-1"), {"deu"}), Error);
 }
 
 struct Golden {
