@@ -90,13 +90,11 @@ PartialFile::PartialFile(std::string path, bool force) : path_(std::move(path)),
 
 PartialFile::~PartialFile() {
   if (file_ < 0) return;
-  clear();  // a library that failed to close the file may still hold it and its space
+  if (ftruncate(file_, 0) != 0) {
+    // A library that failed to close the file may still hold it and its space; nothing more can be done.
+  }
   unlink(partial_.c_str());
   close(file_);
-}
-
-void PartialFile::clear() {
-  (void)!ftruncate(file_, 0);
 }
 
 void PartialFile::publish() {

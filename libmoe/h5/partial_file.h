@@ -19,8 +19,6 @@ class PartialFile {
 
   const std::string& path() const { return path_; }
   const std::string& partial_path() const { return partial_; }
-  /// Empties the file: gives a full disk room again.
-  void clear();
   /// fsync, rename, fsync of the folder. Throws Error(failed), or Error(usage) when path has appeared
   /// meanwhile.
   void publish();

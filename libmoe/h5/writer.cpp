@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -37,9 +40,20 @@ struct Writer::Impl {
   ~Impl() {
     const Lock lock;
     if (!file) return;
-    target.clear();  // what HDF5 still wants to write finds room on a full disk
+    forget_writes();
     growing.clear();
     file.reset();
+  }
+
+  // Nobody wants the file any more, but HDF5 cannot close one without writing what it holds, nor, on a full
+  // disk, without keeping all of it in memory: from here on it writes into nothing.
+  void forget_writes() {
+    void* descriptor = nullptr;
+    const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing < 0) return;
+    if (H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &descriptor) >= 0)
+      dup2(nothing, *static_cast<int*>(descriptor));
+    close(nothing);
   }
 
   PartialFile target;
