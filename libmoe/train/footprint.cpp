@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "libmoe/base/options.h"
 
 namespace moe {
@@ -37,7 +39,7 @@ struct Stack {
     dense += c.d_model * n_experts;
     experts += n_experts * expert;
     flops += 2.0 * static_cast<double>(c.d_model * n_experts) +
-             4.0 * static_cast<double>(c.top_k * c.d_model * c.d_ffn);
+             4.0 * static_cast<double>(std::min(c.top_k, n_experts) * c.d_model * c.d_ffn);
     saved_floats += c.top_k * (c.d_ffn + 2 * c.d_model) + 2 * n_experts;
     if (!c.residual_experts) return;
     add_ffn();

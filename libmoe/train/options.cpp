@@ -122,8 +122,8 @@ void describe_rest(TrainOptions& o, OptionTable& table) {
 
 /// Options that give a model its shape; the others may change from run to run.
 constexpr std::array kShape{
-    "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",       "n-heads",
-    "heads",        "activation",      "positions",        "tie-embeddings", "n-experts",   "experts",
+    "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",
+    "n-heads",      "activation",      "positions",        "tie-embeddings", "n-experts",
     "top-k",        "expert-interval", "residual-experts", "max-length",     "norm-epsilon"};
 
 }  // namespace
