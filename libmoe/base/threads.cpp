@@ -26,44 +26,46 @@ constexpr int kSpins = 20000;
 inline void cpu_relax() { __builtin_ia32_pause(); }
 }  // namespace
 
+// A loop is finished when its tasks are, whether or not every worker has noticed it: on a busy machine the others do
+// the work of a thread that does not run. The lower half of `state` counts the tasks that nobody has taken; taking
+// one is what makes a thread part of the loop, so only then may it read fn, arg and n_tasks. The upper half is the
+// loop's number, so that a late thread never takes a task of a loop it did not see begin.
 struct ThreadPool::Impl {
   kernels::Parallel parallel{};
   std::vector<std::thread> workers;
   std::mutex mutex;
   std::condition_variable wake;
-  std::atomic<std::uint64_t> generation{0};
+  std::atomic<std::uint64_t> state{0};
   std::atomic<bool> stop{false};
-  std::atomic<std::int64_t> next_task{0};
-  std::atomic<int> n_active{0};
+  std::atomic<std::int64_t> n_done{0};
   std::int64_t n_tasks = 0;
   TaskFn fn = nullptr;
   void* arg = nullptr;
   bool running = false;
 
+  static constexpr std::uint64_t kLoop = std::uint64_t{1} << 32;
+  static std::uint64_t n_left(std::uint64_t s) { return s & (kLoop - 1); }
+
   void drain(int thread) {
-    for (;;) {
-      const std::int64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
-      if (task >= n_tasks) return;
-      fn(arg, task, thread);
+    std::uint64_t s = state.load(std::memory_order_acquire);
+    while (n_left(s) != 0) {
+      if (!state.compare_exchange_weak(s, s - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      fn(arg, n_tasks - static_cast<std::int64_t>(n_left(s)), thread);
+      n_done.fetch_add(1, std::memory_order_release);
+      s = state.load(std::memory_order_acquire);
     }
   }
 
+  bool has_work() const { return n_left(state.load(std::memory_order_acquire)) != 0 || stop.load(); }
+
   void work(int thread) {
-    std::uint64_t seen = 0;
-    for (;;) {
-      int spins = 0;
-      while (generation.load(std::memory_order_acquire) == seen && spins < kSpins) {
-        cpu_relax();
-        ++spins;
-      }
-      if (generation.load(std::memory_order_acquire) == seen) {
+    while (!stop.load()) {
+      for (int spins = 0; !has_work() && spins < kSpins; ++spins) cpu_relax();
+      if (!has_work()) {
         std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
+        wake.wait(lock, [&] { return has_work(); });
       }
-      seen = generation.load(std::memory_order_acquire);
-      if (stop.load(std::memory_order_acquire)) return;
       drain(thread);
-      n_active.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -73,19 +75,20 @@ struct ThreadPool::Impl {
       for (std::int64_t task = 0; task < count; ++task) task_fn(task_arg, task, 0);
       return;
     }
+    MOE_CHECK(count < static_cast<std::int64_t>(kLoop), "{} tasks", count);
     running = true;
     n_tasks = count;
     fn = task_fn;
     arg = task_arg;
-    next_task.store(0, std::memory_order_relaxed);
-    n_active.store(static_cast<int>(workers.size()), std::memory_order_relaxed);
+    n_done.store(0, std::memory_order_relaxed);
     {
       std::lock_guard lock(mutex);
-      generation.fetch_add(1, std::memory_order_release);
+      state.store((state.load(std::memory_order_relaxed) | (kLoop - 1)) + 1 + static_cast<std::uint64_t>(count),
+                  std::memory_order_release);
     }
     wake.notify_all();
     drain(0);
-    for (int spins = 0; n_active.load(std::memory_order_acquire) != 0; ++spins)
+    for (int spins = 0; n_done.load(std::memory_order_acquire) != count; ++spins)
       spins < kSpins ? cpu_relax() : std::this_thread::yield();
     running = false;
   }
@@ -103,8 +106,7 @@ ThreadPool::ThreadPool(int n_threads) : impl_(std::make_unique<Impl>()) {
 ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(impl_->mutex);
-    impl_->stop.store(true, std::memory_order_release);
-    impl_->generation.fetch_add(1, std::memory_order_release);
+    impl_->stop.store(true);
   }
   impl_->wake.notify_all();
   for (std::thread& worker : impl_->workers) worker.join();

@@ -38,7 +38,7 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   Device& device = stream.device();
   gate_.forward(stream, x, pass, saved.gate);
   saved.plan = make_plan(stream, saved.gate.index(), saved.gate.probability, gate_.keep(t, pass));
-  saved.statistics = gate_.statistics(stream, saved.gate, pass);
+  if (!pass.dropless) saved.statistics = gate_.statistics(stream, saved.gate, pass);
   saved.weight = gate_.weights(stream, saved.gate, saved.plan);
   saved.rows = LocalDispatcher::dispatch(stream, saved.plan, x);
   saved.out = Tensor(device, saved.rows.shape());

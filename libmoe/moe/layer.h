@@ -18,7 +18,7 @@ class MoeLayer {
  public:
   struct Saved {
     Gate::Saved gate;
-    GateStatistics statistics;
+    GateStatistics statistics;  // not of a dropless (inference) pass
     Plan plan;
     Tensor weight;          // [T,K]
     Tensor rows, out;       // [N,D] what the experts read and wrote

@@ -268,11 +268,54 @@ def make(name, changes, folder, seed):
     return True
 
 
+def reversal_batch(c, generator):
+    """Sentences to write backwards: <s> = 1, </s> = 2."""
+    batch = dict(source=[], target=[], label=[], source_length=[], target_length=[])
+    for _ in range(8):
+        n = int(torch.randint(2, c["max_length"], (1,), generator=generator))
+        words = torch.randint(3, c["vocab_size"], (n,), generator=generator).tolist()
+        batch["source"] += words + [2]
+        batch["target"] += [1] + words[::-1]
+        batch["label"] += words[::-1] + [2]
+        batch["source_length"].append(n + 1)
+        batch["target_length"].append(n + 1)
+    return {name: torch.tensor(values) for name, values in batch.items()}
+
+
+def make_curve(folder, n_updates=300):
+    """The losses of a training run: inverse square root schedule, clipping, drops, idle experts."""
+    c = {**BASE, **CASES["top1_drops"], "aux_loss": 0.01, "d_model": 16, "n_heads": 2, "d_ffn": 32, "capacity_factor": 1.2}
+    generator = torch.Generator().manual_seed(11)
+    parameters = Parameters(generator)
+    model = Model(c, parameters)
+    batches = [reversal_batch(c, generator) for _ in range(n_updates)]
+    model.logits(batches[0], True)
+    start = parameters.stacked(lambda leaf: leaf)
+    options = dict(label_smoothing=0.1, loss_scale=0, aux_scale=1, rate=0.006, warmup=40, max_norm=1, beta1=0.9,
+                   beta2=0.98, epsilon=1e-9)
+    adam = torch.optim.Adam(parameters.all(), lr=1, betas=(0.9, 0.98), eps=1e-9)
+    losses = []
+    for update, batch in enumerate(batches, 1):
+        adam.zero_grad(set_to_none=True)
+        total, sums = model.loss(batch, 0.1, 1 / len(batch["label"]), 1)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in parameters.all() if p.grad is not None], options["max_norm"])
+        adam.param_groups[0]["lr"] = options["rate"] * min(update / 40, (40 / update) ** 0.5)
+        adam.step()
+        losses.append(sums["loss_sum"].item() / len(batch["label"]))
+    joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    path = os.path.join(folder, "torch_curve.h5")
+    write(path, c, {}, {"parameters": start, "results": {"losses": np.array(losses)},
+                        "batches": {name: value.numpy().astype(np.uint8) for name, value in joined.items()}}, options)
+    print(path, os.path.getsize(path), "bytes, losses", losses[::50], losses[-1])
+
+
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
     for name, changes in CASES.items():
         if not any(make(name, changes, folder, seed) for seed in range(1, 200)):
             sys.exit(f"{name}: no seed has gate margins above {MARGIN}")
+    make_curve(folder)
 
 
 if __name__ == "__main__":
