@@ -54,11 +54,13 @@ void merge(const Tool& tool, const Command& command, const ParsedLine& line, con
   apply_words(line, options);
 }
 
-void check_required(const CommandOptions& options) {
+void check_required(const Tool& tool, const Command& command, const CommandOptions& options) {
   for (const Option& option : options.options)
     if (option.required && !is_flag(option) && to_text(option.target).empty())
-      usage_error("{} is required: {}", option.positional ? option_heading(option) : "--" + option.name,
-                  option.help);
+      usage_error(
+          "{} is required (see {}{}{} --help)",
+          option.positional ? option_heading(option) : fmt::format("--{}={}", option.name, option.value_name),
+          tool.name, command.name.empty() ? "" : " ", command.name);
 }
 
 void start(const Tool& tool, const SharedOptions& shared) {
@@ -108,7 +110,7 @@ int run_checked(int argc, char** argv, const Tool& tool) {
     return 0;
   }
   start(tool, shared);
-  check_required(options);
+  check_required(tool, *line.command, options);
   return line.command->run();
 }
 
