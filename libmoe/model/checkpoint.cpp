@@ -57,6 +57,7 @@ class CheckpointFile {
                 header_.vocabulary->size());
     read_expert_ids();
     names_ = names_in_order(kParameters);
+    check_size();
   }
 
   const std::string& path() const { return reader_.path(); }
@@ -82,6 +83,17 @@ class CheckpointFile {
   }
 
  private:
+  // Before anybody allocates a model of the shape that the file claims.
+  void check_size() const {
+    double n_elements = 0;
+    for (const auto& name : names_)
+      n_elements += static_cast<double>(reader_.info(kParameters + name).bytes) / 4;
+    if (const double least = header_.config.least_parameters(true); n_elements < least)
+      bad_input(
+          "{}: a model of the shape in /config has at least {:.0f} parameters, and the file holds {:.0f}",
+          path(), least, n_elements);
+  }
+
   void read_expert_ids() {
     const ModelConfig& config = header_.config;
     for (std::size_t i = 0; i < static_cast<std::size_t>(config.n_moe_layers()); ++i) {

@@ -153,7 +153,8 @@ void check_experts(const ModelConfig& c) {
                 c.n_moe_layers());
   for (std::int64_t n : c.experts_per_layer)
     if (n < 1 || n > c.n_experts)
-      usage_error("experts_per_layer: {} experts in a layer; it must be from 1 to n_experts {}", n, c.n_experts);
+      usage_error("experts_per_layer: {} experts in a layer; it must be from 1 to n_experts {}", n,
+                  c.n_experts);
 }
 
 void describe_shape(ModelConfig& c, OptionTable& table) {
@@ -218,8 +219,9 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
       .add("second-policy", &c.second_policy, "NAME",
            "Top-2: use the second expert always, or drop it at random by its weight")
       .one_of({"all", "random"});
-  table.add("renormalise-after-capacity", &c.renormalise_after_capacity, "",
-            "Top-2 and more: scale a token's weights to sum to one after choices were dropped; without, before");
+  table.add(
+      "renormalise-after-capacity", &c.renormalise_after_capacity, "",
+      "Top-2 and more: scale a token's weights to sum to one after choices were dropped; without, before");
   table.add("aux-loss", &c.aux_loss, "X", "Weight of the load balancing loss").range(0, 1e6);
   table.add("z-loss", &c.z_loss, "X", "Weight of the loss on the square of the gate's log-sum-exp")
       .range(0, 1e6);
@@ -242,6 +244,25 @@ std::int64_t ModelConfig::experts_in(int moe_layer) const {
 
 bool ModelConfig::is_moe_layer(std::int64_t layer) const {
   return n_experts > 0 && (layer + 1) % expert_interval == 0;
+}
+
+double ModelConfig::least_parameters(bool with_experts) const {
+  const auto d = static_cast<double>(d_model), f = static_cast<double>(d_ffn);
+  const bool with_encoder = architecture != "decoder-only";
+  double sum = static_cast<double>(vocab_size) * d;
+  int moe_layer = 0;
+  for (const bool encoder : {true, false}) {
+    if (encoder && !with_encoder) continue;
+    if (positions == "learned") sum += static_cast<double>(max_length) * d;
+    const double attention = 4 * d * d * (!encoder && with_encoder ? 2 : 1);
+    for (std::int64_t layer = 0; layer < (encoder ? encoder_layers : decoder_layers); ++layer) {
+      double copies = 1;
+      if (is_moe_layer(layer)) copies = with_experts ? static_cast<double>(experts_in(moe_layer)) : 0;
+      moe_layer += is_moe_layer(layer);
+      sum += attention + copies * 2 * d * f;
+    }
+  }
+  return sum;
 }
 
 void ModelConfig::check() const {

@@ -42,6 +42,8 @@ struct ModelConfig {
   std::int64_t n_moe_layers() const;
   std::int64_t experts_in(int moe_layer) const;
   bool is_moe_layer(std::int64_t layer) const;
+  /// No model of this shape has fewer parameters: a file that holds fewer is not worth the memory it asks for.
+  double least_parameters(bool with_experts) const;
   /// Throws Error(usage) naming the option that does not fit (heads do not divide D, top_k > experts, ...).
   void check() const;
   std::string to_json() const;

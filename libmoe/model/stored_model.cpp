@@ -108,6 +108,14 @@ StoredModel read_store(const h5::Reader& reader) {
     if (reader.has(dataset))
       model.dense.push_back({name, reader.info(dataset).dims, reader.read<float>(dataset)});
   }
+  double n_elements = 0;
+  for (const HostTensor& tensor : model.dense) n_elements += static_cast<double>(tensor.values.size());
+  if (const double least = model.config.least_parameters(false); n_elements < least)
+    bad_input(
+        "{}: a model of the shape in /config has at least {:.0f} parameters outside experts, and the file "
+        "holds "
+        "{:.0f}",
+        reader.path(), least, n_elements);
   return model;
 }
 

@@ -18,10 +18,13 @@ Checkpoint sample(float shift = 0) {
   Checkpoint checkpoint;
   checkpoint.vocabulary = test::small_vocabulary();
   checkpoint.config.vocab_size = checkpoint.vocabulary->size();
+  checkpoint.config.d_model = checkpoint.config.n_heads = 2;
+  checkpoint.config.d_ffn = 1;
   checkpoint.config.experts_per_layer = {2, 3};
   checkpoint.expert_ids = {{5, 1}, {0, 7, 2}};
   // Saved in the model's order, which is not the order of names.
   checkpoint.parameters = {{"z.weight", {2, 3}, {1 + shift, 2, 3, 4, 5, 6}},
+                           {"table", {2, 500}, std::vector<float>(1000, 0.5f)},
                            {"a.bias", {1}, {-0.0f}},
                            {"m.experts.in.weight", {2, 1, 2}, {1e-30f, -7, 8, 9 - shift}}};
   checkpoint.training.json = R"({"update": 3})";
@@ -63,7 +66,7 @@ TEST(Checkpoint, RoundTripKeepsEverythingInOrder) {
   expect_equal(loaded.training.expert_steps, saved.training.expert_steps);
   EXPECT_EQ(loaded.training.json, saved.training.json);
   EXPECT_TRUE(load_checkpoint(dir / "c.h5", false).training.json.empty());
-  EXPECT_EQ(h5::verify(dir / "c.h5", kCheckpointKind, false).n_datasets, 3 + 2 + 3 + 4);
+  EXPECT_EQ(h5::verify(dir / "c.h5", kCheckpointKind, false).n_datasets, 3 + 2 + 4 + 4);
   // Written twice, the same bytes: nothing in a file depends on the time.
   save_checkpoint(dir / "d.h5", loaded, {}, false);
   EXPECT_EQ(std::filesystem::file_size(dir / "c.h5"), std::filesystem::file_size(dir / "d.h5"));
@@ -163,6 +166,7 @@ TEST(Checkpoint, ContradictionsInAFileAreNamed) {
   EXPECT_NE(with_index(0, 0).find("/parameters/b"), std::string::npos);
   EXPECT_NE(with_index(0, 2).find("missing"), std::string::npos);
   EXPECT_NE(with_index(-1, 0).find("/parameters/a"), std::string::npos);
+  EXPECT_NE(with_index(0, 1).find("the file holds 2"), std::string::npos);
 }
 
 }  // namespace
