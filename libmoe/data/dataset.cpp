@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "libmoe/base/error.h"
+#include "libmoe/data/vocabulary_file.h"
 
 namespace moe {
 namespace {
@@ -18,16 +19,6 @@ std::vector<std::string> split_lines(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return lines;
-}
-
-std::shared_ptr<const Vocabulary> read_vocabulary(const h5::Reader& file) {
-  const auto bytes = file.read<std::uint8_t>("/vocabulary/model");
-  try {
-    return std::make_shared<Vocabulary>(std::string(bytes.begin(), bytes.end()),
-                                        split_lines(file.read_text("/vocabulary/languages")));
-  } catch (const Error& e) {
-    bad_input("{}: {}", file.path(), e.what());
-  }
 }
 
 int read_language(const h5::Reader& file, const Vocabulary& vocabulary, const std::string& group,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libmoe/base/error.h"
+#include "libmoe/data/vocabulary_file.h"
 
 namespace moe {
 namespace {
@@ -17,11 +18,7 @@ std::string join_lines(const std::vector<std::string>& lines) {
 
 DatasetWriter::DatasetWriter(const std::string& path, const Vocabulary& vocabulary, bool force)
     : vocabulary_(vocabulary), file_(path, kDatasetKind, force) {
-  const std::string& model = vocabulary.model_bytes();
-  file_.write<std::uint8_t>("/vocabulary/model",
-                            {reinterpret_cast<const std::uint8_t*>(model.data()), model.size()},
-                            {static_cast<std::int64_t>(model.size())});
-  file_.write_text("/vocabulary/languages", join_lines(vocabulary.languages()));
+  write_vocabulary(file_, vocabulary);
   file_.make_group("/parts");
 }
 
