@@ -59,15 +59,15 @@ class Forward {
         dropout_(s_.random, s_.dropout),
         keep_scale_(splat(1 / (1 - s_.dropout))) {}
 
-  void operator()(const Pair& pair, float* workspace) const {
+  void operator()(const Pair& pair, const Pair* next, float* workspace) const {
     if (pair.n_queries == 0) return;
     float* scores = workspace;
     const float* q = args_.q + pair.q_begin * args_.ld_q + pair.column;
     const float* k = args_.k + pair.k_begin * args_.ld_k + pair.column;
-    const float* v = args_.v + pair.k_begin * args_.ld_v + pair.column;
     float* y = args_.y + pair.q_begin * args_.ld_y + pair.column;
     TransposedRows keys(args_.k, args_.ld_k, pair, workspace + kAttentionPart);
     const bool few = pair.n_queries <= kFewQueries;
+    const float* v = args_.v + pair.k_begin * args_.ld_v + pair.column;
     const std::int64_t block = pair.query_block();
     for (std::int64_t first = 0; first < pair.n_queries; first += block) {
       const std::int64_t n = least(block, pair.n_queries - first);
@@ -77,12 +77,24 @@ class Forward {
                        scores + r * pair.ld_scores);
       else
         keys.multiply_by(q + first * args_.ld_q, args_.ld_q, first, n, scores);
-      for (std::int64_t r = 0; r < n; ++r) probabilities(pair, first, r, n, scores + r * pair.ld_scores);
+      for (std::int64_t r = 0; r < n; ++r) {
+        if (next != nullptr && !few) prefetch(*next, first + r, pair.n_queries);
+        probabilities(pair, first, r, n, scores + r * pair.ld_scores);
+      }
       multiply_visible(pair, scores, v, args_.ld_v, first, n, y + first * args_.ld_y, args_.ld_y);
     }
   }
 
  private:
+  void prefetch(const Pair& next, std::int64_t step, std::int64_t n_steps) const {
+    const auto share = [&](const float* x, std::int64_t ld, std::int64_t begin, std::int64_t n_rows) {
+      prefetch_share(x + begin * ld + next.column, ld, n_rows, next.width, step, n_steps);
+    };
+    share(args_.k, args_.ld_k, next.k_begin, next.n_keys);
+    share(args_.v, args_.ld_v, next.k_begin, next.n_keys);
+    share(args_.q, args_.ld_q, next.q_begin, next.n_queries);
+  }
+
   void probabilities(const Pair& pair, std::int64_t first, std::int64_t r, std::int64_t n_rows,
                      float* x) const {
     const std::int64_t n = pair.n_visible(first + r);

@@ -20,7 +20,7 @@ class Backward {
         dropout_(s_.random, s_.dropout),
         keep_scale_(splat(1 / (1 - s_.dropout))) {}
 
-  void operator()(const Pair& pair, float* workspace) const {
+  void operator()(const Pair& pair, const Pair* next, float* workspace) const {
     float* p = workspace;
     float* ds = workspace + kAttentionPart;
     TransposedRows keys(args_.k, args_.ld_k, pair, workspace + 2 * kAttentionPart);
@@ -37,8 +37,10 @@ class Backward {
       const std::int64_t n = least(block, pair.n_queries - first);
       keys.multiply_by(q + first * args_.ld_q, args_.ld_q, first, n, p);
       values.multiply_by(dy + first * args_.ld_dy, args_.ld_dy, first, n, ds);
-      for (std::int64_t r = 0; r < n; ++r)
+      for (std::int64_t r = 0; r < n; ++r) {
+        if (next != nullptr) prefetch(*next, first + r, pair.n_queries);
         row(pair, first, r, n, p + r * pair.ld_scores, ds + r * pair.ld_scores);
+      }
       multiply_visible(pair, ds, k, args_.ld_k, first, n, dq + first * args_.ld_dq, args_.ld_dq);
       const std::int64_t n_seen = pair.n_visible(first + n - 1);
       add_keys(pair, first, n, ds, q, args_.ld_q, n_begun, n_seen, dk, args_.ld_dk);
@@ -53,6 +55,20 @@ class Backward {
   }
 
  private:
+  void prefetch(const Pair& next, std::int64_t step, std::int64_t n_steps) const {
+    const auto share = [&](const float* x, std::int64_t ld, std::int64_t begin, std::int64_t n_rows) {
+      prefetch_share(x + begin * ld + next.column, ld, n_rows, next.width, step, n_steps);
+    };
+    share(args_.k, args_.ld_k, next.k_begin, next.n_keys);
+    share(args_.v, args_.ld_v, next.k_begin, next.n_keys);
+    share(args_.dk, args_.ld_dk, next.k_begin, next.n_keys);
+    share(args_.dv, args_.ld_dv, next.k_begin, next.n_keys);
+    share(args_.q, args_.ld_q, next.q_begin, next.n_queries);
+    share(args_.dy, args_.ld_dy, next.q_begin, next.n_queries);
+    share(args_.y, args_.ld_y, next.q_begin, next.n_queries);
+    share(args_.dq, args_.ld_dq, next.q_begin, next.n_queries);
+  }
+
   /// Scores in p become M * P, and dy v^T in ds becomes dS; zeros behind the visible keys.
   void row(const Pair& pair, std::int64_t first, std::int64_t r, std::int64_t n_rows, float* p,
            float* ds) const {

@@ -20,7 +20,8 @@ struct Pair {
   std::int64_t q_begin, n_queries;  // rows of q
   std::int64_t k_begin, n_keys;     // rows of k
   std::int64_t width;               // of the head
-  std::int64_t ld_scores;           // n_keys in whole vectors
+  std::int64_t ld_scores;  // at least n_keys; an odd number of cache lines, so that columns spread over the
+                           // sets of the cache
   bool causal;
 
   Pair(const AttentionSegments& s, std::int64_t index)
@@ -31,7 +32,7 @@ struct Pair {
         k_begin(s.k_begin[index / s.n_heads]),
         n_keys(s.k_length[index / s.n_heads]),
         width(s.head_width),
-        ld_scores(divide_up(n_keys, kLanes) * kLanes),
+        ld_scores((divide_up(n_keys, 16) | 1) * 16),
         causal(s.causal) {}
 
   /// Keys that query i sees: the first so many.
@@ -45,17 +46,15 @@ struct Pair {
     const std::int64_t i = j - (n_keys - n_queries);
     return causal && i > 0 ? i : 0;
   }
-  std::int64_t query_block() const {
-    const std::int64_t n = ld_scores == 0 ? kQueryBlock : kAttentionPart / ld_scores;
-    return least(n, kQueryBlock);
-  }
+  std::int64_t query_block() const { return least(kQueryBlock, kAttentionPart / ld_scores); }
   /// The dropout numbers of query i start here.
   std::uint64_t first_number(const AttentionSegments& s, std::int64_t i) const {
     return static_cast<std::uint64_t>(((q_begin + i) * s.n_heads + head) * kAttentionMaxKeys);
   }
 };
 
-/// fn(pair, workspace of the thread) for every (sequence, head), several per task when they are small.
+/// fn(pair, next, workspace of the thread) for every (sequence, head), several per task when they are small.
+/// next is the pair that follows in the task, or null.
 template <class Fn>
 void for_each_pair(const Context& context, const AttentionSegments& s, const Fn& fn) {
   const std::int64_t n_pairs = s.n_sequences * s.n_heads;
@@ -63,14 +62,25 @@ void for_each_pair(const Context& context, const AttentionSegments& s, const Fn&
   std::int64_t work = 0;  // multiplications per head
   for (std::int64_t b = 0; b < s.n_sequences; ++b)
     work += (16 + static_cast<std::int64_t>(s.q_length[b]) * s.k_length[b]) * s.head_width;
-  constexpr std::int64_t kWorkPerTask = 1 << 17;
+  constexpr std::int64_t kWorkPerTask = 1 << 20;
   const std::int64_t pairs_per_task = 1 + kWorkPerTask / (1 + work / s.n_sequences);
   const std::int64_t floats = static_cast<std::int64_t>(context.workspace_bytes_per_thread / sizeof(float));
   parallel_for(context, divide_up(n_pairs, pairs_per_task), [&](std::int64_t task, int thread) {
     float* workspace = static_cast<float*>(context.workspace) + thread * floats;
-    for (std::int64_t i = task * pairs_per_task; i < least(n_pairs, (task + 1) * pairs_per_task); ++i)
-      fn(Pair(s, i), workspace);
+    const std::int64_t end = least(n_pairs, (task + 1) * pairs_per_task);
+    for (std::int64_t i = task * pairs_per_task; i < end; ++i) {
+      const Pair next(s, least(i + 1, end - 1));
+      fn(Pair(s, i), i + 1 < end ? &next : nullptr, workspace);
+    }
   });
+}
+
+/// Asks memory for some of the `width` floats long rows x[i] of the next pair while one of the n_steps rows
+/// of this pair is worked on: rows of one head are too short and too far apart for the processor to guess.
+inline void prefetch_share(const float* x, std::int64_t ld, std::int64_t n_rows, std::int64_t width,
+                           std::int64_t step, std::int64_t n_steps) {
+  for (std::int64_t i = step; i < n_rows; i += n_steps)
+    for (std::int64_t c = 0; c < width; c += 16) __builtin_prefetch(x + i * ld + c, 0, 2);
 }
 
 /// Rows of k or v, transposed in blocks of as many rows as fit one part of the workspace. The last block made
@@ -82,7 +92,8 @@ class TransposedRows {
         ld_(ld),
         pair_(pair),
         memory_(memory),
-        block_(least(pair.ld_scores, kAttentionPart / pair.width / kLanes * kLanes)) {}
+        block_(
+            least(divide_up(pair.n_keys, kLanes) * kLanes, kAttentionPart / pair.width / kLanes * kLanes)) {}
 
   /// scores[r][j] = a[r] . x[j] for n_rows rows of a that belong to the queries from first on, and the keys
   /// that the last of each kTileRows rows sees (in whole vectors).
@@ -90,7 +101,7 @@ class TransposedRows {
                    float* scores) {
     const std::int64_t n_visible = pair_.n_visible(first + n_rows - 1);
     for (std::int64_t begin = 0; begin < n_visible; begin += block_) {
-      const std::int64_t ld = least(block_, pair_.ld_scores - begin);
+      const std::int64_t ld = least(block_, divide_up(pair_.n_keys - begin, kLanes) * kLanes);
       if (made_ != begin)
         pack_transposed(x_ + begin * ld_, ld_, least(ld, pair_.n_keys - begin), pair_.width, memory_, ld);
       made_ = begin;
