@@ -91,6 +91,24 @@ TEST_F(RunTool, WordsReachTheOptions) {
   EXPECT_EQ(options.input, "-in");
 }
 
+TEST(ListArgument, TakesEveryWord) {
+  std::vector<std::string> files;
+  std::string text;
+  Command command;
+  command.describe = [&](OptionTable& table) {
+    table.add("files", &files, "FILE", "Input files").argument();
+    table.add("text", &text, "WORD", "Some text");
+  };
+  command.run = [] { return 0; };
+  std::vector<std::string> words{"moe-test", "a", "b,c", "--text", "x", "d", "-", "e"};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  EXPECT_EQ(
+      run_tool(static_cast<int>(argv.size()), argv.data(), {"moe-test", "Try", "Tries.", {command}, {}}), 0);
+  EXPECT_EQ(files, (std::vector<std::string>{"a", "b,c", "d", "-", "e"}));
+  EXPECT_EQ(text, "x");
+}
+
 TEST_F(RunTool, LastWordWinsAndADashIsAnArgument) {
   EXPECT_EQ(
       run({"--beam-size=2", "--beam-size", "3", "--force", "--no-force", "--text", "--force", "-"}).code, 0);

@@ -28,7 +28,7 @@ void declare(CLI::App& app, const CommandOptions& options) {
     }
     CLI::Option* added = app.add_option(parser_name(option));
     added->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    if (option.positional && is_list(option)) added->expected(1, kManyArguments);
+    if (option.positional && is_list(option)) added->expected(1, kManyArguments)->allow_extra_args();
   }
 }
 
