@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -9,12 +10,14 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
+#include "libmoe/core/ceiling.h"
 #include "libmoe/metrics/balance.h"
 
 namespace moe {
 namespace {
 
 using Json = nlohmann::ordered_json;
+constexpr std::chrono::seconds kRemeasure{20};
 
 double ratio(double a, double b) {
   return b > 0 ? a / b : 0;
@@ -81,18 +84,24 @@ void Interval::add(const UpdateResult& u) {
   add_balance(u.balance, sums.balance);
 }
 
-Reporter::Reporter(const std::string& json_path, const ModelConfig& config,
+Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
                    std::vector<std::string> languages, std::vector<std::string> layer_names,
-                   std::int64_t n_epoch_sentences, double ceiling_gflops)
-    : json_path_(json_path),
+                   std::int64_t n_epoch_sentences)
+    : stream_(stream),
+      json_path_(json_path),
       footprint_(footprint_of(config, 0)),
       languages_(std::move(languages)),
       layer_names_(std::move(layer_names)),
-      n_epoch_sentences_(n_epoch_sentences),
-      ceiling_gflops_(ceiling_gflops) {
+      n_epoch_sentences_(n_epoch_sentences) {
   if (json_path.empty()) return;
   json_.reset(std::fopen(json_path.c_str(), "a"));
   if (!json_) fail(ErrorCode::failed, "--log-json: cannot write {}: {}", json_path, std::strerror(errno));
+  measure_ceiling();
+}
+
+void Reporter::measure_ceiling() {
+  ceiling_gflops_ = std::max(ceiling_gflops_, measure_fma_gflops(stream_));
+  measured_ = std::chrono::steady_clock::now();
 }
 
 void Reporter::write(const std::string& json) {
@@ -121,7 +130,7 @@ void Reporter::start(const RunState& state, const Footprint& f, const std::strin
             .dump());
 }
 
-void Reporter::interval(const Interval& interval, const RunState& state, double rate, const Device& device) {
+void Reporter::interval(const Interval& interval, const RunState& state, double rate) {
   const UpdateResult& s = interval.sums;
   const auto n_target = static_cast<double>(s.n_target_tokens),
              n_source = static_cast<double>(s.n_source_tokens);
@@ -134,9 +143,10 @@ void Reporter::interval(const Interval& interval, const RunState& state, double 
       epoch(state), state.update, with_commas(state.n_sentences % n_epoch_sentences_), cost, interval.seconds,
       tokens_per_s, norm, rate);
   if (!json_) return;
+  if (std::chrono::steady_clock::now() - measured_ > kRemeasure) measure_ceiling();
   const double flops =
       3 * (n_source * footprint_.flops_per_source_token + n_target * footprint_.flops_per_target_token);
-  const MemoryUse memory = device.memory_use();
+  const MemoryUse memory = stream_.device().memory_use();
   Json j{{"event", "update"},
          {"epoch", epoch(state)},
          {"update", state.update},
@@ -152,6 +162,7 @@ void Reporter::interval(const Interval& interval, const RunState& state, double 
          {"tokens_per_s", tokens_per_s},
          {"target_tokens_per_s", ratio(n_target, interval.seconds)},
          {"mfu", ratio(flops, interval.seconds * ceiling_gflops_ * 1e9)},
+         {"ceiling_gflops", ceiling_gflops_},
          {"device_bytes", memory.bytes_in_use},
          {"device_peak_bytes", memory.peak_bytes},
          {"resident_bytes", resident_bytes()}};

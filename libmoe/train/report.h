@@ -1,5 +1,6 @@
 // Lines for people and JSON Lines for programs.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -28,14 +29,15 @@ struct Interval {
 /// Not thread-safe.
 class Reporter {
  public:
-  /// json_path empty: no JSON. Throws Error(failed) when it cannot be opened. ceiling_gflops: measured FMA
-  /// rate.
-  Reporter(const std::string& json_path, const ModelConfig& config, std::vector<std::string> languages,
-           std::vector<std::string> layer_names, std::int64_t n_epoch_sentences, double ceiling_gflops);
+  /// json_path empty: no JSON. Throws Error(failed) when it cannot be opened. The stream must outlive the
+  /// reporter.
+  Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
+           std::vector<std::string> languages, std::vector<std::string> layer_names,
+           std::int64_t n_epoch_sentences);
   void start(const RunState& state, const Footprint& footprint, const std::string& data);
   /// Marian's line: Ep. epoch : Up. updates : Sen. sentences of the epoch : Cost loss per target token : Time
   /// : words/s (source and target tokens) : gNorm mean before clipping : L.r.
-  void interval(const Interval& interval, const RunState& state, double rate, const Device& device);
+  void interval(const Interval& interval, const RunState& state, double rate);
   void validation(const ValidationReport& report, const RunState& state, bool is_best);
   void end(const RunState& state, const std::string& reason);
   std::int64_t epoch(const RunState& state) const;
@@ -45,12 +47,15 @@ class Reporter {
     void operator()(std::FILE* f) const { std::fclose(f); }
   };
   void write(const std::string& json);
+  void measure_ceiling();
+  Stream& stream_;
   std::string json_path_;
   std::unique_ptr<std::FILE, Close> json_;
   Footprint footprint_;
   std::vector<std::string> languages_, layer_names_;
   std::int64_t n_epoch_sentences_;
-  double ceiling_gflops_;
+  double ceiling_gflops_ = 0;  // the best FMA rate seen: a busy moment must not make the model look better
+  std::chrono::steady_clock::time_point measured_;
 };
 
 /// "1234567" -> "1,234,567".

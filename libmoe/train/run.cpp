@@ -6,7 +6,6 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/signals.h"
-#include "libmoe/core/ceiling.h"
 #include "libmoe/train/feeder.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/session.h"
@@ -32,9 +31,9 @@ class Run {
       : options_(options),
         session_(session),
         state_(session.state()),
-        reporter_(options.log_json, session.model().config(), session.dataset().vocabulary().languages(),
-                  layer_names(session.model()), session.batcher().n_usable(),
-                  measure_fma_gflops(session.stream())),
+        reporter_(session.stream(), options.log_json, session.model().config(),
+                  session.dataset().vocabulary().languages(), layer_names(session.model()),
+                  session.batcher().n_usable()),
         start_(Clock::now()),
         seconds_before_(state_.seconds),
         saved_update_(state_.update) {}
@@ -127,7 +126,7 @@ class Run {
 
   void report() {
     if (interval_.n_updates == 0) return;
-    reporter_.interval(interval_, state_, rate_, session_.device());
+    reporter_.interval(interval_, state_, rate_);
     interval_ = {};
   }
 
@@ -156,9 +155,10 @@ class Run {
   void save() {
     note_time();
     std::vector<std::string> gone;
-    if (options_.keep > 0) {
-      state_.kept.push_back(options_.beside_output(fmt::format("u{}", state_.update)));
-      session_.save(state_.kept.back(), false);
+    const std::string kept = options_.beside_output(fmt::format("u{}", state_.update));
+    if (options_.keep > 0 && (state_.kept.empty() || state_.kept.back() != kept)) {
+      state_.kept.push_back(kept);
+      session_.save(kept, false);
       while (static_cast<std::int64_t>(state_.kept.size()) > options_.keep) {
         gone.push_back(state_.kept.front());
         state_.kept.erase(state_.kept.begin());

@@ -40,8 +40,6 @@ class Session {
   Validator& validator() { return *validator_; }
   const Dataset& dataset() const { return *dataset_; }
   RunState& state() { return state_; }
-  const std::string& device_name() const { return device_->name(); }
-  const Device& device() const { return *device_; }
 
   /// The model as it is now; with what a resumed run needs, or without.
   void save(const std::string& path, bool with_training);
