@@ -6,21 +6,21 @@
 
 namespace moe::kernels {
 
-/// Softmax over the experts and the choice of K of them per token. Choices fall in score, ties go to the lowest
-/// expert. Choice j scores by the logits alone when j < noisy_from, by logits + Gumbel noise otherwise:
-/// noisy_from = K is noise-free, 1 is the second choice of top-2 training, 0 is RSample.
+/// Softmax over the experts and the choice of K of them per token. Choices fall in score, ties go to the
+/// lowest expert. Choice j scores by the logits alone when j < noisy_from, by logits + Gumbel noise
+/// otherwise: noisy_from = K is noise-free, 1 is the second choice of top-2 training, 0 is RSample.
 struct MoeGateArgs {
-  std::int64_t t, e, k;       // 1 <= K <= E
-  const float* logits;        // [T,E]
+  std::int64_t t, e, k;  // 1 <= K <= E
+  const float* logits;   // [T,E]
   std::int64_t noisy_from;
-  RandomStream noise;         // element (token, expert) takes number token*E + expert
-  bool drop_second;           // GShard: choice 1 is unused where 2*w1 < U(0,1), w1 = p1 / (p0 + p1)
-  RandomStream second;        // token takes number token
-  float* probability;         // [T,E]
-  float* log_sum_exp;         // [T]
-  float* entropy;             // [T] of the softmax, in nats
-  std::int32_t* chosen;       // [T,K]
-  std::int32_t* index;        // [T,K] as chosen, -1 = unused; may be chosen itself unless drop_second
+  RandomStream noise;    // element (token, expert) takes number token*E + expert
+  bool drop_second;      // GShard: choice 1 is unused where 2*w1 < U(0,1), w1 = p1 / (p0 + p1)
+  RandomStream second;   // token takes number token
+  float* probability;    // [T,E]
+  float* log_sum_exp;    // [T]
+  float* entropy;        // [T] of the softmax, in nats
+  std::int32_t* chosen;  // [T,K]
+  std::int32_t* index;   // [T,K] as chosen, -1 = unused; may be chosen itself unless drop_second
 };
 
 /// Which of an overflowing expert's choices stay.
@@ -33,17 +33,17 @@ enum class KeepOrder : std::uint8_t {
 /// Sorts choices by expert. Rows of an expert are in token order.
 struct MoePlanArgs {
   std::int64_t t, e, k;
-  const std::int32_t* index;   // [T,K], -1 = unused
-  std::int64_t capacity;       // choices an expert keeps; negative = all
+  const std::int32_t* index;  // [T,K], -1 = unused
+  std::int64_t capacity;      // choices an expert keeps; negative = all
   KeepOrder order;
-  RandomStream random;         // choice j of a token takes number token*K + j
-  const float* probability;    // [T,E], for KeepOrder::probability
-  std::uint64_t* scratch;      // [T*K + 2*E]
-  std::int32_t* counts;        // [E] choices before any drop
-  std::int32_t* offsets;       // [E+1] rows of expert e are [offsets[e], offsets[e+1])
-  std::int32_t* row;           // [T,K] -1 = unused or dropped
-  std::int32_t* choice;        // [T*K] token*K + j of each row; entries from offsets[E] on stay as they are
-  std::int32_t* token;         // [T*K] token of each row; likewise
+  RandomStream random;       // choice j of a token takes number token*K + j
+  const float* probability;  // [T,E], for KeepOrder::probability
+  std::uint64_t* scratch;    // [T*K + 2*E]
+  std::int32_t* counts;      // [E] choices before any drop
+  std::int32_t* offsets;     // [E+1] rows of expert e are [offsets[e], offsets[e+1])
+  std::int32_t* row;         // [T,K] -1 = unused or dropped
+  std::int32_t* choice;      // [T*K] token*K + j of each row; entries from offsets[E] on stay as they are
+  std::int32_t* token;       // [T*K] token of each row; likewise
 };
 
 /// How the weights of a token's experts come from the gate's probabilities.
@@ -60,7 +60,7 @@ struct MoeWeightArgs {
   const std::int32_t* chosen;  // [T,K]
   const std::int32_t* row;     // [T,K]
   GateNormal normal;
-  float* weight;               // [T,K]
+  float* weight;  // [T,K]
 };
 
 /// dlogits from the weights' gradient and from the auxiliary losses.
@@ -71,11 +71,11 @@ struct MoeGateBackwardArgs {
   const std::int32_t* chosen;  // [T,K]
   const std::int32_t* row;     // [T,K]
   GateNormal normal;
-  const float* dweight;        // [T,K]
-  const float* load;           // [E]
-  float load_scale;            // dp[t,e] += load_scale * load[e]
-  float z_scale;               // dlogits[t,e] += z_scale * 2 * log_sum_exp[t] * p[t,e]
-  float* dlogits;              // [T,E]
+  const float* dweight;  // [T,K]
+  const float* load;     // [E]
+  float load_scale;      // dp[t,e] += load_scale * load[e]
+  float z_scale;         // dlogits[t,e] += z_scale * 2 * log_sum_exp[t] * p[t,e]
+  float* dlogits;        // [T,E]
 };
 
 /// Sums over tokens, accumulated in fp64 in token order.
@@ -89,33 +89,33 @@ struct MoeStatisticsArgs {
   std::int64_t load_choices;   // the load counts choices j < load_choices
   const std::int32_t* group;   // [T] in [0,G), or null
   std::int64_t n_groups;
-  float* probability_sum;      // [E]
-  float* load;                 // [E] tokens that chose e among the first load_choices
-  float* confidence;           // [E] sum of the probability over tokens with e in index
-  float* totals;               // [2] entropy, square of log_sum_exp
-  std::int32_t* by_group;      // [G,E] choices in index, or null
+  float* probability_sum;  // [E]
+  float* load;             // [E] tokens that chose e among the first load_choices
+  float* confidence;       // [E] sum of the probability over tokens with e in index
+  float* totals;           // [2] entropy, square of log_sum_exp
+  std::int32_t* by_group;  // [G,E] choices in index, or null
 };
 
-/// y[t] = sum_j weight[t,j] * h[row[t,j]], in the order of j, added to y when accumulate is set. A token without
-/// rows gives 0.
+/// y[t] = sum_j weight[t,j] * h[row[t,j]], in the order of j, added to y when accumulate is set. A token
+/// without rows gives 0.
 struct MoeCombineArgs {
   std::int64_t t, k, d;
-  const float* h;             // [N,D]
-  const std::int32_t* row;    // [T,K]
-  const float* weight;        // [T,K], or null for 1
+  const float* h;           // [N,D]
+  const std::int32_t* row;  // [T,K]
+  const float* weight;      // [T,K], or null for 1
   bool accumulate;
-  float* y;                   // [T,D]
+  float* y;  // [T,D]
 };
 
 /// dh[row[t,j]] = weight[t,j] * dy[t]; dweight[t,j] = dy[t] . h[row[t,j]], 0 where row is -1.
 struct MoeCombineBackwardArgs {
   std::int64_t t, k, d;
-  const float* dy;            // [T,D]
-  const float* h;             // [N,D]
-  const std::int32_t* row;    // [T,K]
-  const float* weight;        // [T,K]
-  float* dh;                  // [N,D]
-  float* dweight;             // [T,K]
+  const float* dy;          // [T,D]
+  const float* h;           // [N,D]
+  const std::int32_t* row;  // [T,K]
+  const float* weight;      // [T,K]
+  float* dh;                // [N,D]
+  float* dweight;           // [T,K]
 };
 
 /// db[e] += the sum of dy over the rows of expert e, in row order.
@@ -126,26 +126,26 @@ struct MoeBiasBackwardArgs {
   float* db;                    // [E,D]
 };
 
-/// Dropout of rows in expert order: element (r,d) takes number choice[r]*D + d, so a token's mask does not depend on
-/// where its row lies. y = x * mask / (1-p); y may be x. Its own backward.
+/// Dropout of rows in expert order: element (r,d) takes number choice[r]*D + d, so a token's mask does not
+/// depend on where its row lies. y = x * mask / (1-p); y may be x. Its own backward.
 struct MoeDropoutArgs {
   std::int64_t n, d;
-  const float* x;               // [N,D]
-  const std::int32_t* choice;   // [N]
+  const float* x;              // [N,D]
+  const std::int32_t* choice;  // [N]
   float p;
   RandomStream random;
-  float* y;                     // [N,D]
+  float* y;  // [N,D]
 };
 
-/// y = x * U(1-epsilon, 1+epsilon), added to y when accumulate is set; element (t,d) takes number t*D + d. Its own
-/// backward.
+/// y = x * U(1-epsilon, 1+epsilon), added to y when accumulate is set; element (t,d) takes number t*D + d.
+/// Its own backward.
 struct MoeJitterArgs {
   std::int64_t t, d;
-  const float* x;   // [T,D]
+  const float* x;  // [T,D]
   float epsilon;
   RandomStream random;
   bool accumulate;
-  float* y;         // [T,D]
+  float* y;  // [T,D]
 };
 
 /// y = c0 * a + c1 * b with (c0, c1) = softmax(logits) per token.
@@ -175,11 +175,13 @@ static inline float gumbel(const RandomStream& stream, std::uint64_t i) {
 }
 
 /// Order of an overflowing expert's choices: the smallest keys stay. Unique per expert.
-static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, std::int64_t j, std::int64_t expert) {
+static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, std::int64_t j,
+                                     std::int64_t expert) {
   const std::uint64_t position = static_cast<std::uint32_t>(token);
   const std::uint64_t rank = static_cast<std::uint64_t>(j) << 56;
   switch (a.order) {
-    case KeepOrder::position: return rank | position;
+    case KeepOrder::position:
+      return rank | position;
     case KeepOrder::random: {
       const float u = uniform_at(a.random, static_cast<std::uint64_t>(token * a.k + j));
       const std::uint64_t r = 0xFFFFFFu - static_cast<std::uint32_t>(u * 0x1p24f);

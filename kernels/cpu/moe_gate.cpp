@@ -1,5 +1,6 @@
-#include "kernels/cpu/moe_parallel.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vec.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -12,21 +13,29 @@ float* scratch_of(const Context& context, int thread) {
 void softmax_row(const MoeGateArgs& a, std::int64_t t) {
   const float* logit = a.logits + t * a.e;
   float* p = a.probability + t * a.e;
-  float max = logit[0], sum = 0, mean_logit = 0;
-  for (std::int64_t e = 1; e < a.e; ++e) max = logit[e] > max ? logit[e] : max;
-  for (std::int64_t e = 0; e < a.e; ++e) sum += p[e] = __builtin_expf(logit[e] - max);
-  const float scale = 1 / sum;
-  for (std::int64_t e = 0; e < a.e; ++e) {
-    p[e] *= scale;
-    mean_logit += p[e] * (logit[e] - max);
-  }
-  const float log_sum = __builtin_logf(sum);
-  a.log_sum_exp[t] = max + log_sum;
-  a.entropy[t] = log_sum - mean_logit;
+  Vec top = splat(-__builtin_inff());
+  for_vectors(0, a.e, [&](std::int64_t i, auto part) {
+    top = max(top, select(first_lanes(part.n), load(logit + i, part), top));
+  });
+  const float largest = max_lanes(top);
+  Vec sums{}, moments{};
+  for_vectors(0, a.e, [&](std::int64_t i, auto part) {
+    const Vec x = load(logit + i, part) - splat(largest);
+    const Vec weight = select(first_lanes(part.n), exp(x), Vec{});
+    sums += weight;
+    moments += select(first_lanes(part.n), weight * x, Vec{});
+    store(p + i, weight, part);
+  });
+  const float sum = sum_lanes(sums), log_sum = __builtin_logf(sum);
+  const Vec scale = splat(1 / sum);
+  for_vectors(0, a.e, [&](std::int64_t i, auto part) { store(p + i, load(p + i, part) * scale, part); });
+  a.log_sum_exp[t] = largest + log_sum;
+  a.entropy[t] = log_sum - sum_lanes(moments) / sum;
 }
 
 // The best expert that is not among chosen[0..j).
-std::int32_t next_choice(const float* score, std::int64_t n_experts, const std::int32_t* chosen, std::int64_t j) {
+std::int32_t next_choice(const float* score, std::int64_t n_experts, const std::int32_t* chosen,
+                         std::int64_t j) {
   std::int64_t best = -1;
   for (std::int64_t e = 0; e < n_experts; ++e) {
     if (best >= 0 && !(score[e] > score[best])) continue;
@@ -41,7 +50,8 @@ void choose(const MoeGateArgs& a, std::int64_t t, float* noisy) {
   const float* logit = a.logits + t * a.e;
   std::int32_t* chosen = a.chosen + t * a.k;
   if (a.noisy_from < a.k)
-    for (std::int64_t e = 0; e < a.e; ++e) noisy[e] = logit[e] + gumbel(a.noise, static_cast<std::uint64_t>(t * a.e + e));
+    for (std::int64_t e = 0; e < a.e; ++e)
+      noisy[e] = logit[e] + gumbel(a.noise, static_cast<std::uint64_t>(t * a.e + e));
   for (std::int64_t j = 0; j < a.k; ++j) {
     chosen[j] = next_choice(j < a.noisy_from ? logit : noisy, a.e, chosen, j);
     a.index[t * a.k + j] = chosen[j];
@@ -51,7 +61,8 @@ void choose(const MoeGateArgs& a, std::int64_t t, float* noisy) {
   if (2 * p1 < uniform_at(a.second, static_cast<std::uint64_t>(t)) * (p0 + p1)) a.index[t * a.k + 1] = -1;
 }
 
-float weight_sum(GateNormal normal, const float* p, const std::int32_t* chosen, const std::int32_t* row, std::int64_t k) {
+float weight_sum(GateNormal normal, const float* p, const std::int32_t* chosen, const std::int32_t* row,
+                 std::int64_t k) {
   if (normal == GateNormal::none) return 1;
   float sum = 0;
   for (std::int64_t j = 0; j < k; ++j)
@@ -71,7 +82,8 @@ void backward_row(const MoeGateBackwardArgs& a, std::int64_t t) {
     for (std::int64_t j = 0; j < a.k; ++j)
       if (row[j] >= 0) dot += dw[j] * p[chosen[j]] * scale;
   for (std::int64_t j = 0; j < a.k; ++j)
-    if (a.normal == GateNormal::chosen || row[j] >= 0) d[chosen[j]] += ((row[j] < 0 ? 0 : dw[j]) - dot) * scale;
+    if (a.normal == GateNormal::chosen || row[j] >= 0)
+      d[chosen[j]] += ((row[j] < 0 ? 0 : dw[j]) - dot) * scale;
   float mean = 0;
   for (std::int64_t e = 0; e < a.e; ++e) mean += p[e] * d[e];
   const float shift = a.z_scale * 2 * a.log_sum_exp[t] - mean;
@@ -81,8 +93,9 @@ void backward_row(const MoeGateBackwardArgs& a, std::int64_t t) {
 }  // namespace
 
 void moe_gate(const Context& context, const MoeGateArgs& a) {
-  for_blocks(context, a.t, rows_per_task(32 * a.e), [&](std::int64_t begin, std::int64_t end, int thread) {
-    for (std::int64_t t = begin; t < end; ++t) {
+  const std::int64_t block = rows_per_task(32 * a.e);
+  parallel_for(context, divide_up(a.t, block), [&](std::int64_t task, int thread) {
+    for (std::int64_t t = task * block; t < least(a.t, (task + 1) * block); ++t) {
       softmax_row(a, t);
       choose(a, t, scratch_of(context, thread));
     }
@@ -99,7 +112,7 @@ void moe_weight(const Context&, const MoeWeightArgs& a) {
 }
 
 void moe_gate_backward(const Context& context, const MoeGateBackwardArgs& a) {
-  for_blocks(context, a.t, rows_per_task(8 * a.e), [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_blocks(context, a.t, rows_per_task(8 * a.e), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) backward_row(a, t);
   });
 }

@@ -24,9 +24,12 @@ std::uint64_t select(std::uint64_t* keys, std::int64_t n_keys, std::int64_t nth)
       while (pivot < keys[j]) --j;
       if (i <= j) swap(keys[i++], keys[j--]);
     }
-    if (nth <= j) high = j;
-    else if (nth >= i) low = i;
-    else break;
+    if (nth <= j)
+      high = j;
+    else if (nth >= i)
+      low = i;
+    else
+      break;
   }
   return keys[nth];
 }
@@ -73,7 +76,8 @@ void moe_plan(const Context&, const MoePlanArgs& a) {
       const std::int64_t e = a.index[i];
       a.row[i] = -1;
       if (e < 0) continue;
-      if (limited && a.counts[e] > a.capacity && (a.capacity == 0 || keep_key(a, t, j, e) > limit[e])) continue;
+      if (limited && a.counts[e] > a.capacity && (a.capacity == 0 || keep_key(a, t, j, e) > limit[e]))
+        continue;
       const std::uint64_t row = next[e]++;
       a.choice[row] = static_cast<std::int32_t>(i);
       a.token[row] = static_cast<std::int32_t>(t);

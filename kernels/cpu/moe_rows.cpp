@@ -1,5 +1,6 @@
-#include "kernels/cpu/moe_parallel.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/random.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -23,23 +24,30 @@ float dot_of(const float* x, const float* y, std::int64_t n) {
   return part[0];
 }
 
-float first_of_two(const float* logits) { return 1 / (1 + __builtin_expf(logits[1] - logits[0])); }
+float first_of_two(const float* logits) {
+  return 1 / (1 + __builtin_expf(logits[1] - logits[0]));
+}
 
-// fn(i, u) for the uniforms of n consecutive numbers, a Philox block at a time.
-template <class Fn>
-void for_uniforms(const RandomStream& stream, std::uint64_t first, std::int64_t n, const Fn& fn) {
-  const std::uint64_t start = stream.first_index + first;
-  for (std::int64_t i = 0; i < n;) {
-    const std::uint64_t number = start + static_cast<std::uint64_t>(i);
-    const Philox4 block = philox(stream.seed, stream.sequence, number >> 2);
-    for (std::uint64_t lane = number & 3; lane < 4 && i < n; ++lane, ++i) fn(i, to_uniform(block.v[lane]));
+// body(i, part, uniforms) for the elements first + i of a use, 0 <= i < n.
+template <class Body>
+void for_uniforms(const RandomStream& random, std::uint64_t first, std::int64_t n, const Body& body) {
+  std::uint32_t bits[kRandomChunk + kLanes] = {};  // a tail reads on, and ignores what it reads
+  const std::uint64_t begin = random.first_index + first;
+  const std::int64_t skip = static_cast<std::int64_t>(begin % kRandomChunk);
+  for (std::int64_t chunk = -skip; chunk < n; chunk += kRandomChunk) {
+    random_bits(random, begin + static_cast<std::uint64_t>(chunk), bits);
+    for_vectors(chunk < 0 ? 0 : chunk, least(chunk + kRandomChunk, n), [&](std::int64_t i, auto part) {
+      IntVec number;
+      __builtin_memcpy(&number, bits + (i - chunk), sizeof number);
+      body(i, part, __builtin_convertvector(number >> 8 & splat_int(0xffffff), Vec) * 0x1p-24f);
+    });
   }
 }
 
 }  // namespace
 
 void moe_combine(const Context& context, const MoeCombineArgs& a) {
-  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       float* y = a.y + t * a.d;
       bool first = !a.accumulate;
@@ -55,7 +63,7 @@ void moe_combine(const Context& context, const MoeCombineArgs& a) {
 }
 
 void moe_combine_backward(const Context& context, const MoeCombineBackwardArgs& a) {
-  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * a.k; i < end * a.k; ++i) {
       const std::int64_t row = a.row[i];
       a.dweight[i] = 0;
@@ -70,7 +78,7 @@ void moe_combine_backward(const Context& context, const MoeCombineBackwardArgs& 
 void moe_bias_backward(const Context& context, const MoeBiasBackwardArgs& a) {
   constexpr std::int64_t kColumns = 256;
   const std::int64_t blocks = (a.d + kColumns - 1) / kColumns;
-  for_blocks(context, a.e * blocks, 1, [&](std::int64_t task, std::int64_t, int) {
+  parallel_for(context, a.e * blocks, [&](std::int64_t task, int) {
     const std::int64_t e = task / blocks, first = task % blocks * kColumns;
     const std::int64_t n = a.d - first < kColumns ? a.d - first : kColumns;
     float sum[kColumns] = {};
@@ -81,29 +89,30 @@ void moe_bias_backward(const Context& context, const MoeBiasBackwardArgs& a) {
 }
 
 void moe_dropout(const Context& context, const MoeDropoutArgs& a) {
-  const float scale = 1 / (1 - a.p);
-  for_blocks(context, a.n, rows_per_task(4 * a.d), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const float* x = a.x + r * a.d;
-      float* y = a.y + r * a.d;
-      for_uniforms(a.random, static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d), a.d,
-                   [&](std::int64_t d, float u) { y[d] = u < a.p ? 0 : x[d] * scale; });
-    }
+  const Dropout dropout(a.random, a.p);
+  const Vec scale = splat(1 / (1 - a.p));
+  parallel_blocks(context, a.n, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      dropout.for_kept(static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d), a.d,
+                       [x = a.x + r * a.d, y = a.y + r * a.d, scale](std::int64_t i, auto part, IntVec kept) {
+                         store(y + i, select(kept, load(x + i, part) * scale, Vec{}), part);
+                       });
   });
 }
 
 void moe_jitter(const Context& context, const MoeJitterArgs& a) {
-  for_blocks(context, a.t, rows_per_task(4 * a.d), [&](std::int64_t begin, std::int64_t end, int) {
-    const float *x = a.x + begin * a.d, low = 1 - a.epsilon, width = 2 * a.epsilon;
-    float* y = a.y + begin * a.d;
-    for_uniforms(a.random, static_cast<std::uint64_t>(begin * a.d), (end - begin) * a.d, [&](std::int64_t i, float u) {
-      y[i] = x[i] * (low + width * u) + (a.accumulate ? y[i] : 0);
-    });
+  const Vec low = splat(1 - a.epsilon), width = splat(2 * a.epsilon);
+  parallel_blocks(context, a.t * a.d, kElementBlock, [&](std::int64_t begin, std::int64_t end) {
+    for_uniforms(a.random, static_cast<std::uint64_t>(begin), end - begin,
+                 [&, x = a.x + begin, y = a.y + begin](std::int64_t i, auto part, Vec u) {
+                   const Vec noisy = load(x + i, part) * (low + width * u);
+                   store(y + i, a.accumulate ? load(y + i, part) + noisy : noisy, part);
+                 });
   });
 }
 
 void moe_mix(const Context& context, const MoeMixArgs& a) {
-  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       const float c = first_of_two(a.logits + 2 * t);
       for (std::int64_t i = t * a.d; i < (t + 1) * a.d; ++i) a.y[i] = c * a.a[i] + (1 - c) * a.b[i];
@@ -112,7 +121,7 @@ void moe_mix(const Context& context, const MoeMixArgs& a) {
 }
 
 void moe_mix_backward(const Context& context, const MoeMixBackwardArgs& a) {
-  for_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_blocks(context, a.t, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       const float* dy = a.dy + t * a.d;
       const float c = first_of_two(a.logits + 2 * t);

@@ -52,7 +52,8 @@ void moe_gate(const Context&, const MoeGateArgs& a) {
 
 namespace {
 // The divisor of a token's weights; never zero.
-float weight_sum(GateNormal normal, const float* p, const std::int32_t* chosen, const std::int32_t* row, std::int64_t k) {
+float weight_sum(GateNormal normal, const float* p, const std::int32_t* chosen, const std::int32_t* row,
+                 std::int64_t k) {
   if (normal == GateNormal::none) return 1;
   float sum = 0;
   for (std::int64_t j = 0; j < k; ++j)
@@ -70,8 +71,8 @@ void moe_weight(const Context&, const MoeWeightArgs& a) {
   }
 }
 
-// With w_j = p_j / s over a set S of choices: dp_i = (dw_i - sum_j dw_j w_j) / s for i in S, dw of a dropped choice
-// being 0. Then through the softmax: dlogit_e = p_e * (dp_e - sum_i p_i dp_i).
+// With w_j = p_j / s over a set S of choices: dp_i = (dw_i - sum_j dw_j w_j) / s for i in S, dw of a dropped
+// choice being 0. Then through the softmax: dlogit_e = p_e * (dp_e - sum_i p_i dp_i).
 void moe_gate_backward(const Context&, const MoeGateBackwardArgs& a) {
   for (std::int64_t t = 0; t < a.t; ++t) {
     const float* p = a.probability + t * a.e;
@@ -85,7 +86,8 @@ void moe_gate_backward(const Context&, const MoeGateBackwardArgs& a) {
       for (std::int64_t j = 0; j < a.k; ++j)
         if (row[j] >= 0) dot += dw[j] * p[chosen[j]] / sum;
     for (std::int64_t j = 0; j < a.k; ++j)
-      if (a.normal == GateNormal::chosen || row[j] >= 0) d[chosen[j]] += ((row[j] < 0 ? 0 : dw[j]) - dot) / sum;
+      if (a.normal == GateNormal::chosen || row[j] >= 0)
+        d[chosen[j]] += ((row[j] < 0 ? 0 : dw[j]) - dot) / sum;
     float mean = 0;
     for (std::int64_t e = 0; e < a.e; ++e) mean += p[e] * d[e];
     for (std::int64_t e = 0; e < a.e; ++e) d[e] = p[e] * (d[e] - mean + a.z_scale * 2 * a.log_sum_exp[t]);

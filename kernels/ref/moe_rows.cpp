@@ -39,8 +39,9 @@ void moe_bias_backward(const Context&, const MoeBiasBackwardArgs& a) {
 void moe_dropout(const Context&, const MoeDropoutArgs& a) {
   for (std::int64_t r = 0; r < a.n; ++r)
     for (std::int64_t d = 0; d < a.d; ++d) {
-      const float u = uniform_at(a.random, static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d) +
-                                               static_cast<std::uint64_t>(d));
+      const float u =
+          uniform_at(a.random, static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d) +
+                                   static_cast<std::uint64_t>(d));
       a.y[r * a.d + d] = u < a.p ? 0 : a.x[r * a.d + d] / (1 - a.p);
     }
 }
@@ -54,7 +55,9 @@ void moe_jitter(const Context&, const MoeJitterArgs& a) {
 
 namespace {
 // The weight of the first of two logits; the second's is 1 - c.
-float first_of_two(const float* logits) { return 1 / (1 + __builtin_expf(logits[1] - logits[0])); }
+float first_of_two(const float* logits) {
+  return 1 / (1 + __builtin_expf(logits[1] - logits[0]));
+}
 }  // namespace
 
 void moe_mix(const Context&, const MoeMixArgs& a) {

@@ -8,15 +8,18 @@ namespace moe::ops {
 namespace {
 
 void check(const TensorView& v, Shape shape, DType dtype = DType::f32) {
-  MOE_CHECK(v.shape == shape && v.dtype == dtype && v.contiguous(), "{} instead of {}", v.shape.text(), shape.text());
+  MOE_CHECK(v.shape == shape && v.dtype == dtype && v.contiguous(), "{} instead of {}", v.shape.text(),
+            shape.text());
 }
-void check_i32(const TensorView& v, Shape shape) { check(v, shape, DType::i32); }
+void check_i32(const TensorView& v, Shape shape) {
+  check(v, shape, DType::i32);
+}
 
 }  // namespace
 
-void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise, const TensorView& probability,
-              const TensorView& log_sum_exp, const TensorView& entropy, const TensorView& chosen,
-              const TensorView& index) {
+void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise,
+              const TensorView& probability, const TensorView& log_sum_exp, const TensorView& entropy,
+              const TensorView& chosen, const TensorView& index) {
   const std::int64_t t = logits.shape[0], e = logits.shape[1], k = chosen.shape[1];
   MOE_CHECK(1 <= k && k <= e, "{} of {} experts", k, e);
   check(logits, {t, e});
@@ -26,17 +29,25 @@ void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& nois
   check_i32(chosen, {t, k});
   check_i32(index, {t, k});
   MOE_CHECK(!noise.drop_second || index.data != chosen.data || t == 0);
-  const kernels::MoeGateArgs args{.t = t, .e = e, .k = k, .logits = logits.f32(),
-                                  .noisy_from = std::min(noise.noisy_from, k), .noise = noise.gumbel,
-                                  .drop_second = noise.drop_second, .second = noise.second,
-                                  .probability = probability.f32(), .log_sum_exp = log_sum_exp.f32(),
-                                  .entropy = entropy.f32(), .chosen = chosen.i32(), .index = index.i32()};
+  const kernels::MoeGateArgs args{.t = t,
+                                  .e = e,
+                                  .k = k,
+                                  .logits = logits.f32(),
+                                  .noisy_from = std::min(noise.noisy_from, k),
+                                  .noise = noise.gumbel,
+                                  .drop_second = noise.drop_second,
+                                  .second = noise.second,
+                                  .probability = probability.f32(),
+                                  .log_sum_exp = log_sum_exp.f32(),
+                                  .entropy = entropy.f32(),
+                                  .chosen = chosen.i32(),
+                                  .index = index.i32()};
   MOE_CALL(stream, moe_gate, args);
 }
 
 void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const TensorView& counts, const TensorView& offsets, const TensorView& row, const TensorView& choice,
-              const TensorView& token) {
+              const TensorView& counts, const TensorView& offsets, const TensorView& row,
+              const TensorView& choice, const TensorView& token) {
   const std::int64_t t = index.shape[0], k = index.shape[1], e = counts.shape[0];
   check_i32(index, {t, k});
   check(probability, {t, e});
@@ -46,30 +57,45 @@ void moe_plan(Stream& stream, const TensorView& index, const TensorView& probabi
   check_i32(choice, {t * k});
   check_i32(token, {t * k});
   const Tensor scratch(stream.device(), {t * k + 2 * e}, DType::i64);
-  const kernels::MoePlanArgs args{.t = t, .e = e, .k = k, .index = index.i32(), .capacity = keep.capacity,
-                                  .order = keep.order, .random = keep.random, .probability = probability.f32(),
+  const kernels::MoePlanArgs args{.t = t,
+                                  .e = e,
+                                  .k = k,
+                                  .index = index.i32(),
+                                  .capacity = keep.capacity,
+                                  .order = keep.order,
+                                  .random = keep.random,
+                                  .probability = probability.f32(),
                                   .scratch = static_cast<std::uint64_t*>(scratch.view().data),
-                                  .counts = counts.i32(), .offsets = offsets.i32(), .row = row.i32(),
-                                  .choice = choice.i32(), .token = token.i32()};
+                                  .counts = counts.i32(),
+                                  .offsets = offsets.i32(),
+                                  .row = row.i32(),
+                                  .choice = choice.i32(),
+                                  .token = token.i32()};
   MOE_CALL(stream, moe_plan, args);
 }
 
-void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen, const TensorView& row,
-                GateNormal normal, const TensorView& weight) {
+void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen,
+                const TensorView& row, GateNormal normal, const TensorView& weight) {
   const std::int64_t t = probability.shape[0], e = probability.shape[1], k = chosen.shape[1];
   check(probability, {t, e});
   check_i32(chosen, {t, k});
   check_i32(row, {t, k});
   check(weight, {t, k});
-  const kernels::MoeWeightArgs args{.t = t, .e = e, .k = k, .probability = probability.f32(),
-                                    .chosen = chosen.i32(), .row = row.i32(), .normal = normal,
+  const kernels::MoeWeightArgs args{.t = t,
+                                    .e = e,
+                                    .k = k,
+                                    .probability = probability.f32(),
+                                    .chosen = chosen.i32(),
+                                    .row = row.i32(),
+                                    .normal = normal,
                                     .weight = weight.f32()};
   MOE_CALL(stream, moe_weight, args);
 }
 
 void moe_gate_backward(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                       const TensorView& chosen, const TensorView& row, GateNormal normal, const TensorView& dweight,
-                       const TensorView& load, const MoeAuxGradient& aux, const TensorView& dlogits) {
+                       const TensorView& chosen, const TensorView& row, GateNormal normal,
+                       const TensorView& dweight, const TensorView& load, const MoeAuxGradient& aux,
+                       const TensorView& dlogits) {
   const std::int64_t t = probability.shape[0], e = probability.shape[1], k = chosen.shape[1];
   check(probability, {t, e});
   check(log_sum_exp, {t});
@@ -78,10 +104,18 @@ void moe_gate_backward(Stream& stream, const TensorView& probability, const Tens
   check(dweight, {t, k});
   check(load, {e});
   check(dlogits, {t, e});
-  const kernels::MoeGateBackwardArgs args{.t = t, .e = e, .k = k, .probability = probability.f32(),
-                                          .log_sum_exp = log_sum_exp.f32(), .chosen = chosen.i32(),
-                                          .row = row.i32(), .normal = normal, .dweight = dweight.f32(),
-                                          .load = load.f32(), .load_scale = aux.load_scale, .z_scale = aux.z_scale,
+  const kernels::MoeGateBackwardArgs args{.t = t,
+                                          .e = e,
+                                          .k = k,
+                                          .probability = probability.f32(),
+                                          .log_sum_exp = log_sum_exp.f32(),
+                                          .chosen = chosen.i32(),
+                                          .row = row.i32(),
+                                          .normal = normal,
+                                          .dweight = dweight.f32(),
+                                          .load = load.f32(),
+                                          .load_scale = aux.load_scale,
+                                          .z_scale = aux.z_scale,
                                           .dlogits = dlogits.f32()};
   MOE_CALL(stream, moe_gate_backward, args);
 }
@@ -103,12 +137,21 @@ void moe_statistics(Stream& stream, const TensorView& probability, const TensorV
   check(confidence, {e});
   check(totals, {2});
   check_i32(by_group, {by_group.shape[0], e});
-  const kernels::MoeStatisticsArgs args{.t = t, .e = e, .k = k, .probability = probability.f32(),
-                                        .log_sum_exp = log_sum_exp.f32(), .entropy = entropy.f32(),
-                                        .chosen = chosen.i32(), .index = index.i32(), .load_choices = load_choices,
-                                        .group = group.i32(), .n_groups = by_group.shape[0],
-                                        .probability_sum = probability_sum.f32(), .load = load.f32(),
-                                        .confidence = confidence.f32(), .totals = totals.f32(),
+  const kernels::MoeStatisticsArgs args{.t = t,
+                                        .e = e,
+                                        .k = k,
+                                        .probability = probability.f32(),
+                                        .log_sum_exp = log_sum_exp.f32(),
+                                        .entropy = entropy.f32(),
+                                        .chosen = chosen.i32(),
+                                        .index = index.i32(),
+                                        .load_choices = load_choices,
+                                        .group = group.i32(),
+                                        .n_groups = by_group.shape[0],
+                                        .probability_sum = probability_sum.f32(),
+                                        .load = load.f32(),
+                                        .confidence = confidence.f32(),
+                                        .totals = totals.f32(),
                                         .by_group = by_group.i32()};
   MOE_CALL(stream, moe_statistics, args);
 }
@@ -120,8 +163,14 @@ void moe_combine(Stream& stream, const TensorView& h, const TensorView& row, con
   check_i32(row, {t, k});
   if (weight) check(weight, {t, k});
   check(y, {t, d});
-  const kernels::MoeCombineArgs args{.t = t, .k = k, .d = d, .h = h.f32(), .row = row.i32(), .weight = weight.f32(),
-                                     .accumulate = accumulate, .y = y.f32()};
+  const kernels::MoeCombineArgs args{.t = t,
+                                     .k = k,
+                                     .d = d,
+                                     .h = h.f32(),
+                                     .row = row.i32(),
+                                     .weight = weight.f32(),
+                                     .accumulate = accumulate,
+                                     .y = y.f32()};
   MOE_CALL(stream, moe_combine, args);
 }
 
@@ -134,56 +183,80 @@ void moe_combine_backward(Stream& stream, const TensorView& dy, const TensorView
   check(weight, {t, k});
   check(dh, {h.shape[0], d});
   check(dweight, {t, k});
-  const kernels::MoeCombineBackwardArgs args{.t = t, .k = k, .d = d, .dy = dy.f32(), .h = h.f32(), .row = row.i32(),
-                                             .weight = weight.f32(), .dh = dh.f32(), .dweight = dweight.f32()};
+  const kernels::MoeCombineBackwardArgs args{.t = t,
+                                             .k = k,
+                                             .d = d,
+                                             .dy = dy.f32(),
+                                             .h = h.f32(),
+                                             .row = row.i32(),
+                                             .weight = weight.f32(),
+                                             .dh = dh.f32(),
+                                             .dweight = dweight.f32()};
   MOE_CALL(stream, moe_combine_backward, args);
 }
 
-void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& offsets, const TensorView& db) {
+void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& offsets,
+                       const TensorView& db) {
   const std::int64_t e = db.shape[0], d = db.shape[1];
   check(dy, {dy.shape[0], d});
   check_i32(offsets, {e + 1});
   check(db, {e, d});
-  const kernels::MoeBiasBackwardArgs args{.e = e, .d = d, .dy = dy.f32(), .offsets = offsets.i32(), .db = db.f32()};
+  const kernels::MoeBiasBackwardArgs args{
+      .e = e, .d = d, .dy = dy.f32(), .offsets = offsets.i32(), .db = db.f32()};
   MOE_CALL(stream, moe_bias_backward, args);
 }
 
-void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p, const RandomStream& random,
-                 const TensorView& y) {
+void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p,
+                 const RandomStream& random, const TensorView& y) {
   const std::int64_t n = x.shape[0], d = x.shape[1];
   check(x, {n, d});
   MOE_CHECK(choice.dtype == DType::i32 && choice.rows() >= n && 0 <= p && p < 1);
   check(y, {n, d});
-  const kernels::MoeDropoutArgs args{.n = n, .d = d, .x = x.f32(), .choice = choice.i32(), .p = p, .random = random,
-                                     .y = y.f32()};
+  const kernels::MoeDropoutArgs args{
+      .n = n, .d = d, .x = x.f32(), .choice = choice.i32(), .p = p, .random = random, .y = y.f32()};
   MOE_CALL(stream, moe_dropout, args);
 }
 
-void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const RandomStream& random, bool accumulate,
-                const TensorView& y) {
+void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const RandomStream& random,
+                bool accumulate, const TensorView& y) {
   const std::int64_t t = x.shape[0], d = x.shape[1];
   check(x, {t, d});
   check(y, {t, d});
-  const kernels::MoeJitterArgs args{.t = t, .d = d, .x = x.f32(), .epsilon = epsilon, .random = random,
-                                    .accumulate = accumulate, .y = y.f32()};
+  const kernels::MoeJitterArgs args{.t = t,
+                                    .d = d,
+                                    .x = x.f32(),
+                                    .epsilon = epsilon,
+                                    .random = random,
+                                    .accumulate = accumulate,
+                                    .y = y.f32()};
   MOE_CALL(stream, moe_jitter, args);
 }
 
-void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b, const TensorView& y) {
+void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
+             const TensorView& y) {
   const std::int64_t t = y.shape[0], d = y.shape[1];
   check(logits, {t, 2});
   for (const TensorView* v : {&a, &b, &y}) check(*v, {t, d});
-  const kernels::MoeMixArgs args{.t = t, .d = d, .logits = logits.f32(), .a = a.f32(), .b = b.f32(), .y = y.f32()};
+  const kernels::MoeMixArgs args{
+      .t = t, .d = d, .logits = logits.f32(), .a = a.f32(), .b = b.f32(), .y = y.f32()};
   MOE_CALL(stream, moe_mix, args);
 }
 
 void moe_mix_backward(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
-                      const TensorView& dy, const TensorView& dlogits, const TensorView& da, const TensorView& db) {
+                      const TensorView& dy, const TensorView& dlogits, const TensorView& da,
+                      const TensorView& db) {
   const std::int64_t t = dy.shape[0], d = dy.shape[1];
   for (const TensorView* v : {&logits, &dlogits}) check(*v, {t, 2});
   for (const TensorView* v : {&a, &b, &dy, &da, &db}) check(*v, {t, d});
-  const kernels::MoeMixBackwardArgs args{.t = t, .d = d, .logits = logits.f32(), .a = a.f32(), .b = b.f32(),
-                                         .dy = dy.f32(), .dlogits = dlogits.f32(), .da = da.f32(), .db = db.f32()};
+  const kernels::MoeMixBackwardArgs args{.t = t,
+                                         .d = d,
+                                         .logits = logits.f32(),
+                                         .a = a.f32(),
+                                         .b = b.f32(),
+                                         .dy = dy.f32(),
+                                         .dlogits = dlogits.f32(),
+                                         .da = da.f32(),
+                                         .db = db.f32()};
   MOE_CALL(stream, moe_mix_backward, args);
 }
 

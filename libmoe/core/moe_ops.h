@@ -1,6 +1,6 @@
-// The front door to the kernels of an MoE layer: checks shapes (a mismatch is a bug and aborts), then calls the
-// device's table. Letters: T tokens, D model width, E experts, K choices per token, N rows in expert order.
-// What each op computes stands in kernels/api/moe.h.
+// The front door to the kernels of an MoE layer: checks shapes (a mismatch is a bug and aborts), then calls
+// the device's table. Letters: T tokens, D model width, E experts, K choices per token, N rows in expert
+// order. What each op computes stands in kernels/api/moe.h.
 #pragma once
 #include "kernels/api/moe.h"
 #include "libmoe/core/tensor.h"
@@ -14,28 +14,29 @@ using kernels::RandomStream;
 struct MoeGateNoise {
   std::int64_t noisy_from = INT64_MAX;  // choices from this one on are made with Gumbel noise
   RandomStream gumbel{};
-  bool drop_second = false;             // GShard's random second choice
+  bool drop_second = false;  // GShard's random second choice
   RandomStream second{};
 };
 
 /// logits, probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32.
-void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise, const TensorView& probability,
-              const TensorView& log_sum_exp, const TensorView& entropy, const TensorView& chosen,
-              const TensorView& index);
+void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise,
+              const TensorView& probability, const TensorView& log_sum_exp, const TensorView& entropy,
+              const TensorView& chosen, const TensorView& index);
 
 struct MoeKeep {
   std::int64_t capacity = -1;  // negative: every choice stays
   KeepOrder order = KeepOrder::position;
   RandomStream random{};
 };
-/// index: [T,K] i32; probability: [T,E]; counts: [E], offsets: [E+1], row: [T,K], choice, token: [T*K], all i32.
+/// index: [T,K] i32; probability: [T,E]; counts: [E], offsets: [E+1], row: [T,K], choice, token: [T*K], all
+/// i32.
 void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const TensorView& counts, const TensorView& offsets, const TensorView& row, const TensorView& choice,
-              const TensorView& token);
+              const TensorView& counts, const TensorView& offsets, const TensorView& row,
+              const TensorView& choice, const TensorView& token);
 
 /// probability: [T,E]; chosen, row: [T,K] i32; weight: [T,K].
-void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen, const TensorView& row,
-                GateNormal normal, const TensorView& weight);
+void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen,
+                const TensorView& row, GateNormal normal, const TensorView& weight);
 
 struct MoeAuxGradient {
   float load_scale = 0;  // of load, added to the gradient of every probability
@@ -43,11 +44,12 @@ struct MoeAuxGradient {
 };
 /// probability, dlogits: [T,E]; log_sum_exp: [T]; chosen, row: [T,K] i32; dweight: [T,K]; load: [E].
 void moe_gate_backward(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                       const TensorView& chosen, const TensorView& row, GateNormal normal, const TensorView& dweight,
-                       const TensorView& load, const MoeAuxGradient& aux, const TensorView& dlogits);
+                       const TensorView& chosen, const TensorView& row, GateNormal normal,
+                       const TensorView& dweight, const TensorView& load, const MoeAuxGradient& aux,
+                       const TensorView& dlogits);
 
-/// probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32; group: [T] i32 or empty (one group);
-/// probability_sum, load, confidence: [E]; totals: [2]; by_group: [G,E] i32.
+/// probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32; group: [T] i32 or empty (one
+/// group); probability_sum, load, confidence: [E]; totals: [2]; by_group: [G,E] i32.
 void moe_statistics(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
                     const TensorView& entropy, const TensorView& chosen, const TensorView& index,
                     std::int64_t load_choices, const TensorView& group, const TensorView& probability_sum,
@@ -63,15 +65,17 @@ void moe_combine_backward(Stream& stream, const TensorView& dy, const TensorView
 /// dy: [N,D]; offsets: [E+1] i32; db: [E,D] +=.
 void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& offsets, const TensorView& db);
 /// x, y: [N,D]; choice: at least [N] i32. y may be x.
-void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p, const RandomStream& random,
-                 const TensorView& y);
+void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p,
+                 const RandomStream& random, const TensorView& y);
 /// x, y: [T,D].
-void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const RandomStream& random, bool accumulate,
-                const TensorView& y);
+void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const RandomStream& random,
+                bool accumulate, const TensorView& y);
 /// logits: [T,2]; a, b, y: [T,D].
-void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b, const TensorView& y);
+void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
+             const TensorView& y);
 /// logits, dlogits: [T,2]; a, b, dy, da, db: [T,D].
 void moe_mix_backward(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
-                      const TensorView& dy, const TensorView& dlogits, const TensorView& da, const TensorView& db);
+                      const TensorView& dy, const TensorView& dlogits, const TensorView& da,
+                      const TensorView& db);
 
 }  // namespace moe::ops

@@ -11,9 +11,9 @@ namespace {
 /// [r*capacity, r*capacity + position).
 struct State : DecoderState {
   std::int64_t n_rows = 0, position = 0, capacity = 0, max_length = 0;
-  std::vector<Tensor> caches;                        // per layer [R,capacity,2D]
-  std::vector<Tensor> memory_kv;                     // per layer [S,2D]; none for a decoder-only model
-  std::vector<std::int32_t> sentence_of_row;         // [R]
+  std::vector<Tensor> caches;                             // per layer [R,capacity,2D]
+  std::vector<Tensor> memory_kv;                          // per layer [S,2D]; none for a decoder-only model
+  std::vector<std::int32_t> sentence_of_row;              // [R]
   std::vector<std::int32_t> memory_begin, memory_length;  // per sentence
 };
 
@@ -27,7 +27,8 @@ void rebuild(Stream& stream, State& state, const std::vector<std::int32_t>& pare
     const std::int64_t width = cache.shape()[2], prefix = state.position * width;
     Tensor next(stream.device(), {n_rows, capacity, width});
     if (prefix > 0 && n_rows > 0)
-      ops::gather_rows(stream, cache.view().reshape({state.n_rows, state.capacity * width}).columns(0, prefix), index,
+      ops::gather_rows(stream,
+                       cache.view().reshape({state.n_rows, state.capacity * width}).columns(0, prefix), index,
                        next.view().reshape({n_rows, capacity * width}).columns(0, prefix));
     cache = std::move(next);
   }
@@ -37,7 +38,8 @@ void rebuild(Stream& stream, State& state, const std::vector<std::int32_t>& pare
 
 std::vector<std::int32_t> iota(std::int64_t n, std::int64_t step) {
   std::vector<std::int32_t> values(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) values[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * step);
+  for (std::int64_t i = 0; i < n; ++i)
+    values[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * step);
   return values;
 }
 
@@ -106,12 +108,14 @@ void Transformer::step(Stream& stream, DecoderState& decoder_state, const std::v
     begin.push_back(state.memory_begin[static_cast<std::size_t>(sentence)]);
     length.push_back(state.memory_length[static_cast<std::size_t>(sentence)]);
   }
-  const Tensor ids = upload_indices(stream, tokens), position = upload_indices(stream, constant(r, state.position));
+  const Tensor ids = upload_indices(stream, tokens),
+               position = upload_indices(stream, constant(r, state.position));
   const Tensor rows = upload_indices(stream, iota(r, 1)), ones = upload_indices(stream, constant(r, 1));
   const Tensor key_begin = upload_indices(stream, iota(r, state.capacity));
   const Tensor key_length = upload_indices(stream, constant(r, state.position + 1));
   const Tensor memory_begin = upload_indices(stream, begin), memory_length = upload_indices(stream, length);
-  TransformerLayer::Step step{.queries = {rows, ones}, .keys = {key_begin, key_length}, .position = state.position};
+  TransformerLayer::Step step{
+      .queries = {rows, ones}, .keys = {key_begin, key_length}, .position = state.position};
   if (m.encoder) step.memory_keys = {memory_begin, memory_length};
 
   const Tensor x(stream.device(), {r, m.config.d_model}), y(stream.device(), {r, m.config.d_model});
@@ -126,7 +130,8 @@ void Transformer::step(Stream& stream, DecoderState& decoder_state, const std::v
   ++state.position;
 }
 
-void Transformer::reorder(Stream& stream, DecoderState& decoder_state, const std::vector<std::int32_t>& parent) {
+void Transformer::reorder(Stream& stream, DecoderState& decoder_state,
+                          const std::vector<std::int32_t>& parent) {
   auto& state = dynamic_cast<State&>(decoder_state);
   std::vector<std::int32_t> sentence;
   for (std::int32_t p : parent) {

@@ -6,9 +6,9 @@
 namespace moe {
 
 struct DeviceRows {
-  Tensor ids, position;    // [T] i32; position within the sentence
-  Tensor begin, length;    // [B] i32
-  Tensor group;            // [T] i32 language of each row's sentence; empty when no languages are given
+  Tensor ids, position;  // [T] i32; position within the sentence
+  Tensor begin, length;  // [B] i32
+  Tensor group;          // [T] i32 language of each row's sentence; empty when no languages are given
   std::int64_t n_groups = 1;
   std::int64_t n_rows = 0;
 

@@ -13,7 +13,9 @@ struct Distribution {
   float size;  // the value, the limit or the deviation
 };
 
-bool ends_with(const std::string& text, const std::string& end) { return text.ends_with(end); }
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.ends_with(end);
+}
 
 // Xavier's limit (Glorot and Bengio 2010) for a map of `in` to `out`.
 Distribution xavier(std::int64_t in, std::int64_t out) {

@@ -14,22 +14,22 @@ void open(Stream& stream, const LayerNorm& norm, Tensor x, TransformerLayer::Sub
 }
 
 // y = x + dropout(y), in place.
-void close(Stream& stream, const TransformerLayer::Sublayer& saved, float dropout, const kernels::RandomStream& random,
-           const TensorView& y) {
+void close(Stream& stream, const TransformerLayer::Sublayer& saved, float dropout,
+           const kernels::RandomStream& random, const TensorView& y) {
   ops::dropout_add(stream, y, saved.x, dropout, random, y);
 }
 
 // The gradient of the sublayer's output from that of the sum; `masked` holds it where dropout changes it.
-TensorView open_backward(Stream& stream, float dropout, const kernels::RandomStream& random, const TensorView& dx,
-                         Tensor& masked) {
+TensorView open_backward(Stream& stream, float dropout, const kernels::RandomStream& random,
+                         const TensorView& dx, Tensor& masked) {
   if (dropout == 0) return dx;
   masked = Tensor(stream.device(), dx.shape);
   ops::dropout_backward(stream, dx, dropout, random, masked);
   return masked;
 }
 
-void close_backward(Stream& stream, const LayerNorm& norm, TransformerLayer::Sublayer saved, const TensorView& dh,
-                    const TensorView& dx) {
+void close_backward(Stream& stream, const LayerNorm& norm, TransformerLayer::Sublayer saved,
+                    const TensorView& dh, const TensorView& dx) {
   norm.backward(stream, saved.x, dh, saved.norm, dx);
 }
 
@@ -48,8 +48,9 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   m.min_capacity = c.min_capacity;
   m.keep = c.drop_policy == "probability" ? ops::KeepOrder::probability : ops::KeepOrder::position;
   m.use_rts = c.use_rts;
-  m.noise = c.gate_noise == "jitter" ? GateNoise::jitter : c.gate_noise == "rsample" ? GateNoise::rsample
-                                                                                       : GateNoise::none;
+  m.noise = c.gate_noise == "jitter"    ? GateNoise::jitter
+            : c.gate_noise == "rsample" ? GateNoise::rsample
+                                        : GateNoise::none;
   m.jitter = c.jitter;
   m.random_second = c.second_policy == "random";
   m.renormalise_after_capacity = c.renormalise_after_capacity;
@@ -67,15 +68,17 @@ TransformerLayer::TransformerLayer(Device& device, ParameterList& parameters, co
       moe_layer_(moe_layer),
       self_norm_(device, parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
       self_attention_(device, parameters, name + ".attention", c.d_model, c.n_heads),
-      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, device, parameters, name + ".cross_norm",
-                                                        c.d_model, c.norm_epsilon)
+      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, device, parameters,
+                                                        name + ".cross_norm", c.d_model, c.norm_epsilon)
                              : std::nullopt),
-      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, device, parameters, name + ".cross",
-                                                                  c.d_model, c.n_heads)
+      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, device, parameters,
+                                                                  name + ".cross", c.d_model, c.n_heads)
                                   : std::nullopt),
       ffn_norm_(device, parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
-  if (moe_layer < 0) feed_forward_.emplace(device, parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
-  else moe_.emplace(device, parameters, name + ".moe", moe_config(c, moe_layer), with_experts);
+  if (moe_layer < 0)
+    feed_forward_.emplace(device, parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
+  else
+    moe_.emplace(device, parameters, name + ".moe", moe_config(c, moe_layer), with_experts);
 }
 
 PassRandom TransformerLayer::random(const LayerPass& pass) const {
@@ -112,8 +115,10 @@ Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass
   }
   open(stream, ffn_norm_, std::move(y), saved.ffn);
   y = Tensor(device, shape);
-  if (moe_) moe_->forward(stream, saved.ffn.h, moe_pass(pass), pass.experts, moe_layer_, y, saved.moe);
-  else feed_forward_->forward(stream, saved.ffn.h, y, saved.feed_forward);
+  if (moe_)
+    moe_->forward(stream, saved.ffn.h, moe_pass(pass), pass.experts, moe_layer_, y, saved.moe);
+  else
+    feed_forward_->forward(stream, saved.ffn.h, y, saved.feed_forward);
   close(stream, saved.ffn, pass.dropout, numbers.stream(RandomUse::ffn_residual, shape[1]), y);
   return y;
 }
@@ -124,8 +129,10 @@ void TransformerLayer::feed_forward_backward(Stream& stream, const LayerPass& pa
   const TensorView dy = open_backward(stream, pass.dropout,
                                       random(pass).stream(RandomUse::ffn_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
-  if (moe_) moe_->backward(stream, saved.ffn.h, moe_pass(pass), dy, saved.moe, dh);
-  else feed_forward_->backward(stream, saved.ffn.h, dy, std::move(saved.feed_forward), dh);
+  if (moe_)
+    moe_->backward(stream, saved.ffn.h, moe_pass(pass), dy, saved.moe, dh);
+  else
+    feed_forward_->backward(stream, saved.ffn.h, dy, std::move(saved.feed_forward), dh);
   close_backward(stream, ffn_norm_, std::move(saved.ffn), dh, dx);
 }
 
@@ -139,15 +146,16 @@ void TransformerLayer::backward(Stream& stream, const LayerPass& pass, Saved& sa
                                         numbers.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
     const Tensor dh(stream.device(), dx.shape);
     cross_attention_->backward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
-                               attention_options(pass, false), dy, std::move(saved.cross_attention), dh, dmemory);
+                               attention_options(pass, false), dy, std::move(saved.cross_attention), dh,
+                               dmemory);
     close_backward(stream, *cross_norm_, std::move(saved.cross), dh, dx);
   }
   Tensor masked;
   const TensorView dy = open_backward(stream, pass.dropout,
                                       numbers.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
-  self_attention_.backward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal), dy,
-                           std::move(saved.self_attention), dh);
+  self_attention_.backward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal),
+                           dy, std::move(saved.self_attention), dh);
   close_backward(stream, self_norm_, std::move(saved.self), dh, dx);
 }
 
@@ -156,7 +164,8 @@ std::optional<MoeRecord> TransformerLayer::record(Saved& saved) const {
   return MoeRecord{std::move(saved.moe.statistics), saved.moe.plan.counts, saved.moe.plan.n_dropped()};
 }
 
-void TransformerLayer::step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const {
+void TransformerLayer::step(Stream& stream, const TensorView& x, const Step& step,
+                            ExpertSource* experts) const {
   const Tensor h(stream.device(), x.shape), y(stream.device(), x.shape);
   self_norm_.forward(stream, x, h);
   self_attention_.step(stream, h, step.queries, step.keys, step.position, step.cache, y);

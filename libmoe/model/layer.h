@@ -1,5 +1,5 @@
-// One layer of a stack: self-attention, cross-attention in a decoder with an encoder, feed-forward or MoE. Pre-norm:
-// x += dropout(sublayer(norm(x))).
+// One layer of a stack: self-attention, cross-attention in a decoder with an encoder, feed-forward or MoE.
+// Pre-norm: x += dropout(sublayer(norm(x))).
 #pragma once
 #include <optional>
 #include <string>
@@ -13,12 +13,12 @@ namespace moe {
 
 /// What the layers of a stack share in one pass.
 struct LayerPass {
-  AttentionOptions attention{};   // causal, dropout; its random numbers are set per layer
-  float dropout = 0;              // of each sublayer's output
+  AttentionOptions attention{};  // causal, dropout; its random numbers are set per layer
+  float dropout = 0;             // of each sublayer's output
   RowRanges rows{};
-  TensorView memory{};            // [S,D], empty without cross-attention
+  TensorView memory{};  // [S,D], empty without cross-attention
   RowRanges memory_rows{};
-  MoePass moe{};                  // its random numbers are set per layer
+  MoePass moe{};  // its random numbers are set per layer
   ExpertSource* experts = nullptr;
 };
 
@@ -33,7 +33,7 @@ class TransformerLayer {
  public:
   /// The input of a sublayer, for its norm's backward pass.
   struct Sublayer {
-    Tensor x, h;    // [T,D] before and after the norm
+    Tensor x, h;  // [T,D] before and after the norm
     LayerNorm::Saved norm;
   };
   struct Saved {
@@ -44,14 +44,16 @@ class TransformerLayer {
     MoeLayer::Saved moe;
   };
 
-  /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense layer.
-  TransformerLayer(Device& device, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-                   bool with_cross, std::int64_t index, int moe_layer, bool with_experts);
+  /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense
+  /// layer.
+  TransformerLayer(Device& device, ParameterList& parameters, const std::string& name,
+                   const ModelConfig& config, bool with_cross, std::int64_t index, int moe_layer,
+                   bool with_experts);
 
   /// x: [T,D], returned updated.
   Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
-  /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to. Frees what
-  /// was saved but what record() needs.
+  /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to. Frees
+  /// what was saved but what record() needs.
   void backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
                 const TensorView& dmemory) const;
   /// Takes the MoE layer's record out of saved; empty for a dense layer.
@@ -59,11 +61,11 @@ class TransformerLayer {
 
   /// What a decoding step of one layer reads.
   struct Step {
-    RowRanges queries, keys;       // of self-attention: [R]
-    RowRanges memory_keys{};       // of cross-attention: [R]
+    RowRanges queries, keys;  // of self-attention: [R]
+    RowRanges memory_keys{};  // of cross-attention: [R]
     std::int64_t position = 0;
-    TensorView cache;              // [R,P,2D]
-    TensorView memory_kv{};        // [S,2D]
+    TensorView cache;        // [R,P,2D]
+    TensorView memory_kv{};  // [S,2D]
   };
   /// x: [R,D] is updated in place.
   void step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const;

@@ -68,7 +68,8 @@ void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pa
   const Tensor dx = Tensor::zeros(stream, saved.x.shape());
   norm_.backward(stream, saved.x, dy, saved.norm, dx);
   saved.x = Tensor();
-  for (std::size_t i = layers_.size(); i-- > 0;) layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
+  for (std::size_t i = layers_.size(); i-- > 0;)
+    layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
   if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
   embedding_.backward(stream, rows.ids, rows.position, dx);
   for (std::size_t i = 0; i < layers_.size(); ++i)

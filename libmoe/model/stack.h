@@ -19,7 +19,7 @@ class Stack {
  public:
   struct Saved {
     std::vector<TransformerLayer::Saved> layers;
-    Tensor x;                     // [T,D] before the final norm
+    Tensor x;  // [T,D] before the final norm
     LayerNorm::Saved norm;
   };
 
@@ -31,8 +31,8 @@ class Stack {
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
                  std::vector<MoeRecord>& records) const;
   /// dy: [T,D] of the output; dmemory: [S,D] is added to. Appends to records.
-  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved, const TensorView& dy,
-                const TensorView& dmemory, std::vector<MoeRecord>& records) const;
+  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved,
+                const TensorView& dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const;
 
   const std::vector<TransformerLayer>& layers() const { return layers_; }
   const Embedding& embedding() const { return embedding_; }

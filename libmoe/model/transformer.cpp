@@ -7,7 +7,8 @@
 
 namespace moe {
 
-Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, bool with_experts) : config(model_config) {
+Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, bool with_experts)
+    : config(model_config) {
   config.check();
   const bool with_encoder = config.architecture == "encoder-decoder";
   Device& device = stream.device();
@@ -21,7 +22,8 @@ Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, bool wi
     place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
   }
   Parameter& own = table ? *table : parameters.add(device, "decoder.embedding.weight", table_shape, true);
-  decoder = std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, with_experts);
+  decoder =
+      std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, with_experts);
   output_table = table ? table : &parameters.add(device, "output.weight", table_shape, true);
 }
 
@@ -30,15 +32,23 @@ Transformer::Transformer(Stream& stream, const ModelConfig& config, bool without
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 
-const ModelConfig& Transformer::config() const { return impl_->config; }
-ParameterList& Transformer::parameters() { return impl_->parameters; }
-const ParameterList& Transformer::parameters() const { return impl_->parameters; }
+const ModelConfig& Transformer::config() const {
+  return impl_->config;
+}
+ParameterList& Transformer::parameters() {
+  return impl_->parameters;
+}
+const ParameterList& Transformer::parameters() const {
+  return impl_->parameters;
+}
 
 std::string Transformer::moe_prefix(int moe_layer) const {
   int n = 0;
-  for (const auto& [name, stack] : {std::pair("encoder", impl_->encoder.get()), {"decoder", impl_->decoder.get()}})
+  for (const auto& [name, stack] :
+       {std::pair("encoder", impl_->encoder.get()), {"decoder", impl_->decoder.get()}})
     for (std::size_t i = 0; stack != nullptr && i < stack->layers().size(); ++i)
-      if (stack->layers()[i].gate() != nullptr && n++ == moe_layer) return fmt::format("{}.layers.{}.moe.", name, i);
+      if (stack->layers()[i].gate() != nullptr && n++ == moe_layer)
+        return fmt::format("{}.layers.{}.moe.", name, i);
   MOE_CHECK(false, "MoE layer {} of {}", moe_layer, n);
 }
 
@@ -77,8 +87,8 @@ LayerBalance balance_of(Stream& stream, const MoeRecord& record, bool with_langu
   return balance;
 }
 
-void add_gate_results(Stream& stream, const std::vector<const Gate*>& gates, const std::vector<MoeRecord>& records,
-                      bool with_languages, PassResult& result) {
+void add_gate_results(Stream& stream, const std::vector<const Gate*>& gates,
+                      const std::vector<MoeRecord>& records, bool with_languages, PassResult& result) {
   MOE_CHECK(gates.size() == records.size());
   for (std::size_t i = 0; i < gates.size(); ++i) {
     result.aux_loss += gates[i]->aux_loss(stream, records[i].statistics);
@@ -119,8 +129,8 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   Tensor dy;
   LossSums loss;
   {
-    const Tensor y = m.decoder->forward(stream, target, decoder_pass, options.backward ? &decoder_saved : nullptr,
-                                        decoder_records);
+    const Tensor y = m.decoder->forward(stream, target, decoder_pass,
+                                        options.backward ? &decoder_saved : nullptr, decoder_records);
     if (options.backward) dy = Tensor(stream.device(), y.shape());
     loss = projected_cross_entropy(stream, y, *m.output_table, batch.labels,
                                    {options.label_smoothing, options.loss_scale, options.backward}, dy);
@@ -138,7 +148,8 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   result.nll_sum = loss.nll;
   result.n_target_tokens = loss.n_rows;
   for (MoeRecord& record : decoder_records) encoder_records.push_back(std::move(record));
-  add_gate_results(stream, gates_of(m.encoder.get(), *m.decoder), encoder_records, !batch.language.empty(), result);
+  add_gate_results(stream, gates_of(m.encoder.get(), *m.decoder), encoder_records, !batch.language.empty(),
+                   result);
   return result;
 }
 

@@ -8,8 +8,8 @@ namespace moe {
 struct Transformer::Impl {
   ModelConfig config;
   ParameterList parameters;
-  Parameter* output_table = nullptr;   // [V,D]; with tied embeddings the one table there is
-  std::unique_ptr<Stack> encoder;      // null for a decoder-only model
+  Parameter* output_table = nullptr;  // [V,D]; with tied embeddings the one table there is
+  std::unique_ptr<Stack> encoder;     // null for a decoder-only model
   std::unique_ptr<Stack> decoder;
 
   Impl(Stream& stream, const ModelConfig& model_config, bool with_experts);

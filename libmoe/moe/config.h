@@ -10,21 +10,21 @@ namespace moe {
 enum class GateNoise { none, jitter, rsample };
 
 struct MoeConfig {
-  std::int64_t width = 0, hidden = 0;       // D, F
-  std::int64_t n_experts = 0, top_k = 1;    // the gate takes min(top_k, n_experts)
+  std::int64_t width = 0, hidden = 0;     // D, F
+  std::int64_t n_experts = 0, top_k = 1;  // the gate takes min(top_k, n_experts)
   ops::Activation activation = ops::Activation::relu;
-  bool drop_tokens = true;                  // false: dropless
+  bool drop_tokens = true;  // false: dropless
   double capacity_factor = 1, eval_capacity_factor = 2;
   std::int64_t min_capacity = 4;
   ops::KeepOrder keep = ops::KeepOrder::position;  // who stays when an expert overflows
-  bool use_rts = true;                      // random token selection: in training, random instead of position
-  GateNoise noise = GateNoise::none;        // in training
+  bool use_rts = true;                // random token selection: in training, random instead of position
+  GateNoise noise = GateNoise::none;  // in training
   double jitter = 0.01;
-  bool random_second = false;               // GShard's random second choice, in training, top-2 only
-  bool renormalise_after_capacity = true;   // for k > 1; otherwise before it
-  double aux_loss = 0, z_loss = 0;          // weights
-  double expert_dropout = 0;                // of the experts' hidden activations, in training
-  bool residual_experts = false;            // an always-on FFN beside the routed one
+  bool random_second = false;              // GShard's random second choice, in training, top-2 only
+  bool renormalise_after_capacity = true;  // for k > 1; otherwise before it
+  double aux_loss = 0, z_loss = 0;         // weights
+  double expert_dropout = 0;               // of the experts' hidden activations, in training
+  bool residual_experts = false;           // an always-on FFN beside the routed one
 };
 
 /// max(min_capacity, ceil(T / E * factor * k)), and never more than T.

@@ -15,14 +15,14 @@ void LocalDispatcher::dispatch_backward(Stream& stream, const Plan& plan, const 
   ops::moe_combine(stream, drows, plan.row, {}, false, dx);
 }
 
-void LocalDispatcher::combine(Stream& stream, const Plan& plan, const TensorView& rows, const TensorView& weight,
-                              const TensorView& y) {
+void LocalDispatcher::combine(Stream& stream, const Plan& plan, const TensorView& rows,
+                              const TensorView& weight, const TensorView& y) {
   ops::moe_combine(stream, rows, plan.row, weight, false, y);
 }
 
 void LocalDispatcher::combine_backward(Stream& stream, const Plan& plan, const TensorView& rows,
-                                       const TensorView& weight, const TensorView& dy, const TensorView& drows,
-                                       const TensorView& dweight) {
+                                       const TensorView& weight, const TensorView& dy,
+                                       const TensorView& drows, const TensorView& dweight) {
   ops::moe_combine_backward(stream, dy, rows, plan.row, weight, drows, dweight);
 }
 

@@ -29,12 +29,12 @@ Experts::Experts(Device& device, ParameterList& parameters, const std::string& n
   out_weight_ = &parameters.add(device, name + ".out.weight", {e, f, d}, true, e);
   out_bias_ = &parameters.add(device, name + ".out.bias", {e, d}, false, e);
   for (std::int64_t i = 0; i < e; ++i)
-    weights_.push_back({in_weight_->value.view().at(i), in_bias_->value.view().at(i), out_weight_->value.view().at(i),
-                        out_bias_->value.view().at(i)});
+    weights_.push_back({in_weight_->value.view().at(i), in_bias_->value.view().at(i),
+                        out_weight_->value.view().at(i), out_bias_->value.view().at(i)});
 }
 
-void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights, const TensorView& x,
-                      const Dropout& dropout, const TensorView& y, Saved& saved) const {
+void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights,
+                      const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const {
   const bool gelu = config_.activation == ops::Activation::gelu;
   const Shape hidden_shape{plan.n_rows(), config_.hidden};
   saved.hidden = Tensor(stream.device(), hidden_shape);
@@ -42,14 +42,20 @@ void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWe
   const TensorView& first = gelu ? saved.pre : saved.hidden;
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
-    products.push_back({.a = rows_of(plan, x, e), .b = w.in_weight, .c = rows_of(plan, first, e), .bias = w.in_bias,
+    products.push_back({.a = rows_of(plan, x, e),
+                        .b = w.in_weight,
+                        .c = rows_of(plan, first, e),
+                        .bias = w.in_bias,
                         .activation = gelu ? ops::Activation::none : config_.activation});
   });
   if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
-  if (dropout.p > 0) ops::moe_dropout(stream, saved.hidden, plan.choice, dropout.p, dropout.random, saved.hidden);
+  if (dropout.p > 0)
+    ops::moe_dropout(stream, saved.hidden, plan.choice, dropout.p, dropout.random, saved.hidden);
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
-    products.push_back({.a = rows_of(plan, saved.hidden, e), .b = w.out_weight, .c = rows_of(plan, y, e),
+    products.push_back({.a = rows_of(plan, saved.hidden, e),
+                        .b = w.out_weight,
+                        .c = rows_of(plan, y, e),
                         .bias = w.out_bias});
   });
 }
@@ -63,19 +69,29 @@ void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, co
   const Tensor dhidden(stream.device(), saved.hidden.shape());
   ops::moe_bias_backward(stream, dy, plan.device_offsets(), out_bias_->gradient);
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
-    products.push_back({.a = rows_of(plan, saved.hidden, e), .b = rows_of(plan, dy, e),
-                        .c = out_weight_->gradient.view().at(e), .trans_a = true, .accumulate = true});
-    products.push_back({.a = rows_of(plan, dy, e), .b = out_weight_->value.view().at(e),
-                        .c = rows_of(plan, dhidden, e), .trans_b = true});
+    products.push_back({.a = rows_of(plan, saved.hidden, e),
+                        .b = rows_of(plan, dy, e),
+                        .c = out_weight_->gradient.view().at(e),
+                        .trans_a = true,
+                        .accumulate = true});
+    products.push_back({.a = rows_of(plan, dy, e),
+                        .b = out_weight_->value.view().at(e),
+                        .c = rows_of(plan, dhidden, e),
+                        .trans_b = true});
   });
   if (dropout.p > 0) ops::moe_dropout(stream, dhidden, plan.choice, dropout.p, dropout.random, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
   ops::moe_bias_backward(stream, dhidden, plan.device_offsets(), in_bias_->gradient);
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
-    products.push_back({.a = rows_of(plan, x, e), .b = rows_of(plan, dhidden, e),
-                        .c = in_weight_->gradient.view().at(e), .trans_a = true, .accumulate = true});
-    products.push_back({.a = rows_of(plan, dhidden, e), .b = in_weight_->value.view().at(e),
-                        .c = rows_of(plan, dx, e), .trans_b = true});
+    products.push_back({.a = rows_of(plan, x, e),
+                        .b = rows_of(plan, dhidden, e),
+                        .c = in_weight_->gradient.view().at(e),
+                        .trans_a = true,
+                        .accumulate = true});
+    products.push_back({.a = rows_of(plan, dhidden, e),
+                        .b = in_weight_->value.view().at(e),
+                        .c = rows_of(plan, dx, e),
+                        .trans_b = true});
   });
 }
 

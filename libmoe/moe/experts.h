@@ -11,8 +11,8 @@
 
 namespace moe {
 
-/// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D], "<name>.out.bias"
-/// [E,D]; none of them when the weights come from a store.
+/// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D],
+/// "<name>.out.bias" [E,D]; none of them when the weights come from a store.
 class Experts {
  public:
   struct Saved {
@@ -20,7 +20,7 @@ class Experts {
     Tensor hidden;  // [N,F] after activation and dropout
   };
   struct Dropout {
-    float p = 0;    // of the hidden activations
+    float p = 0;  // of the hidden activations
     kernels::RandomStream random{};
   };
 
@@ -32,10 +32,10 @@ class Experts {
   /// x, y: [N,D] in the plan's order. weights: one per expert; only those with rows are looked at.
   void forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights, const TensorView& x,
                const Dropout& dropout, const TensorView& y, Saved& saved) const;
-  /// With the own parameters: their gradients accumulate, and experts with rows are marked as touched. dx: [N,D] is
-  /// overwritten. Frees what was saved.
-  void backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout, const TensorView& dy,
-                Saved saved, const TensorView& dx) const;
+  /// With the own parameters: their gradients accumulate, and experts with rows are marked as touched. dx:
+  /// [N,D] is overwritten. Frees what was saved.
+  void backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout,
+                const TensorView& dy, Saved saved, const TensorView& dx) const;
 
  private:
   MoeConfig config_;

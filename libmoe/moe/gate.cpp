@@ -7,8 +7,8 @@ namespace moe {
 
 std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, double factor, std::int64_t top_k,
                              std::int64_t min_capacity) {
-  const double share = static_cast<double>(n_tokens) * static_cast<double>(top_k) * factor /
-                       static_cast<double>(n_experts);
+  const double share =
+      static_cast<double>(n_tokens) * static_cast<double>(top_k) * factor / static_cast<double>(n_experts);
   // 1.1 * 10 is a little more than 11 in binary; that little is not a place.
   const double capacity = std::ceil(share * (1 - 1e-12));
   return std::min(n_tokens, std::max(min_capacity, static_cast<std::int64_t>(std::min(capacity, 1e15))));
@@ -38,8 +38,10 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
   linear_.forward(stream, saved.input ? saved.input : x, logits);
   ops::MoeGateNoise noise{.gumbel = random.stream(RandomUse::gate_noise, e),
                           .second = random.stream(RandomUse::second_choice, 1)};
-  if (pass.training && config_.noise == GateNoise::rsample) noise.noisy_from = 0;
-  else if (pass.training && top_k_ == 2) noise.noisy_from = 1;
+  if (pass.training && config_.noise == GateNoise::rsample)
+    noise.noisy_from = 0;
+  else if (pass.training && top_k_ == 2)
+    noise.noisy_from = 1;
   noise.drop_second = pass.training && config_.random_second && top_k_ == 2;
   saved.probability = Tensor(device, {t, e});
   saved.log_sum_exp = Tensor(device, {t});
@@ -75,14 +77,16 @@ GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePas
   s.totals = Tensor(device, {2});
   s.by_group = Tensor(device, {pass.n_groups, e}, DType::i32);
   s.n_tokens = saved.probability.shape()[0];
-  ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen, saved.index(),
-                      load_choices(), pass.group, s.probability_sum, s.load, s.confidence, s.totals, s.by_group);
+  ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
+                      saved.index(), load_choices(), pass.group, s.probability_sum, s.load, s.confidence,
+                      s.totals, s.by_group);
   return s;
 }
 
 double Gate::aux_loss(Stream& stream, const GateStatistics& s) const {
   if (s.n_tokens == 0) return 0;
-  const std::vector<float> sum = to_host<float>(stream, s.probability_sum), load = to_host<float>(stream, s.load);
+  const std::vector<float> sum = to_host<float>(stream, s.probability_sum),
+                           load = to_host<float>(stream, s.load);
   double dot = 0;
   for (std::size_t e = 0; e < sum.size(); ++e) dot += static_cast<double>(sum[e]) * load[e];
   const double t = static_cast<double>(s.n_tokens);
@@ -93,16 +97,17 @@ double Gate::z_loss(Stream& stream, const GateStatistics& s) const {
   return s.n_tokens == 0 ? 0 : to_host<float>(stream, s.totals)[1] / static_cast<double>(s.n_tokens);
 }
 
-void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved, const Plan& plan,
-                    const GateStatistics& statistics, const TensorView& dweight, const TensorView& dx) const {
+void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
+                    const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
+                    const TensorView& dx) const {
   const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_tokens, 1));
   const ops::MoeAuxGradient aux{
-      .load_scale = static_cast<float>(pass.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) / (t * t) /
-                                       static_cast<double>(load_choices())),
+      .load_scale = static_cast<float>(pass.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
+                                       (t * t) / static_cast<double>(load_choices())),
       .z_scale = static_cast<float>(pass.aux_scale * config_.z_loss / t)};
   const Tensor dlogits(stream.device(), saved.probability.shape());
-  ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, normal(), dweight,
-                         statistics.load, aux, dlogits);
+  ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, normal(),
+                         dweight, statistics.load, aux, dlogits);
   if (!saved.input) {
     linear_.backward(stream, x, dlogits, dx, true);
     return;

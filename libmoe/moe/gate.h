@@ -1,5 +1,5 @@
-// The gate of an MoE layer: which experts a token goes to, and with what weight (arXiv 2101.03961, 2006.16668,
-// 2109.10465).
+// The gate of an MoE layer: which experts a token goes to, and with what weight (arXiv 2101.03961,
+// 2006.16668, 2109.10465).
 #pragma once
 #include <string>
 
@@ -13,11 +13,11 @@ namespace moe {
 
 /// How one pass runs through an MoE layer.
 struct MoePass {
-  bool training = false;      // noise, dropout, training capacity
-  bool dropless = false;      // inference: whatever the configuration says, no choice is dropped
+  bool training = false;  // noise, dropout, training capacity
+  bool dropless = false;  // inference: whatever the configuration says, no choice is dropped
   PassRandom random{};
-  double aux_scale = 1;       // of the auxiliary losses' gradients, times their weights
-  TensorView group{};         // [T] i32 group of each token for the statistics, or empty
+  double aux_scale = 1;  // of the auxiliary losses' gradients, times their weights
+  TensorView group{};    // [T] i32 group of each token for the statistics, or empty
   std::int64_t n_groups = 1;
 };
 
@@ -35,12 +35,12 @@ struct GateStatistics {
 class Gate {
  public:
   struct Saved {
-    Tensor input;         // [T,D] after jitter; empty without
-    Tensor probability;   // [T,E]
-    Tensor log_sum_exp;   // [T]
-    Tensor entropy;       // [T]
-    Tensor chosen;        // [T,K] i32
-    Tensor used;          // [T,K] i32, chosen or -1; empty when all choices are used
+    Tensor input;        // [T,D] after jitter; empty without
+    Tensor probability;  // [T,E]
+    Tensor log_sum_exp;  // [T]
+    Tensor entropy;      // [T]
+    Tensor chosen;       // [T,K] i32
+    Tensor used;         // [T,K] i32, chosen or -1; empty when all choices are used
     const TensorView& index() const { return used ? used : chosen; }
   };
 
@@ -56,13 +56,15 @@ class Gate {
   /// weight: [T,K], 0 for dropped choices.
   Tensor weights(Stream& stream, const Saved& saved, const Plan& plan) const;
   GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass) const;
-  /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k. Waits.
+  /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k.
+  /// Waits.
   double aux_loss(Stream& stream, const GateStatistics& statistics) const;
   /// mean_t(log-sum-exp^2) (arXiv 2202.08906). Waits.
   double z_loss(Stream& stream, const GateStatistics& statistics) const;
   /// dx: [T,D] += the gradient through weights and auxiliary losses. x: the input of forward.
-  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved, const Plan& plan,
-                const GateStatistics& statistics, const TensorView& dweight, const TensorView& dx) const;
+  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
+                const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
+                const TensorView& dx) const;
 
  private:
   std::int64_t load_choices() const { return top_k_ <= 2 ? 1 : top_k_; }

@@ -2,8 +2,8 @@
 
 namespace moe {
 
-MoeLayer::MoeLayer(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
-                   bool with_weights)
+MoeLayer::MoeLayer(Device& device, ParameterList& parameters, const std::string& name,
+                   const MoeConfig& config, bool with_weights)
     : config_(config),
       gate_(device, parameters, name + ".gate", config),
       experts_(device, parameters, name + ".experts", config, with_weights) {
@@ -18,7 +18,8 @@ Experts::Dropout MoeLayer::dropout(const MoePass& pass) const {
           pass.random.stream(RandomUse::expert_dropout, gate_.top_k() * config_.hidden)};
 }
 
-void MoeLayer::run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer, Saved& saved) const {
+void MoeLayer::run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer,
+                           Saved& saved) const {
   std::span<const ExpertWeights> weights = experts_.weights();
   if (source != nullptr) {
     std::vector<std::int32_t> rows;
@@ -32,8 +33,8 @@ void MoeLayer::run_experts(Stream& stream, const MoePass& pass, ExpertSource* so
   if (source != nullptr) source->release(stream, layer);
 }
 
-void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
-                       const TensorView& y, Saved& saved) const {
+void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source,
+                       int layer, const TensorView& y, Saved& saved) const {
   const std::int64_t t = x.rows();
   Device& device = stream.device();
   gate_.forward(stream, x, pass, saved.gate);
@@ -56,8 +57,8 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   ops::moe_mix(stream, saved.mix, saved.routed, saved.always, y);
 }
 
-void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy, Saved& saved,
-                        const TensorView& dx) const {
+void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy,
+                        Saved& saved, const TensorView& dx) const {
   Device& device = stream.device();
   Tensor drouted, dalways, dmix;
   if (residual_) {
@@ -69,8 +70,8 @@ void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass
   const Tensor dweight(device, saved.weight.shape());
   {
     Tensor dout(device, saved.out.shape());
-    LocalDispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, residual_ ? drouted : dy, dout,
-                                      dweight);
+    LocalDispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, residual_ ? drouted : dy,
+                                      dout, dweight);
     saved.out = Tensor();
     const Tensor drows(device, saved.rows.shape());
     experts_.backward(stream, saved.plan, saved.rows, dropout(pass), dout, std::move(saved.experts), drows);

@@ -20,8 +20,8 @@ class MoeLayer {
     Gate::Saved gate;
     GateStatistics statistics;  // not of a dropless (inference) pass
     Plan plan;
-    Tensor weight;          // [T,K]
-    Tensor rows, out;       // [N,D] what the experts read and wrote
+    Tensor weight;     // [T,K]
+    Tensor rows, out;  // [N,D] what the experts read and wrote
     Experts::Saved experts;
     // Residual experts only.
     Tensor routed, always;  // [T,D]
@@ -33,7 +33,8 @@ class MoeLayer {
            bool with_weights = true);
 
   const Gate& gate() const { return gate_; }
-  /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward then).
+  /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward
+  /// then).
   void forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
                const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. x: the input of forward. Frees what was saved but the statistics.

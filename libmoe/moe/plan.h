@@ -24,7 +24,9 @@ struct Plan {
   TensorView device_offsets() const { return sizes.view().slice(n_experts(), 2 * n_experts() + 1); }
 };
 
-/// index: [T,K] i32, probability: [T,E]. Waits for the stream: the host needs the counts to size what follows.
-Plan make_plan(Stream& stream, const TensorView& index, const TensorView& probability, const ops::MoeKeep& keep);
+/// index: [T,K] i32, probability: [T,E]. Waits for the stream: the host needs the counts to size what
+/// follows.
+Plan make_plan(Stream& stream, const TensorView& index, const TensorView& probability,
+               const ops::MoeKeep& keep);
 
 }  // namespace moe

@@ -1,5 +1,5 @@
-// Multi-head attention over ragged sequences (arXiv 1706.03762), with the projections of queries, keys and values
-// fused.
+// Multi-head attention over ragged sequences (arXiv 1706.03762), with the projections of queries, keys and
+// values fused.
 #pragma once
 #include "libmoe/nn/linear.h"
 #include "libmoe/nn/random.h"
@@ -13,7 +13,7 @@ struct RowRanges {
 
 struct AttentionOptions {
   bool causal = false;
-  float dropout = 0;     // of the probabilities
+  float dropout = 0;  // of the probabilities
   PassRandom random{};
 };
 
@@ -36,8 +36,8 @@ class SelfAttention {
   void backward(Stream& stream, const TensorView& x, const RowRanges& rows, const AttentionOptions& options,
                 const TensorView& dy, Saved saved, const TensorView& dx) const;
   /// One token per row: appends its key and value at `position` of the cache and attends to all of them.
-  /// x, y: [R,D]; cache: [R,P,2D]; each row's keys are rows r*P ... r*P + position of the flattened cache, which
-  /// `rows` says (query ranges are rows one by one).
+  /// x, y: [R,D]; cache: [R,P,2D]; each row's keys are rows r*P ... r*P + position of the flattened cache,
+  /// which `rows` says (query ranges are rows one by one).
   void step(Stream& stream, const TensorView& x, const RowRanges& queries, const RowRanges& keys,
             std::int64_t position, const TensorView& cache, const TensorView& y) const;
 
@@ -62,11 +62,12 @@ class CrossAttention {
 
   /// x, y: [T,D]; memory: [S,D].
   void forward(Stream& stream, const TensorView& x, const RowRanges& rows, const TensorView& memory,
-               const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& y, Saved& saved) const;
+               const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& y,
+               Saved& saved) const;
   /// dx: [T,D] is overwritten, dmemory: [S,D] added to. Frees what was saved.
   void backward(Stream& stream, const TensorView& x, const RowRanges& rows, const TensorView& memory,
-                const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& dy, Saved saved,
-                const TensorView& dx, const TensorView& dmemory) const;
+                const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& dy,
+                Saved saved, const TensorView& dx, const TensorView& dmemory) const;
   /// The keys and values of a memory, for step(): [S,2D].
   Tensor keys_and_values(Stream& stream, const TensorView& memory) const;
   /// x, y: [R,D]; kv: [S,2D].
@@ -74,7 +75,8 @@ class CrossAttention {
             const RowRanges& keys, const TensorView& y) const;
 
  private:
-  ops::AttentionShape shape(const RowRanges& queries, const RowRanges& keys, const AttentionOptions& options) const;
+  ops::AttentionShape shape(const RowRanges& queries, const RowRanges& keys,
+                            const AttentionOptions& options) const;
   Linear query_, kv_, out_;
   std::int64_t n_heads_;
 };

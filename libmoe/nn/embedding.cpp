@@ -8,7 +8,8 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
   std::vector<float> values(static_cast<std::size_t>(n_positions * width));
   for (std::int64_t p = 0; p < n_positions; ++p)
     for (std::int64_t d = 0; d < width; ++d) {
-      const double rate = std::exp(static_cast<double>(d / 2 * 2) * -std::log(10000.0) / static_cast<double>(width));
+      const double rate =
+          std::exp(static_cast<double>(d / 2 * 2) * -std::log(10000.0) / static_cast<double>(width));
       const double angle = static_cast<double>(p) * rate;
       values[static_cast<std::size_t>(p * width + d)] =
           static_cast<float>(d % 2 == 0 ? std::sin(angle) : std::cos(angle));
@@ -26,10 +27,14 @@ Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::strin
     sinusoids_ = sinusoidal_positions(stream, n_positions, width);
 }
 
-float Embedding::scale() const { return std::sqrt(static_cast<float>(table_->value.shape()[1])); }
+float Embedding::scale() const {
+  return std::sqrt(static_cast<float>(table_->value.shape()[1]));
+}
 
-void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y) const {
-  ops::embedding(stream, ids, table_->value, scale(), position, learned_ != nullptr ? learned_->value : sinusoids_, y);
+void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position,
+                        const TensorView& y) const {
+  ops::embedding(stream, ids, table_->value, scale(), position,
+                 learned_ != nullptr ? learned_->value : sinusoids_, y);
 }
 
 void Embedding::backward(Stream& stream, const TensorView& ids, const TensorView& position,

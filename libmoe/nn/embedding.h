@@ -10,7 +10,8 @@ namespace moe {
 /// sin(p * r_i), cos(p * r_i) side by side for i = 0, 1, ..., r_i = 10000^(-2i/D): [P,D].
 Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64_t width);
 
-/// y = table[id] * sqrt(D) + positions[position]. The table may be shared with other embeddings and the output.
+/// y = table[id] * sqrt(D) + positions[position]. The table may be shared with other embeddings and the
+/// output.
 class Embedding {
  public:
   /// learned: a parameter "<name>.positions.weight" [P,D] instead of the sinusoids.
@@ -21,7 +22,8 @@ class Embedding {
   Parameter& table() { return *table_; }
   /// ids, position: [T] i32; y: [T,D].
   void forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y) const;
-  void backward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& dy) const;
+  void backward(Stream& stream, const TensorView& ids, const TensorView& position,
+                const TensorView& dy) const;
 
  private:
   float scale() const;

@@ -4,8 +4,8 @@ namespace moe {
 
 using ops::Activation;
 
-FeedForward::FeedForward(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
-                         std::int64_t hidden, Activation activation)
+FeedForward::FeedForward(Device& device, ParameterList& parameters, const std::string& name,
+                         std::int64_t width, std::int64_t hidden, Activation activation)
     : in_(device, parameters, name + ".in", width, hidden),
       out_(device, parameters, name + ".out", hidden, width),
       activation_(activation) {}

@@ -10,7 +10,8 @@ Linear::Linear(Device& device, ParameterList& parameters, const std::string& nam
   if (with_bias) bias_ = &parameters.add(device, name + ".bias", {n_out}, false);
 }
 
-void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y, ops::Activation activation) const {
+void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y,
+                     ops::Activation activation) const {
   ops::gemm(stream, {.a = x, .b = weight(), .c = y, .bias = bias(), .activation = activation});
 }
 

@@ -6,8 +6,8 @@
 namespace moe {
 namespace {
 
-// Rows per block: every block reads the table and reads and writes its gradient, so blocks should be large; the
-// block of logits should stay near the cache.
+// Rows per block: every block reads the table and reads and writes its gradient, so blocks should be large;
+// the block of logits should stay near the cache.
 std::int64_t rows_per_block(std::int64_t n_vocabulary) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
   return std::clamp<std::int64_t>(kElements / std::max<std::int64_t>(n_vocabulary, 1), 64, 1024);

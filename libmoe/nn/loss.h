@@ -7,17 +7,17 @@ namespace moe {
 
 struct LossOptions {
   double label_smoothing = 0;
-  double scale = 1;      // of the gradient
+  double scale = 1;  // of the gradient
   bool backward = true;
 };
 
 struct LossSums {
-  double loss = 0, nll = 0;   // over rows whose label is not -1
+  double loss = 0, nll = 0;  // over rows whose label is not -1
   std::int64_t n_rows = 0;
 };
 
-/// logits = x table^T in blocks of rows. x: [T,D]; table: [V,D], its gradient accumulates; labels: [T] on the host,
-/// -1 = not counted; dx: [T,D] is overwritten (may be empty without backward). Waits for the stream.
+/// logits = x table^T in blocks of rows. x: [T,D]; table: [V,D], its gradient accumulates; labels: [T] on the
+/// host, -1 = not counted; dx: [T,D] is overwritten (may be empty without backward). Waits for the stream.
 LossSums projected_cross_entropy(Stream& stream, const TensorView& x, Parameter& table,
                                  const std::vector<std::int32_t>& labels, const LossOptions& options,
                                  const TensorView& dx);

@@ -14,7 +14,8 @@ class LayerNorm {
     Tensor mean, rstd;  // [T]
   };
 
-  LayerNorm(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon);
+  LayerNorm(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+            double epsilon);
 
   /// x, y: [T,D].
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;

@@ -1,5 +1,5 @@
-// Which random numbers a module draws in a pass: they depend on (seed, update, layer, use, global row) alone, never
-// on how an update is split over batches, ranks or threads.
+// Which random numbers a module draws in a pass: they depend on (seed, update, layer, use, global row) alone,
+// never on how an update is split over batches, ranks or threads.
 #pragma once
 #include <cstdint>
 
@@ -24,9 +24,9 @@ enum class RandomUse : std::uint8_t {
 
 struct PassRandom {
   std::uint64_t seed = 1;
-  std::uint64_t update = 0;     // below 2^40
-  std::uint32_t layer = 0;      // below 2^16; encoder layers first, then decoder layers
-  std::int64_t first_row = 0;   // of the batch, in the update's global order
+  std::uint64_t update = 0;    // below 2^40
+  std::uint32_t layer = 0;     // below 2^16; encoder layers first, then decoder layers
+  std::int64_t first_row = 0;  // of the batch, in the update's global order
 
   /// per_row: how many numbers the use draws for a row; numbers of a row follow each other.
   kernels::RandomStream stream(RandomUse use, std::int64_t per_row) const {

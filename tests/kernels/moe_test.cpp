@@ -12,14 +12,23 @@ struct Routing {
   Ints chosen, index;
 };
 
-Routing route(const KernelTable& table, const KernelContext& context, std::int64_t t, std::int64_t e, std::int64_t k,
-              std::int64_t noisy_from, bool drop_second, unsigned seed) {
+Routing route(const KernelTable& table, const KernelContext& context, std::int64_t t, std::int64_t e,
+              std::int64_t k, std::int64_t noisy_from, bool drop_second, unsigned seed) {
   Routing r{t, e, k, Floats(t * e), Floats(t), Floats(t), Ints(t * k), Ints(t * k)};
   const Floats logits = numbers(t * e, seed, 3);
-  const MoeGateArgs args{.t = t, .e = e, .k = k, .logits = logits.data(), .noisy_from = noisy_from,
-                         .noise = {1, 2, 12}, .drop_second = drop_second, .second = {1, 3, 7},
-                         .probability = r.probability.data(), .log_sum_exp = r.log_sum_exp.data(),
-                         .entropy = r.entropy.data(), .chosen = r.chosen.data(), .index = r.index.data()};
+  const MoeGateArgs args{.t = t,
+                         .e = e,
+                         .k = k,
+                         .logits = logits.data(),
+                         .noisy_from = noisy_from,
+                         .noise = {1, 2, 12},
+                         .drop_second = drop_second,
+                         .second = {1, 3, 7},
+                         .probability = r.probability.data(),
+                         .log_sum_exp = r.log_sum_exp.data(),
+                         .entropy = r.entropy.data(),
+                         .chosen = r.chosen.data(),
+                         .index = r.index.data()};
   table.moe_gate(context, args);
   return r;
 }
@@ -50,25 +59,40 @@ TEST(MoeKernels, TiesGoToTheLowestExpertAndNansToDistinctOnes) {
       const Floats logits(6, value);
       Floats p(6), l(1), h(1);
       Ints chosen(4);
-      const MoeGateArgs args{.t = 1, .e = 6, .k = 4, .logits = logits.data(), .noisy_from = 4,
-                             .probability = p.data(), .log_sum_exp = l.data(), .entropy = h.data(),
-                             .chosen = chosen.data(), .index = chosen.data()};
+      const MoeGateArgs args{.t = 1,
+                             .e = 6,
+                             .k = 4,
+                             .logits = logits.data(),
+                             .noisy_from = 4,
+                             .probability = p.data(),
+                             .log_sum_exp = l.data(),
+                             .entropy = h.data(),
+                             .chosen = chosen.data(),
+                             .index = chosen.data()};
       table->moe_gate(three_threads(), args);
       EXPECT_EQ(chosen, (Ints{0, 1, 2, 3})) << table->name << " " << value;
     }
   }
 }
 
-// With equal logits the Gumbel-perturbed choice is uniform: counts of 4000 draws over 8 experts have a deviation of
-// about 21; 120 is far outside.
+// With equal logits the Gumbel-perturbed choice is uniform: counts of 4000 draws over 8 experts have a
+// deviation of about 21; 120 is far outside.
 TEST(MoeKernels, GumbelNoiseChoosesByProbability) {
   const std::int64_t t = 4000, e = 8;
   const Floats logits(t * e, 0);
   Floats p(t * e), l(t), h(t);
   Ints chosen(t * 2);
-  const MoeGateArgs args{.t = t, .e = e, .k = 2, .logits = logits.data(), .noisy_from = 1, .noise = {9, 9, 0},
-                         .probability = p.data(), .log_sum_exp = l.data(), .entropy = h.data(),
-                         .chosen = chosen.data(), .index = chosen.data()};
+  const MoeGateArgs args{.t = t,
+                         .e = e,
+                         .k = 2,
+                         .logits = logits.data(),
+                         .noisy_from = 1,
+                         .noise = {9, 9, 0},
+                         .probability = p.data(),
+                         .log_sum_exp = l.data(),
+                         .entropy = h.data(),
+                         .chosen = chosen.data(),
+                         .index = chosen.data()};
   ref_table().moe_gate(one_thread(), args);
   Ints counts(e);
   for (std::int64_t i = 0; i < t; ++i) {
@@ -87,10 +111,19 @@ PlanResult plan(const KernelTable& table, const Routing& r, std::int64_t capacit
   const auto n = static_cast<std::size_t>(r.t * r.k), e = static_cast<std::size_t>(r.e);
   PlanResult p{Ints(e), Ints(e + 1), Ints(n), Ints(n, -9), Ints(n, -9)};
   std::vector<std::uint64_t> scratch(n + 2 * e, 0xDEADBEEF);
-  table.moe_plan(three_threads(), {.t = r.t, .e = r.e, .k = r.k, .index = r.index.data(), .capacity = capacity,
-                                   .order = order, .random = {4, 4, 40}, .probability = r.probability.data(),
-                                   .scratch = scratch.data(), .counts = p.counts.data(),
-                                   .offsets = p.offsets.data(), .row = p.row.data(), .choice = p.choice.data(),
+  table.moe_plan(three_threads(), {.t = r.t,
+                                   .e = r.e,
+                                   .k = r.k,
+                                   .index = r.index.data(),
+                                   .capacity = capacity,
+                                   .order = order,
+                                   .random = {4, 4, 40},
+                                   .probability = r.probability.data(),
+                                   .scratch = scratch.data(),
+                                   .counts = p.counts.data(),
+                                   .offsets = p.offsets.data(),
+                                   .row = p.row.data(),
+                                   .choice = p.choice.data(),
                                    .token = p.token.data()});
   return p;
 }
@@ -119,24 +152,33 @@ TEST(MoeKernels, SecondChoicesQueueBehindFirstOnes) {
   const PlanResult p = plan(ref_table(), r, 2, KeepOrder::position);
   EXPECT_EQ(p.counts, (Ints{4, 3}));
   EXPECT_EQ(p.offsets, (Ints{0, 2, 4}));
-  EXPECT_EQ(p.token, (Ints{0, 1, 0, 3, -9, -9, -9, -9}));  // expert 1 keeps token 3's first, token 0's second choice
+  EXPECT_EQ(p.token,
+            (Ints{0, 1, 0, 3, -9, -9, -9, -9}));  // expert 1 keeps token 3's first, token 0's second choice
   EXPECT_EQ(p.row, (Ints{0, 2, 1, -1, -1, -1, 3, -1}));
   const PlanResult q = plan(ref_table(), r, 2, KeepOrder::probability);
   EXPECT_EQ(q.token, (Ints{0, 1, 1, 3, -9, -9, -9, -9}));  // of expert 1: 0.6 and 0.2
 }
 
-// Random token selection: 100 tokens want one expert of capacity 25; over 400 streams each is kept about 100 times
-// with a deviation of 9, late tokens like early ones.
+// Random token selection: 100 tokens want one expert of capacity 25; over 400 streams each is kept about 100
+// times with a deviation of 9, late tokens like early ones.
 TEST(MoeKernels, RandomSelectionIsFairToPositions) {
   const std::int64_t t = 100;
   const Ints index(t, 0);
   Ints kept(t), counts(1), offsets(2), row(t), choice(t), token(t);
   std::vector<std::uint64_t> scratch(t + 2);
   for (std::uint64_t stream = 0; stream < 400; ++stream) {
-    ref_table().moe_plan(one_thread(), {.t = t, .e = 1, .k = 1, .index = index.data(), .capacity = 25,
-                                        .order = KeepOrder::random, .random = {7, stream, 0},
-                                        .scratch = scratch.data(), .counts = counts.data(),
-                                        .offsets = offsets.data(), .row = row.data(), .choice = choice.data(),
+    ref_table().moe_plan(one_thread(), {.t = t,
+                                        .e = 1,
+                                        .k = 1,
+                                        .index = index.data(),
+                                        .capacity = 25,
+                                        .order = KeepOrder::random,
+                                        .random = {7, stream, 0},
+                                        .scratch = scratch.data(),
+                                        .counts = counts.data(),
+                                        .offsets = offsets.data(),
+                                        .row = row.data(),
+                                        .choice = choice.data(),
                                         .token = token.data()});
     ASSERT_EQ(offsets[1], 25);
     ASSERT_TRUE(std::is_sorted(token.begin(), token.begin() + 25));
@@ -156,22 +198,23 @@ TEST(MoeKernels, WeightsStatisticsAndBackwardOfEveryIsaAreTheReferences) {
       const auto run = [&](const KernelTable& table) {
         Floats weight(s.t * s.k), dlogits(s.t * s.e), sums(3 * s.e + 2);
         Ints by_group(3 * s.e, -5);
-        table.moe_weight(three_threads(), {s.t, s.e, s.k, r.probability.data(), r.chosen.data(), p.row.data(), normal,
-                                           weight.data()});
-        table.moe_gate_backward(three_threads(), {s.t, s.e, s.k, r.probability.data(), r.log_sum_exp.data(),
-                                                  r.chosen.data(), p.row.data(), normal, dweight.data(), load.data(),
-                                                  0.3f, 0.2f, dlogits.data()});
+        table.moe_weight(three_threads(), {s.t, s.e, s.k, r.probability.data(), r.chosen.data(), p.row.data(),
+                                           normal, weight.data()});
+        table.moe_gate_backward(
+            three_threads(), {s.t, s.e, s.k, r.probability.data(), r.log_sum_exp.data(), r.chosen.data(),
+                              p.row.data(), normal, dweight.data(), load.data(), 0.3f, 0.2f, dlogits.data()});
         table.moe_statistics(three_threads(),
                              {s.t, s.e, s.k, r.probability.data(), r.log_sum_exp.data(), r.entropy.data(),
-                              r.chosen.data(), r.index.data(), s.k > 2 ? s.k : 1, group.data(), 3, sums.data(),
-                              &sums[s.e], &sums[2 * s.e], &sums[3 * s.e], by_group.data()});
+                              r.chosen.data(), r.index.data(), s.k > 2 ? s.k : 1, group.data(), 3,
+                              sums.data(), &sums[s.e], &sums[2 * s.e], &sums[3 * s.e], by_group.data()});
         weight.insert(weight.end(), dlogits.begin(), dlogits.end());
         weight.insert(weight.end(), sums.begin(), sums.end());
         weight.insert(weight.end(), by_group.begin(), by_group.end());
         return weight;
       };
       const Floats expected = run(ref_table());
-      for (const KernelTable* table : cpu_tables()) expect_close(run(*table), expected, 2e-6f, 2e-6f, table->name);
+      for (const KernelTable* table : cpu_tables())
+        expect_close(run(*table), expected, 2e-6f, 2e-6f, table->name);
     }
   }
 }
@@ -192,19 +235,21 @@ TEST(MoeKernels, RowMovementOfEveryIsaIsTheReferences) {
         };
         out.reserve(20);
         for (bool accumulate : {false, true}) {
-          table.moe_combine(context, {s.t, s.k, d, h.data(), p.row.data(), weight.data(), accumulate, next(s.t * d)});
-          table.moe_combine(context, {s.t, s.k, d, h.data(), p.row.data(), nullptr, accumulate, next(s.t * d)});
+          table.moe_combine(context,
+                            {s.t, s.k, d, h.data(), p.row.data(), weight.data(), accumulate, next(s.t * d)});
+          table.moe_combine(context,
+                            {s.t, s.k, d, h.data(), p.row.data(), nullptr, accumulate, next(s.t * d)});
           table.moe_jitter(context, {s.t, d, dy.data(), 0.1f, {3, 2, 13}, accumulate, next(s.t * d)});
         }
         float* dh = next(n * d);
-        table.moe_combine_backward(context, {s.t, s.k, d, dy.data(), h.data(), p.row.data(), weight.data(), dh,
-                                             next(s.t * s.k)});
+        table.moe_combine_backward(
+            context, {s.t, s.k, d, dy.data(), h.data(), p.row.data(), weight.data(), dh, next(s.t * s.k)});
         table.moe_bias_backward(context, {s.e, d, h.data(), p.offsets.data(), next(s.e * d)});
         table.moe_dropout(context, {n, d, h.data(), p.choice.data(), 0.4f, {3, 4, 21}, next(n * d)});
         table.moe_mix(context, {s.t, d, logits.data(), dy.data(), other.data(), next(s.t * d)});
         float *dlogits = next(2 * s.t), *da = next(s.t * d);
-        table.moe_mix_backward(context, {s.t, d, logits.data(), dy.data(), other.data(), dy.data(), dlogits, da,
-                                         next(s.t * d)});
+        table.moe_mix_backward(
+            context, {s.t, d, logits.data(), dy.data(), other.data(), dy.data(), dlogits, da, next(s.t * d)});
         return out;
       };
       const std::vector<Floats> expected = run(ref_table(), one_thread());
@@ -212,7 +257,8 @@ TEST(MoeKernels, RowMovementOfEveryIsaIsTheReferences) {
         const std::vector<Floats> one = run(*table, one_thread()), three = run(*table, three_threads());
         for (std::size_t i = 0; i < one.size(); ++i) {
           // Sums of up to 300 terms below 1 in another order.
-          expect_close(one[i], expected[i], 2e-5f, 2e-6f, std::string(table->name) + " output " + std::to_string(i));
+          expect_close(one[i], expected[i], 2e-5f, 2e-6f,
+                       std::string(table->name) + " output " + std::to_string(i));
           expect_same_bits(one[i], three[i], table->name);
         }
       }

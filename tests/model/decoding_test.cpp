@@ -11,7 +11,8 @@ namespace {
 
 class Decoding : public testing::TestWithParam<const char*> {
  protected:
-  Decoding() : device_(Device::open()), stream_(*device_, 2), config_(make_config()), model_(stream_, config_) {
+  Decoding()
+      : device_(Device::open()), stream_(*device_, 2), config_(make_config()), model_(stream_, config_) {
     model_.initialise(stream_, 5);
   }
   static ModelConfig make_config() {
@@ -21,13 +22,17 @@ class Decoding : public testing::TestWithParam<const char*> {
     if (name == "top2") c.top_k = 2;
     if (name == "residual") c.residual_experts = true;
     if (name == "decoder_only") c.architecture = "decoder-only";
-    if (name == "learned_gelu") { c.positions = "learned"; c.activation = "gelu"; }
+    if (name == "learned_gelu") {
+      c.positions = "learned";
+      c.activation = "gelu";
+    }
     if (name == "dense") c.n_experts = 0;
     return c;
   }
   std::unique_ptr<DecoderState> start(const Batch& batch, std::int64_t rows_per_sentence) {
     if (config_.architecture == "decoder-only")
-      return model_.start(stream_, nullptr, batch.target.n_sentences(), rows_per_sentence, config_.max_length);
+      return model_.start(stream_, nullptr, batch.target.n_sentences(), rows_per_sentence,
+                          config_.max_length);
     const EncoderOutput memory = model_.encode(stream_, batch.source, nullptr);
     return model_.start(stream_, &memory, batch.source.n_sentences(), rows_per_sentence, config_.max_length);
   }
@@ -61,7 +66,8 @@ TEST_P(Decoding, StepsGiveTheLogitsOfTheWholePass) {
     for (std::size_t b = 0; b < 4; ++b) {
       if (i >= batch.target.length[b]) continue;
       const auto row = static_cast<std::size_t>(batch.target.begin[b] + i) * v;
-      const std::vector<float> expected(&whole[row], &whole[row] + v), got(&logits[b * v], &logits[b * v] + v);
+      const std::vector<float> expected(&whole[row], &whole[row] + v),
+          got(&logits[b * v], &logits[b * v] + v);
       EXPECT_LT(test::relative_error(got, expected), 1e-5) << "sentence " << b << " token " << i;
     }
   }
@@ -82,7 +88,8 @@ TEST_P(Decoding, ASentencesLogitsAreTheSameBitsInAnyBatch) {
     Batch one;
     if (config_.architecture == "encoder-decoder") {
       std::vector<std::int32_t> source;
-      for (std::int32_t i = 0; i < batch.source.length[b]; ++i) source.push_back(token_at(batch.source, b, i));
+      for (std::int32_t i = 0; i < batch.source.length[b]; ++i)
+        source.push_back(token_at(batch.source, b, i));
       one.source.add(source);
     }
     one.target.add({1});
@@ -90,7 +97,8 @@ TEST_P(Decoding, ASentencesLogitsAreTheSameBitsInAnyBatch) {
     for (std::int32_t i = 0; i < 6; ++i) {
       const std::vector<float> got = step(*alone, {token_at(batch.target, b, i)});
       for (std::size_t k = 0; k < v; ++k)
-        ASSERT_EQ(got[k], logits[static_cast<std::size_t>(i)][2 * b * v + k]) << "sentence " << b << " token " << i;
+        ASSERT_EQ(got[k], logits[static_cast<std::size_t>(i)][2 * b * v + k])
+            << "sentence " << b << " token " << i;
     }
   }
 }
@@ -101,15 +109,15 @@ TEST_P(Decoding, ReorderedRowsGoOnFromTheirParents) {
   const auto beam = start(batch, 2), expected = start(batch, 2);
   step(*beam, {1, 2, 3, 4});
   step(*beam, {5, 6, 7, 8});
-  model_.reorder(stream_, *beam, {2, 2, 1});  // sentences 1, 1, 0
+  model_.reorder(stream_, *beam, {2, 2, 1});     // sentences 1, 1, 0
   model_.reorder(stream_, *beam, {2, 0, 1, 1});  // sentences 0, 1, 1, 1
   const std::vector<float> got = step(*beam, {9, 10, 11, 12});
   step(*expected, {2, 2, 3, 3});
   step(*expected, {6, 6, 7, 7});
   const std::vector<float> a = step(*expected, {9, 9, 10, 11});
   for (std::size_t k = 0; k < v; ++k) {
-    EXPECT_EQ(got[k], a[k]);                  // row 0: parent row 1 of sentence 0
-    EXPECT_EQ(got[v + k], a[2 * v + k]);      // row 1 and 2: parent row 2 of sentence 1
+    EXPECT_EQ(got[k], a[k]);              // row 0: parent row 1 of sentence 0
+    EXPECT_EQ(got[v + k], a[2 * v + k]);  // row 1 and 2: parent row 2 of sentence 1
     EXPECT_EQ(got[2 * v + k], a[3 * v + k]);
   }
 }

@@ -1,4 +1,5 @@
-// Whole models against PyTorch (tests/golden/make_torch_goldens.py): logits, losses, every gradient, Adam steps.
+// Whole models against PyTorch (tests/golden/make_torch_goldens.py): logits, losses, every gradient, Adam
+// steps.
 #include <gtest/gtest.h>
 #include <hdf5.h>
 
@@ -17,8 +18,8 @@ namespace {
 class Golden {
  public:
   explicit Golden(const std::string& name)
-      : file_(H5Fopen((std::string(MOE_SOURCE_DIR) + "/tests/golden/torch_" + name + ".h5").c_str(), H5F_ACC_RDONLY,
-                      H5P_DEFAULT)) {
+      : file_(H5Fopen((std::string(MOE_SOURCE_DIR) + "/tests/golden/torch_" + name + ".h5").c_str(),
+                      H5F_ACC_RDONLY, H5P_DEFAULT)) {
     EXPECT_GE(file_, 0) << name;
   }
   ~Golden() { H5Fclose(file_); }
@@ -51,11 +52,15 @@ class Golden {
     H5Dclose(d);
     return values;
   }
-  std::vector<float> floats(const std::string& dataset) const { return read<float>(dataset, H5T_NATIVE_FLOAT); }
+  std::vector<float> floats(const std::string& dataset) const {
+    return read<float>(dataset, H5T_NATIVE_FLOAT);
+  }
   std::vector<std::int32_t> ints(const std::string& dataset) const {
     return read<std::int32_t>(dataset, H5T_NATIVE_INT32);
   }
-  double result(const std::string& name) const { return read<double>("results/" + name, H5T_NATIVE_DOUBLE)[0]; }
+  double result(const std::string& name) const {
+    return read<double>("results/" + name, H5T_NATIVE_DOUBLE)[0];
+  }
 
  private:
   hid_t file_;
@@ -82,8 +87,11 @@ std::vector<float> without_key_bias(const std::string& name, std::vector<float> 
 class AgainstTorch : public testing::TestWithParam<const char*> {
  protected:
   AgainstTorch()
-      : golden_(GetParam()), device_(Device::open()), stream_(*device_, 2),
-        config_(ModelConfig::from_json(golden_.text("config"), GetParam())), model_(stream_, config_) {
+      : golden_(GetParam()),
+        device_(Device::open()),
+        stream_(*device_, 2),
+        config_(ModelConfig::from_json(golden_.text("config"), GetParam())),
+        model_(stream_, config_) {
     for (auto& p : model_.parameters().all())
       copy_from_host<float>(stream_, golden_.floats("parameters/" + p->name), p->value);
     model_.parameters().make_gradients(stream_);
@@ -143,7 +151,9 @@ TEST_P(AgainstTorch, EveryGradient) {
 
 TEST_P(AgainstTorch, ThreeAdamSteps) {
   Adam adam(stream_, model_.parameters(),
-            {.beta1 = golden_.number("beta1"), .beta2 = golden_.number("beta2"), .epsilon = golden_.number("epsilon")});
+            {.beta1 = golden_.number("beta1"),
+             .beta2 = golden_.number("beta2"),
+             .epsilon = golden_.number("epsilon")});
   const std::vector<double> losses = golden_.read<double>("results/adam_losses", H5T_NATIVE_DOUBLE);
   for (std::size_t step = 0; step < 3; ++step) {
     model_.parameters().clear_gradients(stream_);
@@ -160,13 +170,14 @@ TEST_P(AgainstTorch, ThreeAdamSteps) {
       moved[i] -= start[i];
       expected[i] -= start[i];
     }
-    // Adam divides by a gradient's own size, so tiny gradients keep their relative error: 1e-3 of the movement.
+    // Adam divides by a gradient's own size, so tiny gradients keep their relative error: 1e-3 of the
+    // movement.
     EXPECT_LT(test::relative_error(moved, expected), 1e-3) << p->name;
   }
 }
 
-// 300 updates of a model that learns to write sentences backwards, PyTorch in fp64. Rounding may move a token to
-// another expert and the runs then part a little: means over ten updates stay within 1%.
+// 300 updates of a model that learns to write sentences backwards, PyTorch in fp64. Rounding may move a token
+// to another expert and the runs then part a little: means over ten updates stay within 1%.
 TEST(TrainingAgainstTorch, FollowsTheSameLossCurve) {
   const Golden golden("curve");
   const auto device = Device::open();
@@ -175,12 +186,16 @@ TEST(TrainingAgainstTorch, FollowsTheSameLossCurve) {
   for (auto& p : model.parameters().all())
     copy_from_host<float>(stream, golden.floats("parameters/" + p->name), p->value);
   model.parameters().make_gradients(stream);
-  Adam adam(stream, model.parameters(), {.beta1 = golden.number("beta1"), .beta2 = golden.number("beta2"),
-                                         .epsilon = golden.number("epsilon")});
+  Adam adam(stream, model.parameters(),
+            {.beta1 = golden.number("beta1"),
+             .beta2 = golden.number("beta2"),
+             .epsilon = golden.number("epsilon")});
   const ScheduleOptions schedule{.rate = golden.number("rate"),
                                  .warmup = static_cast<std::int64_t>(golden.number("warmup"))};
-  const std::vector<std::int32_t> source = golden.ints("batches/source"), target = golden.ints("batches/target");
-  const std::vector<std::int32_t> labels = golden.ints("batches/label"), n = golden.ints("batches/target_length");
+  const std::vector<std::int32_t> source = golden.ints("batches/source"),
+                                  target = golden.ints("batches/target");
+  const std::vector<std::int32_t> labels = golden.ints("batches/label"),
+                                  n = golden.ints("batches/target_length");
   const std::vector<double> expected = golden.read<double>("results/losses", H5T_NATIVE_DOUBLE);
   constexpr std::size_t kSentences = 8;
   ASSERT_EQ(n.size(), kSentences * expected.size());
@@ -198,7 +213,8 @@ TEST(TrainingAgainstTorch, FollowsTheSameLossCurve) {
     model.parameters().clear_gradients(stream);
     const PassResult result = model.pass(
         stream, batch, {.loss_scale = 1 / n_tokens, .label_smoothing = golden.number("label_smoothing")});
-    adam.step(stream, model.parameters(), learning_rate(schedule, static_cast<std::int64_t>(update) + 1, 0, 0),
+    adam.step(stream, model.parameters(),
+              learning_rate(schedule, static_cast<std::int64_t>(update) + 1, 0, 0),
               clip_scale(gradient_norm(stream, model.parameters()), golden.number("max_norm")));
     ours += result.loss_sum / n_tokens;
     theirs += expected[update];

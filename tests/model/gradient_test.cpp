@@ -20,9 +20,9 @@ double objective(const PassResult& r, const ModelConfig& c, const PassOptions& o
   return r.loss_sum * o.loss_scale + o.aux_scale * (c.aux_loss * r.aux_loss + c.z_loss * r.z_loss);
 }
 
-// Every parameter tensor separately, along random directions. All maps are smooth (gelu), the gate's choices are
-// asserted to stay: what is left is fp32 noise of the loss, some 1e-6 of a value near 3, over a change of step *
-// |gradient|, hence the step and the floor.
+// Every parameter tensor separately, along random directions. All maps are smooth (gelu), the gate's choices
+// are asserted to stay: what is left is fp32 noise of the loss, some 1e-6 of a value near 3, over a change of
+// step * |gradient|, hence the step and the floor.
 TEST_P(ModelGradient, MatchesFiniteDifferences) {
   const auto device = Device::open();
   Stream stream(*device, 2);
@@ -75,8 +75,16 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
 
 const Case kCases[] = {
     {"dense", [](ModelConfig& c) { c.n_experts = 0; }},
-    {"top1_drops", [](ModelConfig& c) { c.min_capacity = 1; c.capacity_factor = 0.8; }},
-    {"top2", [](ModelConfig& c) { c.top_k = 2; c.z_loss = 0.05; }},
+    {"top1_drops",
+     [](ModelConfig& c) {
+       c.min_capacity = 1;
+       c.capacity_factor = 0.8;
+     }},
+    {"top2",
+     [](ModelConfig& c) {
+       c.top_k = 2;
+       c.z_loss = 0.05;
+     }},
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, ModelGradient, testing::ValuesIn(kCases),

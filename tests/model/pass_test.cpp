@@ -168,6 +168,16 @@ TEST_F(Pass, MemoryIsGivenOutAgain) {
   EXPECT_EQ(device_->memory_use().peak_bytes, after_one.peak_bytes);
 }
 
+TEST_F(Pass, AnEmptyBatchChangesNothing) {
+  const ModelConfig config = noisy_config();
+  Stream stream(*device_, 2);
+  Transformer model = make(stream, config);
+  const PassResult result = model.pass(stream, Batch{}, {});
+  EXPECT_EQ(result.loss_sum, 0);
+  EXPECT_EQ(result.n_target_tokens, 0);
+  for (const std::vector<float>& g : gradients(stream, model)) EXPECT_EQ(test::dot(g, g), 0);
+}
+
 TEST_F(Pass, NamesAndPrefixes) {
   ModelConfig config = test::tiny_config();
   config.tie_embeddings = false;

@@ -37,8 +37,8 @@ class Layer : public testing::Test {
   Layer() : device_(Device::open()), stream_(*device_, 2) {}
   Tensor empty(Shape shape) { return Tensor(*device_, shape); }
   std::vector<float> host(const TensorView& x) { return to_host<float>(stream_, x); }
-  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const MoePass& pass, MoeLayer::Saved& saved,
-                         ExpertSource* source = nullptr) {
+  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const MoePass& pass,
+                         MoeLayer::Saved& saved, ExpertSource* source = nullptr) {
     const Tensor y(*device_, x.shape);
     layer.forward(stream_, x, pass, source, 3, y, saved);
     return host(y);
@@ -72,7 +72,8 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   LocalDispatcher::combine(stream_, plan, r, ones, y);
   EXPECT_EQ(host(y), host(back));
   // combine is linear in the rows: <combine(r), v> = <r, combine_backward(v)>.
-  const Tensor v = random_tensor(stream_, {kTokens, kWidth}, 3), dr = empty(rows.shape()), dw = empty({kTokens, 3});
+  const Tensor v = random_tensor(stream_, {kTokens, kWidth}, 3), dr = empty(rows.shape()),
+               dw = empty({kTokens, 3});
   LocalDispatcher::combine_backward(stream_, plan, r, ones, v, dr, dw);
   EXPECT_NEAR(test::dot(stream_, y, v), test::dot(stream_, r, dr), 1e-5);
   EXPECT_NEAR(test::dot(stream_, y, v), test::dot(stream_, ones, dw), 1e-5);
@@ -90,7 +91,8 @@ TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
   MoeLayer::Saved saved;
   const std::vector<float> y = run(layer, x, {}, saved), xs = host(x);
   const auto w = [&](const char* name) { return host(parameters_.find(name)->value); };
-  const std::vector<float> gate = w("moe.gate.weight"), w1 = w("moe.experts.in.weight"), b1 = w("moe.experts.in.bias");
+  const std::vector<float> gate = w("moe.gate.weight"), w1 = w("moe.experts.in.weight"),
+                           b1 = w("moe.experts.in.bias");
   const std::vector<float> w2 = w("moe.experts.out.weight"), b2 = w("moe.experts.out.bias");
   const std::int64_t e = c.n_experts, d = kWidth, f = c.hidden, capacity = 5;  // ceil(24 / 5)
   std::vector<int> load(static_cast<std::size_t>(e));
@@ -141,7 +143,8 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
     MoeLayer::Saved saved;
     run(layer, random_tensor(stream_, {kTokens, kWidth}, 4), {}, saved);
     const std::vector<float> w = host(saved.weight), p = host(saved.gate.probability);
-    const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen), row = to_host<std::int32_t>(stream_, saved.plan.row);
+    const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen),
+               row = to_host<std::int32_t>(stream_, saved.plan.row);
     int n_single = 0;
     for (std::size_t t = 0; t < kTokens; ++t) {
       const float p0 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t])];
@@ -156,8 +159,8 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
   }
 }
 
-// GShard drops the second choice where 2 * w2 < U(0,1): seen over many tokens, the share dropped is the mean of
-// 1 - 2 * w2.
+// GShard drops the second choice where 2 * w2 < U(0,1): seen over many tokens, the share dropped is the mean
+// of 1 - 2 * w2.
 TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
   MoeConfig c = base_config();
   c.top_k = 2;
@@ -168,7 +171,8 @@ TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
   Gate::Saved saved;
   gate.forward(stream_, random_tensor(stream_, {n, kWidth}, 1), {.training = true}, saved);
   const std::vector<float> p = host(saved.probability);
-  const auto chosen = to_host<std::int32_t>(stream_, saved.chosen), used = to_host<std::int32_t>(stream_, saved.used);
+  const auto chosen = to_host<std::int32_t>(stream_, saved.chosen),
+             used = to_host<std::int32_t>(stream_, saved.used);
   double expected = 0, dropped = 0;
   for (std::size_t t = 0; t < n; ++t) {
     const double p0 = p[t * 5 + static_cast<std::size_t>(chosen[2 * t])];
@@ -201,8 +205,8 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, GetParam().seed);
   const Tensor dy = random_tensor(stream_, {kTokens, kWidth}, 8);
   const Tensor y = empty({kTokens, kWidth}), dx = empty({kTokens, kWidth});
-  const MoePass pass{.training = true, .random = {.seed = 5, .update = 9, .layer = 2, .first_row = 100},
-                     .aux_scale = 0.5};
+  const MoePass pass{
+      .training = true, .random = {.seed = 5, .update = 9, .layer = 2, .first_row = 100}, .aux_scale = 0.5};
   MoeLayer::Saved first;
   layer.forward(stream_, x, pass, nullptr, 0, y, first);
   const auto rows = to_host<std::int32_t>(stream_, first.plan.row);
@@ -210,33 +214,66 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
     MoeLayer::Saved saved;
     layer.forward(stream_, x, pass, nullptr, 0, y, saved);
     EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
-    return test::dot(stream_, y, dy) + pass.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
-                                                         c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
+    return test::dot(stream_, y, dy) +
+           pass.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
+                             c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
   };
   const auto backward = [&] {
     MoeLayer::Saved saved;
     layer.forward(stream_, x, pass, nullptr, 0, y, saved);
     layer.backward(stream_, x, pass, dy, saved, dx);
   };
-  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, backward, {.step = 1e-4, .tolerance = 1.5e-2}}.run();
+  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}},
+                    value,   backward,    {.step = 1e-4, .tolerance = 1.5e-2}}
+      .run();
 }
 
 const Case kCases[] = {
     {"top1", [](MoeConfig&) {}},
-    {"top1_drops_rts", [](MoeConfig& c) { c.drop_tokens = true; c.capacity_factor = 0.8; }},
-    {"top1_jitter", [](MoeConfig& c) { c.noise = GateNoise::jitter; c.jitter = 0.1; }},
+    {"top1_drops_rts",
+     [](MoeConfig& c) {
+       c.drop_tokens = true;
+       c.capacity_factor = 0.8;
+     }},
+    {"top1_jitter",
+     [](MoeConfig& c) {
+       c.noise = GateNoise::jitter;
+       c.jitter = 0.1;
+     }},
     {"top1_rsample", [](MoeConfig& c) { c.noise = GateNoise::rsample; }},
     {"top2", [](MoeConfig& c) { c.top_k = 2; }},
-    {"top2_drops", [](MoeConfig& c) { c.top_k = 2; c.drop_tokens = true; c.capacity_factor = 0.7; }},
-    {"top2_gshard", [](MoeConfig& c) {
-       c.top_k = 2; c.drop_tokens = true; c.capacity_factor = 0.7; c.random_second = true;
+    {"top2_drops",
+     [](MoeConfig& c) {
+       c.top_k = 2;
+       c.drop_tokens = true;
+       c.capacity_factor = 0.7;
+     }},
+    {"top2_gshard",
+     [](MoeConfig& c) {
+       c.top_k = 2;
+       c.drop_tokens = true;
+       c.capacity_factor = 0.7;
+       c.random_second = true;
        c.renormalise_after_capacity = false;
      }},
-    {"top3_by_probability", [](MoeConfig& c) {
-       c.top_k = 3; c.drop_tokens = true; c.capacity_factor = 0.7; c.keep = ops::KeepOrder::probability;
-     }, 29},
-    {"residual_expert_dropout", [](MoeConfig& c) { c.residual_experts = true; c.expert_dropout = 0.3; }},
-    {"more_choices_than_experts", [](MoeConfig& c) { c.top_k = 3; c.n_experts = 2; }},
+    {"top3_by_probability",
+     [](MoeConfig& c) {
+       c.top_k = 3;
+       c.drop_tokens = true;
+       c.capacity_factor = 0.7;
+       c.keep = ops::KeepOrder::probability;
+     },
+     29},
+    {"residual_expert_dropout",
+     [](MoeConfig& c) {
+       c.residual_experts = true;
+       c.expert_dropout = 0.3;
+     }},
+    {"more_choices_than_experts",
+     [](MoeConfig& c) {
+       c.top_k = 3;
+       c.n_experts = 2;
+     }},
     {"one_expert", [](MoeConfig& c) { c.n_experts = 1; }},
 };
 
@@ -275,7 +312,8 @@ TEST_F(Layer, NoTokensAtAll) {
   EXPECT_TRUE(run(layer, x, {.training = true}, saved).empty());
   layer.backward(stream_, x, {.training = true}, x, saved, dx);
   EXPECT_EQ(layer.gate().aux_loss(stream_, saved.statistics), 0);
-  for (const auto& p : parameters_.all()) EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->name;
+  for (const auto& p : parameters_.all())
+    EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->name;
 }
 
 // A rank or micro-batch that holds rows from 10 on draws what these rows draw in the whole batch.
@@ -290,9 +328,10 @@ TEST_F(Layer, RandomNumbersDoNotDependOnTheSplit) {
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
   MoeLayer::Saved saved;
   const std::vector<float> whole = run(layer, x, {.training = true, .random = {.seed = 3}}, saved);
-  std::vector<float> parts = run(layer, x.view().slice(0, 10), {.training = true, .random = {.seed = 3}}, saved);
-  const std::vector<float> rest =
-      run(layer, x.view().slice(10, kTokens), {.training = true, .random = {.seed = 3, .first_row = 10}}, saved);
+  std::vector<float> parts =
+      run(layer, x.view().slice(0, 10), {.training = true, .random = {.seed = 3}}, saved);
+  const std::vector<float> rest = run(layer, x.view().slice(10, kTokens),
+                                      {.training = true, .random = {.seed = 3, .first_row = 10}}, saved);
   parts.insert(parts.end(), rest.begin(), rest.end());
   EXPECT_EQ(whole, parts);
   EXPECT_NE(whole, run(layer, x, {.training = true, .random = {.seed = 4}}, saved));
@@ -308,7 +347,9 @@ class Lender : public ExpertSource {
     asked.assign(counts.begin(), counts.end());
     views_.assign(counts.size(), {});
     const auto part = [&](const char* name, std::size_t e) {
-      return parameters_.find(std::string("moe.experts.") + name)->value.view().at(static_cast<std::int64_t>(e));
+      return parameters_.find(std::string("moe.experts.") + name)
+          ->value.view()
+          .at(static_cast<std::int64_t>(e));
     };
     for (std::size_t e = 0; e < counts.size(); ++e)
       if (counts[e] > 0)
@@ -350,14 +391,16 @@ TEST_F(Layer, StatisticsByGroup) {
   const MoeLayer layer(*device_, parameters_, "moe", c);
   test::randomise(stream_, parameters_, 0.6f);
   std::vector<std::int32_t> groups(kTokens);
-  for (std::size_t t = 0; t < kTokens; ++t) groups[t] = static_cast<std::int32_t>(t % 2) * 2;  // group 1 is empty
+  for (std::size_t t = 0; t < kTokens; ++t)
+    groups[t] = static_cast<std::int32_t>(t % 2) * 2;  // group 1 is empty
   const Tensor group = Tensor::from_host<std::int32_t>(stream_, groups, {kTokens});
   MoeLayer::Saved saved;
   run(layer, random_tensor(stream_, {kTokens, kWidth}, 7), {.group = group, .n_groups = 3}, saved);
   const auto by_group = to_host<std::int32_t>(stream_, saved.statistics.by_group);
   const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen);
   std::vector<std::int32_t> expected(15);
-  for (std::size_t i = 0; i < chosen.size(); ++i) ++expected[static_cast<std::size_t>(groups[i / 2] * 5 + chosen[i])];
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    ++expected[static_cast<std::size_t>(groups[i / 2] * 5 + chosen[i])];
   EXPECT_EQ(by_group, expected);
   double entropy = 0;
   for (float p : host(saved.gate.probability)) entropy -= p * std::log(p);

@@ -1,6 +1,6 @@
-// Modules against finite differences. fp32 rounds sums of some hundred terms near 1 to about 1e-6; divided by steps
-// of 1e-2 that is 1e-4 of the derivative, and the extrapolated differences have no larger error of their own for
-// smooth maps: hence tolerances of 1e-3 and 2e-3.
+// Modules against finite differences. fp32 rounds sums of some hundred terms near 1 to about 1e-6; divided by
+// steps of 1e-2 that is 1e-4 of the derivative, and the extrapolated differences have no larger error of
+// their own for smooth maps: hence tolerances of 1e-3 and 2e-3.
 #include <cmath>
 
 #include "libmoe/nn/attention.h"
@@ -37,7 +37,8 @@ TEST_F(Modules, Linear) {
     linear.forward(stream_, x, y);
     return test::dot(stream_, y, dy);
   };
-  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, [&] { linear.backward(stream_, x, dy, dx); }}.run();
+  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, [&] { linear.backward(stream_, x, dy, dx); }}
+      .run();
   // Added to what is there, and left out when nobody wants it.
   const std::vector<float> once = to_host<float>(stream_, dx);
   linear.backward(stream_, x, dy, dx, true);
@@ -49,7 +50,8 @@ TEST_F(Modules, Linear) {
 TEST_F(Modules, LayerNorm) {
   const LayerNorm norm(*device_, parameters_, "norm", 12, 1e-5);
   test::randomise(stream_, parameters_, 0.3f);
-  const Tensor x = random_tensor(stream_, {6, 12}, 1), dy = random_tensor(stream_, {6, 12}, 2), y = empty({6, 12});
+  const Tensor x = random_tensor(stream_, {6, 12}, 1), dy = random_tensor(stream_, {6, 12}, 2),
+               y = empty({6, 12});
   const Tensor dx = empty({6, 12});
   LayerNorm::Saved saved;
   const auto value = [&] {
@@ -80,10 +82,12 @@ TEST_F(Modules, FeedForward) {
       value();
       ffn.backward(stream_, x, dy, std::move(saved), dx);
     };
-    // A relu has kinks: steps short enough that few of the 100 hidden values cross zero, and a wide tolerance.
+    // A relu has kinks: steps short enough that few of the 100 hidden values cross zero, and a wide
+    // tolerance.
     const bool relu = activation == ops::Activation::relu;
-    test::ModuleCheck{stream_, parameters, {{"x", x, dx}}, value, backward,
-                      {.step = relu ? 1e-3 : 1e-2, .tolerance = relu ? 2e-2 : 2e-3}}.run();
+    test::ModuleCheck{stream_, parameters, {{"x", x, dx}},
+                      value,   backward,   {.step = relu ? 1e-3 : 1e-2, .tolerance = relu ? 2e-2 : 2e-3}}
+        .run();
   }
 }
 
@@ -91,13 +95,15 @@ TEST_F(Modules, LearnedEmbedding) {
   Parameter& table = parameters_.add(*device_, "table", {6, 4}, true);
   const Embedding embedding(stream_, parameters_, "decoder", table, 5, true);
   test::randomise(stream_, parameters_, 0.5f);
-  const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}), dy = random_tensor(stream_, {4, 4}, 2);
+  const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}),
+               dy = random_tensor(stream_, {4, 4}, 2);
   const Tensor y = empty({4, 4});
   const auto value = [&] {
     embedding.forward(stream_, ids, position, y);
     return test::dot(stream_, y, dy);
   };
-  test::ModuleCheck{stream_, parameters_, {}, value, [&] { embedding.backward(stream_, ids, position, dy); }}.run();
+  test::ModuleCheck{stream_, parameters_, {}, value, [&] { embedding.backward(stream_, ids, position, dy); }}
+      .run();
 }
 
 TEST_F(Modules, SinusoidsOfVaswani) {
@@ -120,7 +126,8 @@ TEST_P(AttentionModules, Self) {
   const Tensor x = random_tensor(stream_, {9, 8}, 1), dy = random_tensor(stream_, {9, 8}, 2);
   const Tensor y = empty({9, 8}), dx = empty({9, 8});
   for (bool causal : {false, true}) {
-    const AttentionOptions options{.causal = causal, .dropout = GetParam(), .random = {.seed = 3, .first_row = 11}};
+    const AttentionOptions options{
+        .causal = causal, .dropout = GetParam(), .random = {.seed = 3, .first_row = 11}};
     SelfAttention::Saved saved;
     const auto value = [&] {
       attention.forward(stream_, x, rows, options, y, saved);
@@ -140,7 +147,8 @@ TEST_P(AttentionModules, Cross) {
   const Tensor begin = ints({0, 3}), length = ints({3, 2}), from = ints({0, 4}), n = ints({4, 3});
   const RowRanges rows{begin, length}, memory_rows{from, n};
   const Tensor x = random_tensor(stream_, {5, 8}, 1), memory = random_tensor(stream_, {7, 8}, 2);
-  const Tensor dy = random_tensor(stream_, {5, 8}, 3), y = empty({5, 8}), dx = empty({5, 8}), dmemory = empty({7, 8});
+  const Tensor dy = random_tensor(stream_, {5, 8}, 3), y = empty({5, 8}), dx = empty({5, 8}),
+               dmemory = empty({7, 8});
   const AttentionOptions options{.dropout = GetParam()};
   CrossAttention::Saved saved;
   const auto value = [&] {
@@ -152,8 +160,9 @@ TEST_P(AttentionModules, Cross) {
     ops::fill(stream_, 0, dmemory);
     attention.backward(stream_, x, rows, memory, memory_rows, options, dy, std::move(saved), dx, dmemory);
   };
-  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}, {"memory", memory, dmemory}}, value, backward,
-                    {.tolerance = 2e-3}}.run();
+  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}, {"memory", memory, dmemory}},
+                    value,   backward,    {.tolerance = 2e-3}}
+      .run();
 }
 
 INSTANTIATE_TEST_SUITE_P(Dropout, AttentionModules, testing::Values(0.0f, 0.3f));
@@ -166,11 +175,14 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   parameters_.make_gradients(stream_);
   const Tensor x = random_tensor(stream_, {t, d}, 1), dx = empty({t, d});
   std::vector<std::int32_t> labels(t, -1);
-  for (std::int32_t row : {0, 931, 932, 1500, 2099}) labels[static_cast<std::size_t>(row)] = (row * 37) % 9000;
-  const LossSums sums = projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
+  for (std::int32_t row : {0, 931, 932, 1500, 2099})
+    labels[static_cast<std::size_t>(row)] = (row * 37) % 9000;
+  const LossSums sums =
+      projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
   const std::vector<float> xs = to_host<float>(stream_, x), w = to_host<float>(stream_, table.value);
   double loss = 0, nll = 0;
-  std::vector<float> expected(static_cast<std::size_t>(t * d), 0.0f), expected_table(static_cast<std::size_t>(v * d));
+  std::vector<float> expected(static_cast<std::size_t>(t * d), 0.0f),
+      expected_table(static_cast<std::size_t>(v * d));
   for (std::int64_t row = 0; row < t; ++row) {
     const std::int32_t label = labels[static_cast<std::size_t>(row)];
     if (label < 0) continue;
@@ -186,7 +198,8 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
     nll += std::log(sum) - logit[label];
     loss += std::log(sum) - 0.9 * logit[label] - 0.1 * mean;
     for (std::int64_t i = 0; i < v; ++i) {
-      const double dz = 0.5 * (std::exp(logit[i]) / sum - (i == label ? 0.9 : 0) - 0.1 / static_cast<double>(v));
+      const double dz =
+          0.5 * (std::exp(logit[i]) / sum - (i == label ? 0.9 : 0) - 0.1 / static_cast<double>(v));
       for (std::int64_t k = 0; k < d; ++k) {
         expected[row * d + k] += static_cast<float>(dz * w[i * d + k]);
         expected_table[i * d + k] += static_cast<float>(dz * xs[row * d + k]);
@@ -198,7 +211,8 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   EXPECT_NEAR(sums.nll, nll, 1e-5 * nll);
   EXPECT_LT(test::relative_error(to_host<float>(stream_, dx), expected), 1e-5);
   EXPECT_LT(test::relative_error(to_host<float>(stream_, table.gradient), expected_table), 1e-5);
-  const LossSums same = projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
+  const LossSums same =
+      projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
   EXPECT_EQ(same.loss, sums.loss);
 }
 

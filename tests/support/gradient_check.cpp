@@ -10,7 +10,8 @@ namespace moe::test {
 std::vector<float> random_values(std::int64_t n, std::uint64_t seed, float scale) {
   std::vector<float> values(static_cast<std::size_t>(n));
   const kernels::RandomStream random{seed, 77, 0};
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = scale * (2 * kernels::uniform_at(random, i) - 1);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = scale * (2 * kernels::uniform_at(random, i) - 1);
   return values;
 }
 

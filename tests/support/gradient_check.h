@@ -17,14 +17,15 @@ double dot(const std::vector<float>& a, const std::vector<float>& b);
 double relative_error(const std::vector<float>& a, const std::vector<float>& b, double floor = 1e-12);
 
 struct GradientCheck {
-  double step = 1e-2;        // of the largest element of the direction
-  double tolerance = 1e-3;   // of max(|expected|, |gradient| * |direction| / sqrt(n))
+  double step = 1e-2;       // of the largest element of the direction
+  double tolerance = 1e-3;  // of max(|expected|, |gradient| * |direction| / sqrt(n))
   int n_directions = 3;
 };
 
 /// Compares gradient . v with the derivative of f along random directions v (elements in [-1,1)) by central
-/// differences at two steps, extrapolated (Richardson): f at x + s v for s = -2h, -h, h, 2h has an error of O(h^4).
-/// x is restored. Returns the largest error relative to the tolerance's scale; expect it below check.tolerance.
+/// differences at two steps, extrapolated (Richardson): f at x + s v for s = -2h, -h, h, 2h has an error of
+/// O(h^4). x is restored. Returns the largest error relative to the tolerance's scale; expect it below
+/// check.tolerance.
 double gradient_error(Stream& stream, const TensorView& x, const std::vector<float>& gradient,
                       const std::function<double()>& f, const GradientCheck& check = {});
 

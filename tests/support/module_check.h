@@ -1,4 +1,5 @@
-// Checks a module's backward pass: f = sum(dy * y(x)), its gradient by x and by every parameter, by differences.
+// Checks a module's backward pass: f = sum(dy * y(x)), its gradient by x and by every parameter, by
+// differences.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -19,8 +20,8 @@ struct ModuleCheck {
     const Tensor& gradient;
   };
   std::vector<Input> inputs;
-  std::function<double()> value;      // forward, weighted sum of the outputs
-  std::function<void()> backward;     // forward and backward
+  std::function<double()> value;   // forward, weighted sum of the outputs
+  std::function<void()> backward;  // forward and backward
   GradientCheck check{};
 
   void run() {

@@ -18,7 +18,8 @@ ModelConfig tiny_config() {
   return c;
 }
 
-Batch random_batch(const ModelConfig& config, std::int64_t n_sentences, std::int64_t max_length, std::uint64_t seed) {
+Batch random_batch(const ModelConfig& config, std::int64_t n_sentences, std::int64_t max_length,
+                   std::uint64_t seed) {
   Batch batch;
   const kernels::RandomStream random{seed, 5, 0};
   std::uint64_t i = 0;
