@@ -1,7 +1,9 @@
 // Rates of this machine and of this toolkit on it.
 #include "libmoe/bench/doctor.h"
+#include "libmoe/bench/infer.h"
 #include "libmoe/bench/io.h"
 #include "libmoe/bench/op.h"
+#include "libmoe/bench/train.h"
 #include "tools/common/tool.h"
 #include "tools/common/version.h"
 
@@ -9,6 +11,8 @@ using namespace moe;
 
 int main(int argc, char** argv) {
   bench::OpOptions op;
+  bench::TrainBenchOptions train;
+  bench::InferBenchOptions infer;
   bench::IoOptions io;
   bench::DoctorOptions doctor;
   tools::Tool tool;
@@ -29,6 +33,24 @@ int main(int argc, char** argv) {
          "moe-bench op --op experts-forward,experts-dx,experts-dw -b 4 -e 64 -f 4 --repeat 5"}},
        [&](OptionTable& t) { op.describe(t); },
        [&] { return bench::run_op(op); }});
+  tool.commands.push_back(
+      {"train",
+       "speed of training a model of any shape",
+       "Trains a new model on random tokens in sentences of made-up or given lengths and times whole updates: forward "
+       "and backward pass, clipping, Adam. Tokens are source and target tokens without padding. MFU is three times the "
+       "operations of the forward matrix products of these tokens, over the measured rate of fp32 multiply-add.",
+       {{"A small model with 8 experts", "moe-bench train --d-model 64 --d-ffn 256 --batch-tokens 512 --repeat 3"}},
+       [&](OptionTable& t) { train.describe(t); },
+       [&] { return bench::run_train_bench(train); }});
+  tool.commands.push_back(
+      {"infer",
+       "speed of translating, with all experts in memory or through the ring",
+       "Translates the same sentences with each model and each amount of memory for experts, and prints tokens made "
+       "per second of the best hypotheses, what was read, and whether the output is the same in all rows; the exit "
+       "code is 1 when it is not.",
+       {},
+       [&](OptionTable& t) { infer.describe(t); },
+       [&] { return bench::run_infer_bench(infer); }});
   tool.commands.push_back(
       {"io",
        "rates of writing and reading a disk",

@@ -17,7 +17,7 @@ inline void pack_columns(const float* src, std::int64_t ld, std::int64_t rows, s
 }
 
 /// Transposes rows [0, n_rows) x columns [0, k) of src into to[k][kPanel]; n_rows at most kWidth. Zeros stand in for
-/// absent rows.
+/// absent rows. Fetches the same place of the panel that comes next.
 template <class T>
 inline void pack_transposed(const T* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k, float* to) {
   for (std::int64_t k0 = 0; k0 < k; k0 += kWidth) {
@@ -25,7 +25,10 @@ inline void pack_transposed(const T* src, std::int64_t ld, std::int64_t n_rows, 
     Vec block[kWidth];
     if (n_rows >= kWidth && n_k == kWidth) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) block[i] = load(src + i * ld + k0);
+      for (int i = 0; i < kWidth; ++i) {
+        block[i] = load(src + i * ld + k0);
+        __builtin_prefetch(src + (i + kPanel) * ld + k0, 0, 2);
+      }
     } else {
       for (int i = 0; i < kWidth; ++i) block[i] = i < n_rows ? load_first(src + i * ld + k0, n_k) : broadcast(0);
     }

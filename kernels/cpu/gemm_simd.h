@@ -97,7 +97,45 @@ inline void transpose_steps(Vec (&rows)[kWidth]) {
 
 }  // namespace detail
 
+#if defined(MOE_ISA_avx512)
+namespace detail {
+
+inline Vec low_of_pairs(Vec a, Vec b) { return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29); }
+inline Vec high_of_pairs(Vec a, Vec b) { return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31); }
+inline Vec low_halves(Vec a, Vec b) { return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29); }
+inline Vec high_halves(Vec a, Vec b) { return __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31); }
+inline Vec even_quarters(Vec a, Vec b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27); }
+inline Vec odd_quarters(Vec a, Vec b) { return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31); }
+
+}  // namespace detail
+
+/// A square block of 16 x 16, in registers: inside quarters of vectors, then between quarters. These shuffles are
+/// faster than the general ones of transpose_steps().
+inline void transpose(Vec (&rows)[kWidth]) {
+  Vec t[kWidth];
+#pragma GCC unroll 4
+  for (int i = 0; i < kWidth; i += 4) {
+    const Vec low0 = detail::low_of_pairs(rows[i], rows[i + 1]), high0 = detail::high_of_pairs(rows[i], rows[i + 1]);
+    const Vec low1 = detail::low_of_pairs(rows[i + 2], rows[i + 3]);
+    const Vec high1 = detail::high_of_pairs(rows[i + 2], rows[i + 3]);
+    t[i] = detail::low_halves(low0, low1);
+    t[i + 1] = detail::high_halves(low0, low1);
+    t[i + 2] = detail::low_halves(high0, high1);
+    t[i + 3] = detail::high_halves(high0, high1);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Vec even0 = detail::even_quarters(t[j], t[j + 4]), odd0 = detail::odd_quarters(t[j], t[j + 4]);
+    const Vec even1 = detail::even_quarters(t[j + 8], t[j + 12]), odd1 = detail::odd_quarters(t[j + 8], t[j + 12]);
+    rows[j] = detail::even_quarters(even0, even1);
+    rows[j + 4] = detail::even_quarters(odd0, odd1);
+    rows[j + 8] = detail::odd_quarters(even0, even1);
+    rows[j + 12] = detail::odd_quarters(odd0, odd1);
+  }
+}
+#else
 /// A square block of kWidth x kWidth, in registers.
 inline void transpose(Vec (&rows)[kWidth]) { detail::transpose_steps<kWidth / 2>(rows); }
+#endif
 
 }  // namespace moe::kernels::MOE_ISA

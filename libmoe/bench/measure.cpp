@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "libmoe/core/ceiling.h"
 #include "libmoe/core/ops.h"
@@ -27,6 +28,27 @@ Timing summarise(std::vector<double> seconds) {
   return t;
 }
 
+namespace {
+double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+}  // namespace
+
+double Samples::total_seconds() const { return sum(seconds); }
+double Samples::total_amount() const { return sum(amount); }
+double Samples::total_flops() const { return sum(flops); }
+
+Samples Samples::undisturbed() const {
+  Samples kept;
+  kept.fma_gflops = fma_gflops;
+  for (std::size_t i = 0; i < seconds.size(); ++i) {
+    if (canary_gflops[i] < 0.85 * fma_gflops) continue;
+    kept.seconds.push_back(seconds[i]);
+    kept.amount.push_back(amount[i]);
+    kept.flops.push_back(flops[i]);
+    kept.canary_gflops.push_back(canary_gflops[i]);
+  }
+  return kept.seconds.size() < 3 ? *this : kept;
+}
+
 double seconds_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
@@ -36,30 +58,37 @@ double seconds_of(const std::function<void()>& work) {
 Machine::Machine(std::int64_t n_threads, const std::string& device)
     : device_(Device::open(device)), stream_(*device_, static_cast<int>(n_threads)) {}
 
-Timing Machine::time(const MeasureOptions& options, const std::function<void()>& work,
-                     const std::function<void()>& before) {
+Samples Machine::sample(const MeasureOptions& options, const std::function<void()>& work,
+                        const std::function<std::pair<double, double>()>& before) {
   constexpr double kCanarySeconds = 5e-4;
-  std::vector<double> seconds, canary;
-  double ceiling = 0;
+  Samples samples;
   for (std::int64_t i = -options.warm_up; i < options.repeat; ++i) {
-    if (before) before();
+    const auto [amount, flops] = before();
     const double first = measure_fma_gflops(stream_, kCanarySeconds);
     const double time = seconds_of([&] {
       work();
       stream_.synchronize();
     });
     const double second = measure_fma_gflops(stream_, kCanarySeconds);
-    ceiling = std::max({ceiling, first, second});
+    samples.fma_gflops = std::max({samples.fma_gflops, first, second});
     if (i < 0) continue;
-    seconds.push_back(time);
-    canary.push_back(std::min(first, second));
+    samples.seconds.push_back(time);
+    samples.amount.push_back(amount);
+    samples.flops.push_back(flops);
+    samples.canary_gflops.push_back(std::min(first, second));
   }
-  std::vector<double> kept;
-  for (std::size_t i = 0; i < seconds.size(); ++i)
-    if (canary[i] >= 0.85 * ceiling) kept.push_back(seconds[i]);
-  Timing timing = summarise(kept.size() < 3 ? seconds : kept);
+  return samples;
+}
+
+Timing Machine::time(const MeasureOptions& options, const std::function<void()>& work,
+                     const std::function<void()>& before) {
+  const Samples samples = sample(options, work, [&] {
+    if (before) before();
+    return std::pair(0.0, 0.0);
+  });
+  Timing timing = summarise(samples.undisturbed().seconds);
   timing.n_done = options.repeat;
-  timing.fma_gflops = ceiling;
+  timing.fma_gflops = samples.fma_gflops;
   return timing;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libmoe/base/options.h"
@@ -16,7 +17,6 @@ namespace moe::bench {
 struct MeasureOptions {
   std::int64_t threads = 0, warm_up = 3, repeat = 20;
   std::string output = "table";
-  /// default_repeat: shown in help.
   void describe(OptionTable& table, bool with_threads = true);
 };
 
@@ -29,6 +29,18 @@ struct Timing {
 /// The median with the extremes of the values, at least one.
 Timing summarise(std::vector<double> seconds);
 
+/// Repetitions with what each did (tokens or bytes; operations) and how the machine was.
+struct Samples {
+  std::vector<double> seconds, amount, flops, canary_gflops;
+  double fma_gflops = 0;  // the ceiling: the best canary
+  double total_seconds() const;
+  double total_amount() const;
+  double total_flops() const;
+  /// Without the repetitions in which a canary was below 85% of the best: another process held a processor then.
+  /// All of them when that would leave fewer than three.
+  Samples undisturbed() const;
+};
+
 /// Seconds that work takes.
 double seconds_of(const std::function<void()>& work);
 
@@ -39,9 +51,11 @@ class Machine {
   Stream& stream() { return stream_; }
   Device& device() { return *device_; }
 
-  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. A repetition in which a
-  /// canary was below 85% of the best is dropped, another process held a processor then; when that would leave
-  /// fewer than three, all are kept. before, when given, runs untimed ahead of each.
+  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. before runs untimed ahead
+  /// of each and says what it will do: amount, operations.
+  Samples sample(const MeasureOptions& options, const std::function<void()>& work,
+                 const std::function<std::pair<double, double>()>& before);
+  /// The undisturbed repetitions of work.
   Timing time(const MeasureOptions& options, const std::function<void()>& work,
               const std::function<void()>& before = {});
   /// Best of a few passes over 256 MiB, GB/s.
