@@ -11,7 +11,7 @@ inline constexpr int kVecs = 4;  // 24 accumulators of 32 registers
 inline constexpr int kVecs = 2;  // 12 accumulators of 16 registers
 #endif
 inline constexpr int kPanel = kVecs * kWidth;  // columns of a tile and of a packed panel of B
-inline constexpr int kPlainAhead = 12;         // rows of B fetched ahead where B is read in place
+inline constexpr int kPlainAhead = 20;         // rows of B fetched ahead where B is read in place
 inline constexpr std::int64_t kAheadRun = 64;  // steps of k between two jumps of Tile::ahead
 
 /// c: [rows,kPanel] = or += a b over k steps, then bias and ReLU.
