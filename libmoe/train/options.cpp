@@ -141,6 +141,7 @@ void TrainOptions::check() const {
   if (updates == 0 && minutes == 0 && !dry_run)
     usage_error("give --updates or --minutes: a run needs an end");
   if (!output.ends_with(".h5")) usage_error("--output: '{}' must end with .h5", output);
+  if (output == data) usage_error("--output and --data are both {}: write to another file", output);
   if (output == init_from) usage_error("--output and --init-from are both {}: write to another file", output);
   if (average && keep < 2)
     usage_error("--average needs at least two models to average: give --keep 2 or more");

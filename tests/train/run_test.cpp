@@ -104,10 +104,13 @@ TEST_F(TrainRun, LearnsASmallSetByHeart) {
   o.schedule.rate = 1e-2;
   o.schedule.warmup = 30;
   o.schedule.kind = "cosine";
+  o.validation.decoded_sentences = 8;
   EXPECT_EQ(run_train(o), 0);
   const double nll = logged(o.log_json, "update", "nll").back();
   const double valid = logged(o.log_json, "valid", "nll").back();
   EXPECT_LT(nll, 0.3);  // of the last 50; the vocabulary's logarithm is 5.7
+  EXPECT_GT(logged(o.log_json, "valid", "chrf").back(), 70);
+  EXPECT_GT(logged(o.log_json, "valid", "bleu").back(), 50);
   EXPECT_LT(valid, 0.5) << "dev has other sentences of the same nine words";
 }
 
@@ -224,6 +227,32 @@ TEST_F(TrainRun, DivergenceNamesTheFirstBadTensor) {
   EXPECT_NE(message.find("diverged at update 1"), std::string::npos) << message;
   EXPECT_NE(message.find("parameter " + name + ", expert 2"), std::string::npos) << message;
   EXPECT_FALSE(std::filesystem::exists(go_on.output));
+}
+
+TEST_F(TrainRun, AFolderThatIsNotThereIsFoundBeforeTheWork) {
+  TrainOptions o = small_options(folder);
+  o.output = folder / "absent/model.h5";
+  const auto [code, message] = failure(o);
+  EXPECT_EQ(code, 1);
+  EXPECT_NE(message.find("absent"), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(o.log_json));
+}
+
+TEST_F(TrainRun, AClockEndsTheRunAndItsCosine) {
+  TrainOptions o = small_options(folder);
+  o.updates = 0;
+  o.minutes = 0.01;
+  o.schedule.kind = "cosine";
+  o.schedule.warmup = 0;
+  o.schedule.floor = 0.1;
+  EXPECT_EQ(run_train(o), 0);
+  const auto rates = logged(o.log_json, "update", "learning_rate");
+  for (std::size_t u = 1; u < rates.size(); ++u) EXPECT_LE(rates[u], rates[u - 1]);
+  EXPECT_GE(rates.back(), 0.1 * o.schedule.rate);
+  EXPECT_LE(rates.front(), o.schedule.rate);
+  const std::size_t n = rates.size();
+  EXPECT_EQ(run_train(o), 0);  // its time is up
+  EXPECT_EQ(logged(o.log_json, "update", "learning_rate").size(), n);
 }
 
 TEST_F(TrainRun, ADryRunTouchesNothing) {
