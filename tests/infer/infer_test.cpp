@@ -179,8 +179,8 @@ TEST_F(Infer, CutsLongLinesOrRefusesThem) {
 }
 
 TEST_F(Infer, TakesBrokenTextAsItComes) {
-  infer::InferOptions o =
-      options(std::string("old\xff\xfe bridge\0 x\n\x01\n\xe0\xa0\r\n<2eng> <s> </s>\nno line end", 51));
+  constexpr char kText[] = "old\xff\xfe bridge\0 x\n\x01\n\xe0\xa0\r\n<2eng> <s> </s>\nno line end";
+  infer::InferOptions o = options(std::string(kText, sizeof kText - 1));
   EXPECT_EQ(lines_of(output(o)).size(), 5u);
   o.input = write("");
   EXPECT_EQ(output(o), "");
