@@ -1,10 +1,10 @@
 #include "libmoe/infer/infer.h"
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <system_error>
 
-#include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
 #include "libmoe/infer/lines.h"
@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 void write_out(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    fail(ErrorCode::failed, "cannot write to standard output: {}", std::strerror(errno));
+    throw std::system_error(errno, std::generic_category(), "standard output");
 }
 
 class Translator {
