@@ -180,6 +180,9 @@ TEST_F(RunTool, FaultsOfAFileNameFileLineAndKey) {
     EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1);
   }
   EXPECT_EQ(run({"-c", folder / "absent.toml"}).code, 3);
+  EXPECT_EQ(run({"-c", folder.path()}).code, 3);
+  EXPECT_EQ(run({"-c", "/dev/zero"}).code, 3);
+  EXPECT_EQ(run({"-c", file("empty.toml", "")}).code, 0);
 }
 
 TEST_F(RunTool, DumpedConfigurationReadsBack) {

@@ -18,6 +18,17 @@ std::string with_replaced(std::string text, char from, char to) {
   return text;
 }
 
+std::string read_whole(const std::string& path) {
+  constexpr std::size_t kMostBytes = 1 << 20;
+  std::ifstream in(path, std::ios::binary);
+  std::string content(kMostBytes + 1, 0);
+  if (!in || in.read(content.data(), static_cast<std::streamsize>(content.size())).bad())
+    bad_input("-c {}: cannot be read; name a TOML file", path);
+  content.resize(static_cast<std::size_t>(in.gcount()));
+  if (content.size() > kMostBytes) bad_input("-c {}: larger than 1 MiB; name a TOML file of options", path);
+  return content;
+}
+
 std::optional<std::string> scalar_text(const toml::node& node) {
   if (const auto* v = node.as_boolean()) return v->get() ? "true" : "false";
   if (const auto* v = node.as_integer()) return std::to_string(v->get());
@@ -91,13 +102,10 @@ std::string toml_value(const Option& option) {
 
 void read_config_file(const std::string& path, const std::string& command,
                       const std::vector<std::string>& other_commands, const CommandOptions& options) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream content;
-  if (!in || !(content << in.rdbuf()))
-    bad_input("-c {}: cannot be read, or is empty; name a TOML file", path);
+  const std::string content = read_whole(path);
   toml::table root;
   try {
-    root = toml::parse(content.str(), path);
+    root = toml::parse(content, path);
   } catch (const toml::parse_error& e) {
     bad_input("{}:{}: not TOML: {}", path, e.source().begin.line, e.description());
   }

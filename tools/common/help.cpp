@@ -137,8 +137,10 @@ std::string tool_help(const Tool& tool, const CommandOptions& shared) {
 std::string command_help(const Tool& tool, const Command& command, const CommandOptions& options) {
   const bool only = command.name.empty();
   const std::string& description = only ? tool.description : command.description;
-  std::string text = fmt::format("{}{}{}: {}\n\n", tool.name, only ? "" : " ", command.name,
-                                 only ? tool.summary : command.summary);
+  std::string text = wrapped(fmt::format("{}{}{}: {}", tool.name, only ? "" : " ", command.name,
+                                         only ? tool.summary : command.summary),
+                             2);
+  text += "\n\n";
   text += synopsis(tool, command, options);
   text += description_lines(description);
   text += all_options(options);

@@ -1,6 +1,9 @@
+#include <fcntl.h>
+
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <new>
@@ -114,6 +117,13 @@ int run_checked(int argc, char** argv, const Tool& tool) {
   return line.command->run();
 }
 
+// A file opened later must not take the place of a closed stdin, stdout or stderr and receive what is meant
+// for them.
+void fill_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) std::abort();
+}
+
 // What was printed may still be in a buffer, and the disk full.
 int finish_stdout(int code, int error) {
   errno = 0;
@@ -129,6 +139,7 @@ int finish_stdout(int code, int error) {
 }  // namespace
 
 int run_tool(int argc, char** argv, const Tool& tool) {
+  fill_standard_streams();
   std::signal(SIGPIPE, SIG_DFL);  // a reader that went away ends the program quietly
   int code = 1, stdout_error = 0;
   try {
