@@ -19,57 +19,69 @@ int main(int argc, char** argv) {
   tool.name = "moe-bench";
   tool.summary = "measure the kernels, the disk, training and inference on this machine";
   tool.description =
-      "Every figure is the median of several repetitions, shown with the smallest and largest, beside what the machine "
-      "could do at most in the same moment. Repetitions during which another process held a processor are dropped.";
+      "Every figure is the median of several repetitions, shown with the smallest and largest, beside what "
+      "the machine "
+      "could do at most in the same moment. Repetitions during which another process held a processor are "
+      "dropped.";
   tool.commands.push_back(
       {"op",
        "rate of each kernel as a share of the machine's ceilings",
-       "Times matrix products and the other ops of a model. 'of FMA %' is the share of the rate of fp32 multiply-add "
-       "out of registers, 'of memory %' the share of the rate of reading memory, both measured in this run; 'roof' is "
-       "the one that binds the op at this size, and 'of roof %' its share. 'error' compares a small case with the "
+       "Times matrix products and the other ops of a model. 'of FMA %' is the share of the rate of fp32 "
+       "multiply-add "
+       "out of registers, 'of memory %' the share of the rate of reading memory, both measured in this run; "
+       "'roof' is "
+       "the one that binds the op at this size, and 'of roof %' its share. 'error' compares a small case "
+       "with the "
        "reference loops (largest difference over largest value); above 0.0001 the exit code is 1.\n\n"
-       "experts-forward, experts-dx and experts-dw are the product of all experts of a layer and its two gradients.",
+       "experts-forward, experts-dx and experts-dw are the product of all experts of a layer and its two "
+       "gradients.",
        {{"The products of 8 experts with 4 to 64 rows each",
          "moe-bench op --op experts-forward,experts-dx,experts-dw -b 4 -e 64 -f 4 --repeat 5"}},
        [&](OptionTable& t) { op.describe(t); },
        [&] { return bench::run_op(op); }});
-  tool.commands.push_back(
-      {"train",
-       "speed of training a model of any shape",
-       "Trains a new model on random tokens in sentences of made-up or given lengths and times whole updates: forward "
-       "and backward pass, clipping, Adam. Tokens are source and target tokens without padding. MFU is three times the "
-       "operations of the forward matrix products of these tokens, over the measured rate of fp32 multiply-add.",
-       {{"A small model with 8 experts", "moe-bench train --d-model 64 --d-ffn 256 --batch-tokens 512 --repeat 3"}},
-       [&](OptionTable& t) { train.describe(t); },
-       [&] { return bench::run_train_bench(train); }});
-  tool.commands.push_back(
-      {"infer",
-       "speed of translating, with all experts in memory or through the ring",
-       "Translates the same sentences with each model and each amount of memory for experts, and prints tokens made "
-       "per second of the best hypotheses, what was read, and whether the output is the same in all rows; the exit "
-       "code is 1 when it is not.",
-       {},
-       [&](OptionTable& t) { infer.describe(t); },
-       [&] { return bench::run_infer_bench(infer); }});
-  tool.commands.push_back(
-      {"io",
-       "rates of writing and reading a disk",
-       "Writes a file without a name into the folder, so that nothing is left of it, and times writing it, reading it "
-       "through an empty page cache, and reading it past the cache with several transfers under way, which is how "
-       "experts are read from a store. A file system in memory (tmpfs) has no direct transfers: these rows are left "
-       "out.",
-       {{"Direct reads of two block sizes",
-         "moe-bench io --size 64MiB --block 64KiB,1MiB --depth 1,4 --repeat 2"}},
-       [&](OptionTable& t) { io.describe(t); },
-       [&] { return bench::run_io(io); }});
-  tool.commands.push_back(
-      {"doctor",
-       "what this machine has and what of it is used",
-       "Lists processor, instruction sets, memory, limits of the control group, measured ceilings, library versions, "
-       "whether HDF5's own tools find a zstd filter, and the disk.",
-       {{"Everything as JSON, without measuring", "moe-bench doctor --quick -o json"}},
-       [&](OptionTable& t) { doctor.describe(t); },
-       [&] { return bench::run_doctor(doctor, tools::build_libraries()); }});
+  tool.commands.push_back({"train",
+                           "speed of training a model of any shape",
+                           "Trains a new model on random tokens in sentences of made-up or given lengths and "
+                           "times whole updates: forward "
+                           "and backward pass, clipping, Adam. Tokens are source and target tokens without "
+                           "padding. MFU is three times the "
+                           "operations of the forward matrix products of these tokens, over the measured "
+                           "rate of fp32 multiply-add.",
+                           {{"A small model with 8 experts",
+                             "moe-bench train --d-model 64 --d-ffn 256 --batch-tokens 512 --repeat 3"}},
+                           [&](OptionTable& t) { train.describe(t); },
+                           [&] { return bench::run_train_bench(train); }});
+  tool.commands.push_back({"infer",
+                           "speed of translating, with all experts in memory or through the ring",
+                           "Translates the same sentences with each model and each amount of memory for "
+                           "experts, and prints tokens made "
+                           "per second of the best hypotheses, what was read, and whether the output is the "
+                           "same in all rows; the exit "
+                           "code is 1 when it is not.",
+                           {},
+                           [&](OptionTable& t) { infer.describe(t); },
+                           [&] { return bench::run_infer_bench(infer); }});
+  tool.commands.push_back({"io",
+                           "rates of writing and reading a disk",
+                           "Writes a file without a name into the folder, so that nothing is left of it, and "
+                           "times writing it, reading it "
+                           "through an empty page cache, and reading it past the cache with several "
+                           "transfers under way, which is how "
+                           "experts are read from a store. A file system in memory (tmpfs) has no direct "
+                           "transfers: these rows are left "
+                           "out.",
+                           {{"Direct reads of two block sizes",
+                             "moe-bench io --size 64MiB --block 64KiB,1MiB --depth 1,4 --repeat 2"}},
+                           [&](OptionTable& t) { io.describe(t); },
+                           [&] { return bench::run_io(io); }});
+  tool.commands.push_back({"doctor",
+                           "what this machine has and what of it is used",
+                           "Lists processor, instruction sets, memory, limits of the control group, measured "
+                           "ceilings, library versions, "
+                           "whether HDF5's own tools find a zstd filter, and the disk.",
+                           {{"Everything as JSON, without measuring", "moe-bench doctor --quick -o json"}},
+                           [&](OptionTable& t) { doctor.describe(t); },
+                           [&] { return bench::run_doctor(doctor, tools::build_libraries()); }});
   tool.see_also = {"moe-train(1)", "moe-infer(1)"};
   return tools::run_tool(argc, argv, tool);
 }

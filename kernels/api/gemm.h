@@ -5,21 +5,22 @@
 namespace moe::kernels {
 
 /// C = act(op(A) op(B) + bias), or C += op(A) op(B) when accumulate is set.
-/// Every element of C is summed over k = 0, 1, ... K-1 by one accumulator, so a row's result does not depend on
-/// how many rows there are, nor on the threads. m, n or k may be zero (k = 0 leaves act(bias), or C as it is).
+/// Every element of C is summed over k = 0, 1, ... K-1 by one accumulator, so a row's result does not depend
+/// on how many rows there are, nor on the threads. Multiply and add are fused where the instruction set can:
+/// AVX2 and AVX-512 give the same bits. m, n or k may be zero (k = 0 leaves act(bias), or C as it is).
 struct GemmProblem {
   std::int64_t m, n, k;
-  const float* a;        // [M,K] with leading dimension lda; trans_a: stored [K,M]
+  const float* a;  // [M,K] with leading dimension lda; trans_a: stored [K,M]
   std::int64_t lda;
-  const void* b;         // [K,N] with leading dimension ldb; trans_b: stored [N,K]
+  const void* b;  // [K,N] with leading dimension ldb; trans_b: stored [N,K]
   std::int64_t ldb;
-  float* c;              // [M,N] with leading dimension ldc
+  float* c;  // [M,N] with leading dimension ldc
   std::int64_t ldc;
-  const float* bias;     // [N] or null; not with accumulate
-  DType b_dtype;         // f32 or bf16 (widened on load; arithmetic is fp32)
+  const float* bias;  // [N] or null; not with accumulate
+  DType b_dtype;      // f32 or bf16 (widened on load; arithmetic is fp32)
   bool trans_a, trans_b;
   bool accumulate;
-  Activation activation; // none or relu; not with accumulate
+  Activation activation;  // none or relu; not with accumulate
 };
 
 /// Independent products scheduled together over all threads: the experts of an MoE layer are one call.

@@ -1,21 +1,28 @@
-// Matrix products: packed panels of B and tiles of A, all problems of a call cut into tasks of about equal cost.
-// After K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 34(3), 2008.
+// Matrix products: packed panels of B and tiles of A, all problems of a call cut into tasks of about equal
+// cost. After K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 34(3),
+// 2008.
 #include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/ops.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-constexpr std::int64_t kDepth = 512;            // steps of k per packed block
+constexpr std::int64_t kDepth = 512;               // steps of k per packed block
 constexpr std::int64_t kBlockElements = 64 << 10;  // of A packed at once: a part of the second-level cache
 constexpr std::int64_t kMinColumns = 4 * kPanel;   // of a task, so that packing A pays
 constexpr std::int64_t kTaskCost = 1 << 20;        // multiply-adds of the smallest task
 constexpr int kTasksPerThread = 12;
-constexpr int kMaxJobs = 256;                      // problems scheduled together
+constexpr int kMaxJobs = 256;  // problems scheduled together
 
-std::int64_t min(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-std::int64_t max(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t min(std::int64_t a, std::int64_t b) {
+  return a < b ? a : b;
+}
+std::int64_t max(std::int64_t a, std::int64_t b) {
+  return a > b ? a : b;
+}
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 /// A problem cut into tasks of `rows` x `columns` of C.
 struct Job {
@@ -24,7 +31,8 @@ struct Job {
   std::int64_t first_task;
 };
 
-/// A tile of all kPanel columns in place; a narrower one through a copy, so that nothing behind it is touched.
+/// A tile of all kPanel columns in place; a narrower one through a copy, so that nothing behind it is
+/// touched.
 void run_tile(Tile tile, TileFn multiply, std::int64_t rows, std::int64_t columns) {
   if (columns == kPanel) return multiply(tile);
   float c[kMaxRows * kPanel], bias[kPanel];
@@ -50,7 +58,9 @@ struct Block {
   float* workspace;
   std::int64_t n_tiles = ceil_div(m1 - m0, kMaxRows), tile_rows = ceil_div(m1 - m0, n_tiles);
 
-  const float* a_at(std::int64_t m, std::int64_t k) const { return p.a + (p.trans_a ? k * p.lda + m : m * p.lda + k); }
+  const float* a_at(std::int64_t m, std::int64_t k) const {
+    return p.a + (p.trans_a ? k * p.lda + m : m * p.lda + k);
+  }
   std::int64_t element_bytes() const { return p.b_dtype == DType::bf16 ? 2 : 4; }
   const char* b_at(std::int64_t k, std::int64_t n) const {
     return static_cast<const char*>(p.b) + (p.trans_b ? n * p.ldb + k : k * p.ldb + n) * element_bytes();
@@ -69,7 +79,8 @@ struct Block {
   void pack_a(std::int64_t k0, std::int64_t k, std::int64_t lda, float* to) const {
     for (std::int64_t m = m0; m < m1; m += tile_rows) {
       const std::int64_t rows = min(tile_rows, m1 - m);
-      if (p.trans_a) pack_columns(a_at(m, k0), p.lda, rows, k, to + (m - m0) * lda);
+      if (p.trans_a)
+        pack_columns(a_at(m, k0), p.lda, rows, k, to + (m - m0) * lda);
       else
         for (std::int64_t r = 0; r < rows; ++r) copy_row(a_at(m + r, k0), k, to + (m + r - m0) * lda);
     }
@@ -88,8 +99,8 @@ struct Block {
     } while (k0 < p.k);
   }
 
-  /// How the tile of this index reads B. A panel that is narrow or transposed is packed before its first tile; any
-  /// other by its first tile, or not at all when there is no second.
+  /// How the tile of this index reads B. A panel that is narrow or transposed is packed before its first
+  /// tile; any other by its first tile, or not at all when there is no second.
   ReadB read_b(std::int64_t columns, std::int64_t index) const {
     if (p.trans_b || columns < kPanel || index > 0) return ReadB::packed;
     return n_tiles == 1 ? ReadB::plain : ReadB::packing;
@@ -103,13 +114,23 @@ struct Block {
     for (std::int64_t m = m0, index = 0; m < m1; m += tile_rows, ++index) {
       const std::int64_t rows = min(tile_rows, m1 - m);
       const ReadB read = read_b(columns, index);
-      Tile t{.a = packed_a + (m - m0) * lda, .lda = lda,
-             .b = read == ReadB::packed ? static_cast<const void*>(packed_b) : b_at(k0, n), .ldb = p.ldb,
-             .packed_b = packed_b, .k = k, .c = p.c + m * p.ldc + n, .ldc = p.ldc,
-             .from_c = p.accumulate || k0 > 0, .bias = last && p.bias != nullptr ? p.bias + n : nullptr,
+      Tile t{.a = packed_a + (m - m0) * lda,
+             .lda = lda,
+             .b = read == ReadB::packed ? static_cast<const void*>(packed_b) : b_at(k0, n),
+             .ldb = p.ldb,
+             .packed_b = packed_b,
+             .k = k,
+             .c = p.c + m * p.ldc + n,
+             .ldc = p.ldc,
+             .from_c = p.accumulate || k0 > 0,
+             .bias = last && p.bias != nullptr ? p.bias + n : nullptr,
              .relu = last && p.activation == Activation::relu,
-             .ahead = reinterpret_cast<const char*>(packed_a), .ahead_step = 0, .ahead_jump = 0, .ahead_second = 0,
-             .next_c = p.accumulate && k0 == 0 && m + tile_rows < m1 ? p.c + (m + tile_rows) * p.ldc + n : nullptr};
+             .ahead = reinterpret_cast<const char*>(packed_a),
+             .ahead_step = 0,
+             .ahead_jump = 0,
+             .ahead_second = 0,
+             .next_c =
+                 p.accumulate && k0 == 0 && m + tile_rows < m1 ? p.c + (m + tile_rows) * p.ldc + n : nullptr};
       look_ahead(t, k0, n, index);
       run_tile(t, tile_function(p.trans_a, p.b_dtype == DType::bf16, read, rows), rows, columns);
     }
@@ -148,10 +169,12 @@ void run_task(void* arg, std::int64_t task, int thread) {
   const Job& job = plan.jobs[low];
   const GemmProblem& p = *job.problem;
   const std::int64_t local = task - job.first_task;
-  const std::int64_t m = local / job.n_column_blocks * job.rows, n = local % job.n_column_blocks * job.columns;
+  const std::int64_t m = local / job.n_column_blocks * job.rows,
+                     n = local % job.n_column_blocks * job.columns;
   char* workspace = static_cast<char*>(plan.context->workspace) +
                     static_cast<std::size_t>(thread) * plan.context->workspace_bytes_per_thread;
-  Block{p, m, min(m + job.rows, p.m), n, min(n + job.columns, p.n), reinterpret_cast<float*>(workspace)}.run();
+  Block{p, m, min(m + job.rows, p.m), n, min(n + job.columns, p.n), reinterpret_cast<float*>(workspace)}
+      .run();
 }
 
 /// Adds the tasks of a problem; returns how many.
@@ -175,7 +198,8 @@ void gemm(const Context& context, const GemmArgs& args) {
   for (std::int64_t begin = 0; begin < args.n_problems; begin += kMaxJobs) {
     const std::int64_t end = min(begin + kMaxJobs, args.n_problems);
     std::int64_t cost = 0, n_tasks = 0;
-    for (std::int64_t i = begin; i < end; ++i) cost += args.problems[i].m * args.problems[i].n * args.problems[i].k;
+    for (std::int64_t i = begin; i < end; ++i)
+      cost += args.problems[i].m * args.problems[i].n * args.problems[i].k;
     const std::int64_t target = max(cost / (kTasksPerThread * context.parallel->n_threads), kTaskCost);
     plan.n_jobs = 0;
     for (std::int64_t i = begin; i < end; ++i)

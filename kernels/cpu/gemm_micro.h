@@ -16,19 +16,19 @@ inline constexpr std::int64_t kAheadRun = 64;  // steps of k between two jumps o
 
 /// c: [rows,kPanel] = or += a b over k steps, then bias and ReLU.
 struct Tile {
-  const float* a;       // [rows][k] with leading dimension lda, or packed [k][rows]
+  const float* a;  // [rows][k] with leading dimension lda, or packed [k][rows]
   std::int64_t lda;
-  const void* b;        // packed panel [k][kPanel], or B itself with leading dimension ldb
+  const void* b;  // packed panel [k][kPanel], or B itself with leading dimension ldb
   std::int64_t ldb;
-  float* packed_b;      // where a tile that reads B itself leaves the packed panel
+  float* packed_b;  // where a tile that reads B itself leaves the packed panel
   std::int64_t k;
   float* c;
   std::int64_t ldc;
-  bool from_c;          // the accumulators start from c, else from 0
-  const float* bias;    // [kPanel] or null
+  bool from_c;        // the accumulators start from c, else from 0
+  const float* bias;  // [kPanel] or null
   bool relu;
-  // Memory to fetch meanwhile: each step of k prefetches the lines at ahead and at ahead + ahead_second; ahead moves
-  // by ahead_step each step and by ahead_jump besides after every kAheadRun steps.
+  // Memory to fetch meanwhile: each step of k prefetches the lines at ahead and at ahead + ahead_second;
+  // ahead moves by ahead_step each step and by ahead_jump besides after every kAheadRun steps.
   const char* ahead;
   std::int64_t ahead_step, ahead_jump, ahead_second;
   const float* next_c;  // the tile of C that comes next, or null
@@ -37,18 +37,23 @@ struct Tile {
 /// How a tile reads A.
 struct RowsOfA {
   template <int Rows>
-  static float at(const float* a, std::int64_t lda, int r) { return a[r * lda]; }
+  static float at(const float* a, std::int64_t lda, int r) {
+    return a[r * lda];
+  }
   template <int Rows>
   static constexpr int step = 1;
 };
 struct PackedA {
   template <int Rows>
-  static float at(const float* a, std::int64_t, int r) { return a[r]; }
+  static float at(const float* a, std::int64_t, int r) {
+    return a[r];
+  }
   template <int Rows>
   static constexpr int step = Rows;
 };
 
-/// How a tile reads B: from a packed panel; in place; or in place and leaving a packed panel for the next tiles.
+/// How a tile reads B: from a packed panel; in place; or in place and leaving a packed panel for the next
+/// tiles.
 enum class ReadB { packed, plain, packing };
 
 template <int Rows, class A, class Element, ReadB Read>
@@ -116,16 +121,19 @@ using TileFn = void (*)(const Tile&);
 
 template <class A, class Element, ReadB Read>
 inline constexpr TileFn kTileFunctions[kMaxRows] = {
-    multiply_tile<1, A, Element, Read>, multiply_tile<2, A, Element, Read>, multiply_tile<3, A, Element, Read>,
-    multiply_tile<4, A, Element, Read>, multiply_tile<5, A, Element, Read>, multiply_tile<6, A, Element, Read>};
+    multiply_tile<1, A, Element, Read>, multiply_tile<2, A, Element, Read>,
+    multiply_tile<3, A, Element, Read>, multiply_tile<4, A, Element, Read>,
+    multiply_tile<5, A, Element, Read>, multiply_tile<6, A, Element, Read>};
 
 template <class A>
 inline TileFn tile_function(bool bf16, ReadB read, std::int64_t rows) {
   const std::int64_t i = rows - 1;
   if (read == ReadB::packed) return kTileFunctions<A, float, ReadB::packed>[i];
   if (read == ReadB::plain)
-    return bf16 ? kTileFunctions<A, std::uint16_t, ReadB::plain>[i] : kTileFunctions<A, float, ReadB::plain>[i];
-  return bf16 ? kTileFunctions<A, std::uint16_t, ReadB::packing>[i] : kTileFunctions<A, float, ReadB::packing>[i];
+    return bf16 ? kTileFunctions<A, std::uint16_t, ReadB::plain>[i]
+                : kTileFunctions<A, float, ReadB::plain>[i];
+  return bf16 ? kTileFunctions<A, std::uint16_t, ReadB::packing>[i]
+              : kTileFunctions<A, float, ReadB::packing>[i];
 }
 
 /// The tile of this many rows; bf16: the type of a B that is read in place.

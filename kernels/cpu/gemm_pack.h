@@ -16,8 +16,8 @@ inline void pack_columns(const float* src, std::int64_t ld, std::int64_t rows, s
   for (std::int64_t i = 0; i < k; ++i) copy_row(src + i * ld, rows, to + i * rows);
 }
 
-/// Transposes rows [0, n_rows) x columns [0, k) of src into to[k][kPanel]; n_rows at most kWidth. Zeros stand in for
-/// absent rows. Fetches the same place of the panel that comes next.
+/// Transposes rows [0, n_rows) x columns [0, k) of src into to[k][kPanel]; n_rows at most kWidth. Zeros stand
+/// in for absent rows. Fetches the same place of the panel that comes next.
 template <class T>
 inline void pack_transposed(const T* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k, float* to) {
   for (std::int64_t k0 = 0; k0 < k; k0 += kWidth) {
@@ -30,7 +30,8 @@ inline void pack_transposed(const T* src, std::int64_t ld, std::int64_t n_rows, 
         __builtin_prefetch(src + (i + kPanel) * ld + k0, 0, 2);
       }
     } else {
-      for (int i = 0; i < kWidth; ++i) block[i] = i < n_rows ? load_first(src + i * ld + k0, n_k) : broadcast(0);
+      for (int i = 0; i < kWidth; ++i)
+        block[i] = i < n_rows ? load_first(src + i * ld + k0, n_k) : broadcast(0);
     }
     transpose(block);
     if (n_k == kWidth) {
@@ -42,9 +43,11 @@ inline void pack_transposed(const T* src, std::int64_t ld, std::int64_t n_rows, 
   }
 }
 
-/// Columns [0, columns) x [0, k) of B (at the panel's first element) as [k][kPanel], zeros behind the last column.
+/// Columns [0, columns) x [0, k) of B (at the panel's first element) as [k][kPanel], zeros behind the last
+/// column.
 template <class T>
-inline void pack_b(const T* b, std::int64_t ldb, bool trans_b, std::int64_t columns, std::int64_t k, float* to) {
+inline void pack_b(const T* b, std::int64_t ldb, bool trans_b, std::int64_t columns, std::int64_t k,
+                   float* to) {
   if (trans_b) {
     for (int v = 0; v < kVecs; ++v)
       pack_transposed(b + v * kWidth * ldb, ldb, columns - v * kWidth, k, to + v * kWidth);
@@ -53,7 +56,9 @@ inline void pack_b(const T* b, std::int64_t ldb, bool trans_b, std::int64_t colu
   for (std::int64_t i = 0; i < k; ++i, b += ldb, to += kPanel)
     for (int v = 0; v < kVecs; ++v) {
       const std::int64_t left = columns - v * kWidth;
-      store(to + v * kWidth, left >= kWidth ? load(b + v * kWidth) : left > 0 ? load_first(b + v * kWidth, left) : broadcast(0));
+      store(to + v * kWidth, left >= kWidth ? load(b + v * kWidth)
+                             : left > 0     ? load_first(b + v * kWidth, left)
+                                            : broadcast(0));
     }
 }
 

@@ -57,7 +57,8 @@ void read_probe(const Context& context, const ReadProbeArgs& args) {
   results.n = args.n;
   results.data = args.data;
   results.part = args.n / kMaxTasks + 1 > kMinPart ? args.n / kMaxTasks + 1 : kMinPart;
-  context.parallel->run(context.parallel->self, (args.n + results.part - 1) / results.part, sum_a_part, &results);
+  context.parallel->run(context.parallel->self, (args.n + results.part - 1) / results.part, sum_a_part,
+                        &results);
   float total = 0;
   for (const float s : results.sums) total += s;
   *args.sum = total;

@@ -56,20 +56,27 @@ void add_processor(Findings& f, Machine& machine) {
 
 void add_memory(Findings& f, const GroupLimits& limits) {
   const std::string meminfo = read_text("/proc/meminfo");
-  const auto bytes = [&](const char* name) { return format_bytes(std::atoll(field(meminfo, name).c_str()) * 1024); };
+  const auto bytes = [&](const char* name) {
+    return format_bytes(std::atoll(field(meminfo, name).c_str()) * 1024);
+  };
   f.add("memory", bytes("MemTotal"), bytes("MemAvailable") + " available");
   f.add("control group: memory", limits.memory_bytes == 0 ? "no limit" : format_bytes(limits.memory_bytes));
   f.add("control group: processors",
         limits.processors == 0 ? std::string("no limit") : fmt::format("{:.1f}", limits.processors),
-        limits.processors != 0 && limits.processors < available_processors() ? "set --threads to at most this" : "");
+        limits.processors != 0 && limits.processors < available_processors() ? "set --threads to at most this"
+                                                                             : "");
   const std::string pages = read_text("/sys/kernel/mm/transparent_hugepage/enabled");
   const bool never = pages.find("[never]") != std::string::npos;
-  f.add("huge pages", pages.empty() ? "unknown" : never ? "off" : "on request",
+  f.add("huge pages",
+        pages.empty() ? "unknown"
+        : never       ? "off"
+                      : "on request",
         never ? "large weights are read faster with madvise" : "");
 }
 
 void add_ceilings(Findings& f, Machine& machine) {
-  f.add("fp32 multiply-add", fmt::format("{:.0f} GFLOP/s", measure_fma_gflops(machine.stream(), 0.1)), "all threads");
+  f.add("fp32 multiply-add", fmt::format("{:.0f} GFLOP/s", measure_fma_gflops(machine.stream(), 0.1)),
+        "all threads");
   f.add("memory read", fmt::format("{:.1f} GB/s", machine.memory_gbps()), "all threads");
 }
 
@@ -80,18 +87,21 @@ void add_libraries(Findings& f, const std::string& libraries) {
   const std::string plugin = h5::find_zstd_plugin();
   const std::vector<std::string> folders = h5::plugin_folders();
   f.add("zstd filter for h5dump", plugin.empty() ? "not found" : plugin,
-        !plugin.empty() ? "" : fmt::format("install this toolkit, or set HDF5_PLUGIN_PATH; searched: {}",
-                                           fmt::join(folders, ":")));
+        !plugin.empty() ? ""
+                        : fmt::format("install this toolkit, or set HDF5_PLUGIN_PATH; searched: {}",
+                                      fmt::join(folders, ":")));
 }
 
 void add_disk(Findings& f, const std::string& directory) {
   struct statvfs disk {};
   if (statvfs(directory.c_str(), &disk) != 0)
     bad_input("--directory {}: cannot be read; name an existing folder", directory);
-  f.add("disk space", format_bytes(static_cast<std::int64_t>(disk.f_bavail) * static_cast<std::int64_t>(disk.f_frsize)),
+  f.add("disk space",
+        format_bytes(static_cast<std::int64_t>(disk.f_bavail) * static_cast<std::int64_t>(disk.f_frsize)),
         directory);
   const int fd = open(directory.c_str(), O_TMPFILE | O_RDWR | O_DIRECT, 0600);
-  f.add("direct reads", fd >= 0 ? "yes" : "no", fd >= 0 ? "" : "the ring of experts reads through the page cache here");
+  f.add("direct reads", fd >= 0 ? "yes" : "no",
+        fd >= 0 ? "" : "the ring of experts reads through the page cache here");
   if (fd >= 0) close(fd);
 }
 
@@ -103,13 +113,15 @@ GroupLimits read_group_limits(const std::string& root, const std::string& member
   if (at == std::string::npos) return limits;
   std::string path = membership.substr(at + 3, membership.find('\n', at) - at - 3);
   for (;; path.resize(path.rfind('/'))) {
-    std::istringstream memory(read_text(root + path + "/memory.max")), cpu(read_text(root + path + "/cpu.max"));
+    std::istringstream memory(read_text(root + path + "/memory.max")),
+        cpu(read_text(root + path + "/cpu.max"));
     std::int64_t bytes = 0;
     if (memory >> bytes && bytes > 0)
       limits.memory_bytes = limits.memory_bytes == 0 ? bytes : std::min(limits.memory_bytes, bytes);
     double quota = 0, period = 0;
     if (cpu >> quota >> period && quota > 0 && period > 0)
-      limits.processors = limits.processors == 0 ? quota / period : std::min(limits.processors, quota / period);
+      limits.processors =
+          limits.processors == 0 ? quota / period : std::min(limits.processors, quota / period);
     if (path.rfind('/') == std::string::npos) return limits;
   }
 }
@@ -117,7 +129,9 @@ GroupLimits read_group_limits(const std::string& root, const std::string& member
 void DoctorOptions::describe(OptionTable& table) {
   table.add("directory", &directory, "DIR", "folder whose disk is looked at").short_name('d').file();
   table.add("quick", &quick, "", "leave out what must be measured");
-  table.add("output", &output, "FORMAT", "table, csv, json or md (Markdown)").short_name('o').one_of(kFormats);
+  table.add("output", &output, "FORMAT", "table, csv, json or md (Markdown)")
+      .short_name('o')
+      .one_of(kFormats);
 }
 
 int run_doctor(const DoctorOptions& options, const std::string& libraries) {

@@ -20,8 +20,8 @@ struct GroupLimits {
 /// root: where the control group file system is mounted; membership: the text of /proc/self/cgroup.
 GroupLimits read_group_limits(const std::string& root, const std::string& membership);
 
-/// Prints one row per item; libraries: the versions the program was built with. Returns 0. Throws Error(bad_input)
-/// when the folder cannot be read.
+/// Prints one row per item; libraries: the versions the program was built with. Returns 0. Throws
+/// Error(bad_input) when the folder cannot be read.
 int run_doctor(const DoctorOptions& options, const std::string& libraries);
 
 }  // namespace moe::bench

@@ -15,7 +15,8 @@ namespace {
 
 using Translations = std::vector<std::vector<std::int32_t>>;
 
-std::vector<TranslationInput> read_inputs(const InferBenchOptions& options, const infer::LoadedModel& loaded) {
+std::vector<TranslationInput> read_inputs(const InferBenchOptions& options,
+                                          const infer::LoadedModel& loaded) {
   const auto most = static_cast<std::size_t>(max_source_tokens(loaded.model->config()));
   std::vector<TranslationInput> inputs;
   if (!options.input.empty()) {
@@ -52,14 +53,13 @@ Outcome measure_model(const InferBenchOptions& options, const std::string& path,
   Outcome outcome;
   double n_source = 0, n_made = 0;
   for (const TranslationInput& input : inputs) n_source += static_cast<double>(input.tokens.size());
-  RingStatistics before{};
   const Samples samples = machine.sample(
       options.measure,
       [&] {
         outcome.translations.clear();
         n_made = 0;
-        for (const auto& hypotheses :
-             translate(stream, *loaded.model, *loaded.vocabulary, inputs, options.search, loaded.experts.get())) {
+        for (const auto& hypotheses : translate(stream, *loaded.model, *loaded.vocabulary, inputs,
+                                                options.search, loaded.experts.get())) {
           outcome.translations.push_back(hypotheses.at(0).tokens);
           n_made += static_cast<double>(hypotheses[0].tokens.size()) + 1;
         }
@@ -68,7 +68,7 @@ Outcome measure_model(const InferBenchOptions& options, const std::string& path,
       [] { return std::pair(0.0, 0.0); });
   const Timing t = summarise(samples.undisturbed().seconds);
   const auto passes = static_cast<double>(options.measure.warm_up + options.measure.repeat);
-  const RingStatistics ring = loaded.experts ? loaded.experts->statistics() : before;
+  const RingStatistics ring = loaded.experts ? loaded.experts->statistics() : RingStatistics{};
   const std::int64_t held = loaded.experts ? loaded.experts->placement().total_bytes : 0;
   outcome.row = {{"model", path},
                  {"experts in memory", loaded.experts ? format_bytes(held) : std::string("all")},
@@ -88,10 +88,17 @@ Outcome measure_model(const InferBenchOptions& options, const std::string& path,
 
 void InferBenchOptions::describe(OptionTable& table) {
   table.group("What is measured");
-  table.add("model", &models, "MODEL", "checkpoints of moe-train or stores of moe-shard").argument().require().file();
-  table.add("host-memory", &host_memory, "BYTES,...",
-            "memory for the experts of a store, one row for each value; 0 = all; a checkpoint is measured once");
-  table.add("input", &input, "FILE", "text to translate, one sentence per line; made-up sentences when not given").file();
+  table.add("model", &models, "MODEL", "checkpoints of moe-train or stores of moe-shard")
+      .argument()
+      .require()
+      .file();
+  table.add(
+      "host-memory", &host_memory, "BYTES,...",
+      "memory for the experts of a store, one row for each value; 0 = all; a checkpoint is measured once");
+  table
+      .add("input", &input, "FILE",
+           "text to translate, one sentence per line; made-up sentences when not given")
+      .file();
   table.add("sentences", &sentences, "N", "made-up sentences").range(1, 1 << 20);
   table.add("length", &length, "TOKENS", "tokens of a made-up sentence").range(1, 1 << 16);
   search.describe(table);
@@ -108,8 +115,9 @@ int run_infer_bench(const InferBenchOptions& options) {
       if (!is_store) break;
     }
   }
-  Progress progress("translating", "passes",
-                    static_cast<std::int64_t>(cases.size()) * (options.measure.warm_up + options.measure.repeat));
+  Progress progress(
+      "translating", "passes",
+      static_cast<std::int64_t>(cases.size()) * (options.measure.warm_up + options.measure.repeat));
   Report report{.title = "moe-bench infer", .facts = {}, .rows = {}};
   Translations first;
   int status = 0;
@@ -122,7 +130,8 @@ int run_infer_bench(const InferBenchOptions& options) {
     report.rows.push_back(std::move(outcome.row));
   }
   report.facts = {{"beam", options.search.beam_size},
-                  {"text", options.input.empty() ? fmt::format("{} made-up sentences of {} tokens", options.sentences, options.length)
+                  {"text", options.input.empty() ? fmt::format("{} made-up sentences of {} tokens",
+                                                               options.sentences, options.length)
                                                  : options.input}};
   print_report(report, options.measure.output);
   return status;

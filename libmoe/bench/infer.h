@@ -17,8 +17,8 @@ struct InferBenchOptions {
   void describe(OptionTable& table);
 };
 
-/// Translates the same sentences with every model and prints one row for each, with --host-memory for each value.
-/// Returns 1 when the translations of two rows differ, else 0. Throws Error as moe-infer does.
+/// Translates the same sentences with every model and prints one row for each, with --host-memory for each
+/// value. Returns 1 when the translations of two rows differ, else 0. Throws Error as moe-infer does.
 int run_infer_bench(const InferBenchOptions& options);
 
 }  // namespace moe::bench

@@ -32,7 +32,8 @@ class File {
   File& operator=(const File&) = delete;
   int fd() const { return fd_; }
   [[noreturn]] void failed(const char* what, int error) const {
-    fail(ErrorCode::failed, "--directory {}: {} failed: {}", directory_, what, error == 0 ? "end of file" : strerror(error));
+    fail(ErrorCode::failed, "--directory {}: {} failed: {}", directory_, what,
+         error == 0 ? "end of file" : strerror(error));
   }
 
  private:
@@ -57,7 +58,8 @@ std::int64_t parse_block(const std::string& text, std::int64_t size) {
 
 // Every block of the file once, `depth` at a time; returns the first error number, -1 for none.
 template <class Transfer>
-int for_each_block(std::int64_t size, std::int64_t block, std::int64_t depth, bool shuffled, const Transfer& transfer) {
+int for_each_block(std::int64_t size, std::int64_t block, std::int64_t depth, bool shuffled,
+                   const Transfer& transfer) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(size / block));
   std::iota(order.begin(), order.end(), 0);
   if (shuffled) std::shuffle(order.begin(), order.end(), std::mt19937_64(1));
@@ -82,24 +84,28 @@ int for_each_block(std::int64_t size, std::int64_t block, std::int64_t depth, bo
 
 struct Way {
   std::string name;
-  int flags;      // of open
+  int flags;  // of open
   bool writes, cold;
 };
 
 class IoBench {
  public:
   explicit IoBench(const IoOptions& options)
-      : options_(options), size_((options.size.value + kFirstBlock - 1) / kFirstBlock * kFirstBlock),
+      : options_(options),
+        size_((options.size.value + kFirstBlock - 1) / kFirstBlock * kFirstBlock),
         file_(open(options.directory.c_str(), O_TMPFILE | O_RDWR, 0600), options.directory, "make") {
-    if (for_each_block(size_, kFirstBlock, 1, false, [&](std::byte* b, std::int64_t n, std::int64_t at) {
-          return pwrite(file_.fd(), b, static_cast<std::size_t>(n), at);
-        }) >= 0 || fsync(file_.fd()) != 0)
+    if (for_each_block(size_, kFirstBlock, 1, false,
+                       [&](std::byte* b, std::int64_t n, std::int64_t at) {
+                         return pwrite(file_.fd(), b, static_cast<std::size_t>(n), at);
+                       }) >= 0 ||
+        fsync(file_.fd()) != 0)
       file_.failed("writing", errno);
   }
 
   /// False when the file system does not do direct reads.
   bool measure(const Way& way, std::int64_t block, std::int64_t depth, std::vector<Row>& rows) {
-    const int fd = open(fmt::format("/proc/self/fd/{}", file_.fd()).c_str(), way.flags | (way.writes ? O_WRONLY : O_RDONLY));
+    const int fd = open(fmt::format("/proc/self/fd/{}", file_.fd()).c_str(),
+                        way.flags | (way.writes ? O_WRONLY : O_RDONLY));
     if (fd < 0 && errno == EINVAL) return false;
     const File file(fd, options_.directory, "open");
     std::vector<double> seconds;
@@ -122,12 +128,13 @@ class IoBench {
 
  private:
   void pass(const File& file, const Way& way, std::int64_t block, std::int64_t depth) const {
-    const int error = for_each_block(size_, block, depth, options_.random && !way.writes,
-                                     [&](std::byte* b, std::int64_t n, std::int64_t at) {
-                                       const auto bytes = static_cast<std::size_t>(n);
-                                       errno = 0;
-                                       return way.writes ? pwrite(file.fd(), b, bytes, at) : pread(file.fd(), b, bytes, at);
-                                     });
+    const int error =
+        for_each_block(size_, block, depth, options_.random && !way.writes,
+                       [&](std::byte* b, std::int64_t n, std::int64_t at) {
+                         const auto bytes = static_cast<std::size_t>(n);
+                         errno = 0;
+                         return way.writes ? pwrite(file.fd(), b, bytes, at) : pread(file.fd(), b, bytes, at);
+                       });
     if (error >= 0) file.failed(way.writes ? "writing" : "reading", error);
     if (way.writes && fsync(file.fd()) != 0) file.failed("writing", errno);
   }
@@ -150,7 +157,8 @@ void IoOptions::describe(OptionTable& table) {
 
 int run_io(const IoOptions& options) {
   if (options.size.value < kFirstBlock)
-    usage_error("--size: {} is too small, at least {}", format_bytes(options.size.value), format_bytes(kFirstBlock));
+    usage_error("--size: {} is too small, at least {}", format_bytes(options.size.value),
+                format_bytes(kFirstBlock));
   std::vector<std::int64_t> blocks, depths;
   for (const std::string& text : options.block) blocks.push_back(parse_block(text, options.size.value));
   for (const std::string& text : options.depth) depths.push_back(parse_depth(text));

@@ -16,9 +16,9 @@ struct IoOptions {
   void describe(OptionTable& table);
 };
 
-/// Makes a file of random bytes without a name in the folder (nothing is left of it, however the program ends), and
-/// times writing and reading it. Prints one row per way, block and depth. Returns 0. Throws Error: usage, bad_input
-/// (the folder), failed (a full disk, an error of the disk).
+/// Makes a file of random bytes without a name in the folder (nothing is left of it, however the program
+/// ends), and times writing and reading it. Prints one row per way, block and depth. Returns 0. Throws Error:
+/// usage, bad_input (the folder), failed (a full disk, an error of the disk).
 int run_io(const IoOptions& options);
 
 }  // namespace moe::bench

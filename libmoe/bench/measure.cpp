@@ -13,8 +13,11 @@ void MeasureOptions::describe(OptionTable& table, bool with_threads) {
   table.group("Measuring");
   if (with_threads) table.add("threads", &threads, "N", "threads, 0 = all processors").range(0, 4096);
   table.add("warm-up", &warm_up, "N", "repetitions before the measured ones").range(0, 1e6);
-  table.add("repeat", &repeat, "N", "measured repetitions; the median is shown with minimum and maximum").range(1, 1e6);
-  table.add("output", &output, "FORMAT", "table, csv, json or md (Markdown)").short_name('o').one_of(kFormats);
+  table.add("repeat", &repeat, "N", "measured repetitions; the median is shown with minimum and maximum")
+      .range(1, 1e6);
+  table.add("output", &output, "FORMAT", "table, csv, json or md (Markdown)")
+      .short_name('o')
+      .one_of(kFormats);
 }
 
 Timing summarise(std::vector<double> seconds) {
@@ -29,12 +32,20 @@ Timing summarise(std::vector<double> seconds) {
 }
 
 namespace {
-double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+double sum(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
 }  // namespace
 
-double Samples::total_seconds() const { return sum(seconds); }
-double Samples::total_amount() const { return sum(amount); }
-double Samples::total_flops() const { return sum(flops); }
+double Samples::total_seconds() const {
+  return sum(seconds);
+}
+double Samples::total_amount() const {
+  return sum(amount);
+}
+double Samples::total_flops() const {
+  return sum(flops);
+}
 
 Samples Samples::undisturbed() const {
   Samples kept;

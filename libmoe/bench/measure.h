@@ -36,8 +36,8 @@ struct Samples {
   double total_seconds() const;
   double total_amount() const;
   double total_flops() const;
-  /// Without the repetitions in which a canary was below 85% of the best: another process held a processor then.
-  /// All of them when that would leave fewer than three.
+  /// Without the repetitions in which a canary was below 85% of the best: another process held a processor
+  /// then. All of them when that would leave fewer than three.
   Samples undisturbed() const;
 };
 
@@ -51,8 +51,8 @@ class Machine {
   Stream& stream() { return stream_; }
   Device& device() { return *device_; }
 
-  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. before runs untimed ahead
-  /// of each and says what it will do: amount, operations.
+  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. before runs
+  /// untimed ahead of each and says what it will do: amount, operations.
   Samples sample(const MeasureOptions& options, const std::function<void()>& work,
                  const std::function<std::pair<double, double>()>& before);
   /// The undisturbed repetitions of work.

@@ -10,7 +10,8 @@
 namespace moe::bench {
 namespace {
 
-// Largest difference over the largest value: fp32 sums of some thousand terms in another order stay far below.
+// Largest difference over the largest value: fp32 sums of some thousand terms in another order stay far
+// below.
 constexpr double kTolerance = 1e-4;
 
 std::vector<std::string> op_names() {
@@ -75,12 +76,17 @@ void OpOptions::describe(OptionTable& table) {
   table.group("What is measured");
   table.add("op", &op, "OP,...", "ops to measure; all when not given").one_of(op_names());
   table.add("bf16", &bf16, "", "weights of matrix products in bf16, arithmetic in fp32");
-  table.add("cold", &cold, "", "empty the caches before each repetition: weights come from memory, as in decoding");
+  table.add("cold", &cold, "",
+            "empty the caches before each repetition: weights come from memory, as in decoding");
   table.group("Sizes");
   table.add("experts", &experts, "E", "experts of the grouped products").range(1, 1 << 16);
-  table.add("rows-from", &rows_from, "N", "rows per expert, first of a sweep").short_name('b').range(1, 1 << 24);
+  table.add("rows-from", &rows_from, "N", "rows per expert, first of a sweep")
+      .short_name('b')
+      .range(1, 1 << 24);
   table.add("rows-to", &rows_to, "N", "rows per expert, end of the sweep").short_name('e').range(1, 1 << 24);
-  table.add("rows-factor", &rows_factor, "N", "factor from one number of rows to the next").short_name('f').range(2, 1024);
+  table.add("rows-factor", &rows_factor, "N", "factor from one number of rows to the next")
+      .short_name('f')
+      .range(2, 1024);
   table.add("d-model", &d_model, "D", "model width").range(1, 1 << 20);
   table.add("d-ffn", &d_ffn, "F", "expert hidden width").range(1, 1 << 20);
   table.add("tokens", &tokens, "T", "rows of dense products and of other ops").range(1, 1 << 24);
@@ -119,10 +125,13 @@ int run_op(const OpOptions& options) {
   Machine machine(options.measure.threads);
   std::vector<std::pair<OpEntry, OpSizes>> cases;
   for (const OpEntry& entry : op_entries()) {
-    if (!options.op.empty() && std::find(options.op.begin(), options.op.end(), entry.name) == options.op.end()) continue;
+    if (!options.op.empty() &&
+        std::find(options.op.begin(), options.op.end(), entry.name) == options.op.end())
+      continue;
     for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
-      cases.push_back({entry, {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
-                               options.length, options.vocab_size, options.bf16}});
+      cases.push_back({entry,
+                       {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
+                        options.length, options.vocab_size, options.bf16}});
       if (!entry.grouped) break;
     }
   }
@@ -138,11 +147,11 @@ int run_op(const OpOptions& options) {
     }
     progress.advance();
   }
-  std::vector<double> ceilings;
   report.facts = {{"kernels", std::string(machine.device().kernels().name)},
                   {"threads", static_cast<std::int64_t>(machine.stream().threads().n_threads())},
                   {"memory read GB/s", Number{machine.memory_gbps(), 1}},
-                  {"caches", std::string(options.cold ? "emptied before each repetition" : "as the repetition before left them")}};
+                  {"caches", std::string(options.cold ? "emptied before each repetition"
+                                                      : "as the repetition before left them")}};
   print_report(report, options.measure.output);
   return status;
 }

@@ -28,9 +28,9 @@ struct OpSizes {
 /// An op on tensors of its own.
 struct OpCase {
   std::string shape;
-  double flops = 0, bytes = 0;     // floating-point operations; bytes that must be read and written once
+  double flops = 0, bytes = 0;  // floating-point operations; bytes that must be read and written once
   std::function<void()> run;
-  std::vector<TensorView> outputs; // f32, what is compared with the reference
+  std::vector<TensorView> outputs;  // f32, what is compared with the reference
   std::vector<Tensor> memory;
 };
 

@@ -1,4 +1,5 @@
-// Matrix products: the experts of a layer (grouped) and dense layers, with both products of the backward pass.
+// Matrix products: the experts of a layer (grouped) and dense layers, with both products of the backward
+// pass.
 #include <memory>
 
 #include "libmoe/bench/op.h"
@@ -15,15 +16,16 @@ Tensor to_bf16(Stream& stream, const Tensor& x) {
   Tensor y(stream.device(), x.shape(), DType::bf16);
   std::vector<std::uint16_t> bits;
   bits.reserve(values.size());
-  for (const float v : values) bits.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(v) >> 16));
+  for (const float v : values)
+    bits.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(v) >> 16));
   stream.copy(y.view().data, bits.data(), y.view().n_bytes());
   stream.synchronize();
   return y;
 }
 
 // x: [E,R,D], w: [E,D,F], y: [E,R,F].
-OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::int64_t rows, std::int64_t d_in,
-                    std::int64_t d_out, bool bf16) {
+OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::int64_t rows,
+                    std::int64_t d_in, std::int64_t d_out, bool bf16) {
   OpCase c;
   c.shape = fmt::format("{}x{} rows, {}x{}{}", experts, rows, d_in, d_out, bf16 ? " bf16" : "");
   c.flops = 2.0 * static_cast<double>(experts * rows * d_in * d_out);
@@ -50,7 +52,8 @@ OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::
 
 template <Product P>
 OpCase grouped(Stream& stream, const OpSizes& s) {
-  return product_case(stream, P, s.experts, s.rows, s.d_model, s.d_ffn, s.bf16 && P != Product::weight_gradient);
+  return product_case(stream, P, s.experts, s.rows, s.d_model, s.d_ffn,
+                      s.bf16 && P != Product::weight_gradient);
 }
 template <Product P>
 OpCase dense(Stream& stream, const OpSizes& s) {

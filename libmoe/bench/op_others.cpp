@@ -8,7 +8,9 @@
 namespace moe::bench {
 namespace {
 
-double n_of(std::int64_t a, std::int64_t b) { return static_cast<double>(a) * static_cast<double>(b); }
+double n_of(std::int64_t a, std::int64_t b) {
+  return static_cast<double>(a) * static_cast<double>(b);
+}
 
 Tensor indices(Stream& stream, std::int64_t n, std::int64_t limit) {
   std::vector<std::int32_t> values;
@@ -36,7 +38,8 @@ OpCase layer_norm_backward(Stream& stream, const OpSizes& s) {
   c.shape = fmt::format("{}x{}", T, D);
   c.flops = 16 * n_of(T, D);
   c.bytes = 16 * n_of(T, D);
-  for (const Shape& shape : {Shape{T, D}, Shape{T, D}, Shape{D}, Shape{T}, Shape{T}, Shape{T, D}, Shape{D}, Shape{D}})
+  for (const Shape& shape :
+       {Shape{T, D}, Shape{T, D}, Shape{D}, Shape{T}, Shape{T}, Shape{T, D}, Shape{D}, Shape{D}})
     c.memory.push_back(random_tensor(stream, shape, c.memory.size()));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] { ops::layer_norm_backward(stream, m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]); };
@@ -63,8 +66,12 @@ OpCase attention_case(Stream& stream, const OpSizes& s, bool backward) {
   c.memory.push_back(Tensor::from_host<std::int32_t>(stream, begin, {n_sentences}));
   c.memory.push_back(Tensor::from_host<std::int32_t>(stream, length, {n_sentences}));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  ops::AttentionShape shape{.q_begin = m[9], .q_length = m[10], .k_begin = m[9], .k_length = m[10],
-                            .n_heads = s.heads, .causal = true,
+  ops::AttentionShape shape{.q_begin = m[9],
+                            .q_length = m[10],
+                            .k_begin = m[9],
+                            .k_length = m[10],
+                            .n_heads = s.heads,
+                            .causal = true,
                             .scale = 1 / std::sqrt(static_cast<float>(D / s.heads))};
   const auto forward = [&stream, m, shape] { ops::attention(stream, shape, m[0], m[1], m[2], m[3], m[8]); };
   c.run = forward;
@@ -130,7 +137,8 @@ OpCase gelu(Stream& stream, const OpSizes& s) {
   c.shape = fmt::format("{}x{}", s.tokens, s.d_ffn);
   c.flops = 16 * n_of(s.tokens, s.d_ffn);
   c.bytes = 8 * n_of(s.tokens, s.d_ffn);
-  for (std::uint64_t i = 0; i < 2; ++i) c.memory.push_back(random_tensor(stream, {s.tokens, s.d_ffn}, i, -4, 4));
+  for (std::uint64_t i = 0; i < 2; ++i)
+    c.memory.push_back(random_tensor(stream, {s.tokens, s.d_ffn}, i, -4, 4));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] { ops::activation(stream, ops::Activation::gelu, m[0], m[1]); };
   c.outputs = {m[1]};
@@ -158,10 +166,17 @@ OpCase adam(Stream& stream, const OpSizes& s) {
   c.shape = fmt::format("{} parameters", n);
   c.flops = 12 * static_cast<double>(n);
   c.bytes = 28 * static_cast<double>(n);
-  for (std::uint64_t i = 0; i < 4; ++i) c.memory.push_back(random_tensor(stream, {n}, i, i == 2 ? 0.5f : -1, 1));
+  for (std::uint64_t i = 0; i < 4; ++i)
+    c.memory.push_back(random_tensor(stream, {n}, i, i == 2 ? 0.5f : -1, 1));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  const ops::AdamStep step{.rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.98f, .epsilon = 1e-9f, .decay = 0.01f,
-                           .gradient_scale = 1, .bias1 = 0.1f, .bias2 = 0.02f};
+  const ops::AdamStep step{.rate = 1e-3f,
+                           .beta1 = 0.9f,
+                           .beta2 = 0.98f,
+                           .epsilon = 1e-9f,
+                           .decay = 0.01f,
+                           .gradient_scale = 1,
+                           .bias1 = 0.1f,
+                           .bias2 = 0.02f};
   c.run = [&stream, m, step] { ops::adam(stream, step, m[0], m[1], m[2], m[3]); };
   c.outputs = {m[1], m[2], m[3]};
   return c;
@@ -170,16 +185,18 @@ OpCase adam(Stream& stream, const OpSizes& s) {
 }  // namespace
 
 std::vector<OpEntry> other_entries() {
-  return {{"attention", false, [](Stream& stream, const OpSizes& s) { return attention_case(stream, s, false); }},
-          {"attention-backward", false, [](Stream& stream, const OpSizes& s) { return attention_case(stream, s, true); }},
-          {"layer-norm", false, layer_norm},
-          {"layer-norm-backward", false, layer_norm_backward},
-          {"embedding", false, embedding},
-          {"gelu", false, gelu},
-          {"dropout-add", false, dropout_add},
-          {"gather-rows", false, gather_rows},
-          {"cross-entropy", false, cross_entropy},
-          {"adam", false, adam}};
+  return {
+      {"attention", false, [](Stream& stream, const OpSizes& s) { return attention_case(stream, s, false); }},
+      {"attention-backward", false,
+       [](Stream& stream, const OpSizes& s) { return attention_case(stream, s, true); }},
+      {"layer-norm", false, layer_norm},
+      {"layer-norm-backward", false, layer_norm_backward},
+      {"embedding", false, embedding},
+      {"gelu", false, gelu},
+      {"dropout-add", false, dropout_add},
+      {"gather-rows", false, gather_rows},
+      {"cross-entropy", false, cross_entropy},
+      {"adam", false, adam}};
 }
 
 }  // namespace moe::bench

@@ -25,7 +25,9 @@ struct ToJson {
   Json operator()(const Number& n) const { return n.value; }
 };
 
-std::string text(const Cell& cell, bool whole = false) { return std::visit(ToText{whole}, cell); }
+std::string text(const Cell& cell, bool whole = false) {
+  return std::visit(ToText{whole}, cell);
+}
 
 Json to_json(const Row& row) {
   Json object = Json::object();
@@ -60,7 +62,8 @@ std::string aligned(const std::string& value, std::size_t width, bool left) {
 // Columns of equal width, words to the left and numbers to the right; md: with bars between them.
 std::string table(const Report& report, bool md) {
   std::string out = md ? "## " + report.title + "\n\n" : report.title + "\n";
-  for (const auto& [name, cell] : report.facts) out += fmt::format("{}{}: {}\n", md ? "- " : "  ", name, text(cell));
+  for (const auto& [name, cell] : report.facts)
+    out += fmt::format("{}{}: {}\n", md ? "- " : "  ", name, text(cell));
   if (report.rows.empty()) return out;
   out += "\n";
   const Row& first = report.rows[0];
@@ -82,8 +85,9 @@ std::string table(const Report& report, bool md) {
   if (md) {
     out += "|";
     for (std::size_t i = 0; i < first.size(); ++i)
-      out += std::holds_alternative<std::string>(first[i].second) ? fmt::format(" :{:-<{}} |", "", width[i] - 1)
-                                                                  : fmt::format(" {:-<{}}: |", "", width[i] - 1);
+      out += std::holds_alternative<std::string>(first[i].second)
+                 ? fmt::format(" :{:-<{}} |", "", width[i] - 1)
+                 : fmt::format(" {:-<{}}: |", "", width[i] - 1);
     out += "\n";
   }
   for (const Row& row : report.rows) line([&](std::size_t i) { return text(row[i].second); });

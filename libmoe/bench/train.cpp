@@ -22,9 +22,13 @@ constexpr double kRate = 3e-4;
 void TrainBenchOptions::describe(OptionTable& table) {
   table.group("What is measured");
   table.add("vocab-size", &vocab_size, "V", "vocabulary").range(16, 1 << 24);
-  table.add("batch-tokens", &batch_tokens, "TOKENS", "source and target tokens of an update").range(1, 1 << 24);
+  table.add("batch-tokens", &batch_tokens, "TOKENS", "source and target tokens of an update")
+      .range(1, 1 << 24);
   table.add("label-smoothing", &label_smoothing, "S", "label smoothing").range(0, 0.99);
-  table.add("pairs", &pairs, "FILE", "lengths of real sentence pairs: source and target tokens, two numbers a line").file();
+  table
+      .add("pairs", &pairs, "FILE",
+           "lengths of real sentence pairs: source and target tokens, two numbers a line")
+      .file();
   model.describe(table);
   measure.describe(table);
 }
@@ -59,16 +63,20 @@ std::vector<PairLength> made_up_lengths(std::int64_t max_length) {
   std::uniform_real_distribution<double> ratio(0.8, 1.3);
   std::vector<PairLength> lengths;
   for (int i = 0; i < 20000; ++i) {
-    const auto source = std::clamp<std::int64_t>(std::llround(source_length(random)), std::min<std::int64_t>(3, most), most);
+    const auto source =
+        std::clamp<std::int64_t>(std::llround(source_length(random)), std::min<std::int64_t>(3, most), most);
     const auto target = std::llround(static_cast<double>(source) * ratio(random));
     lengths.push_back({source, std::clamp<std::int64_t>(target, 1, most)});
   }
   return lengths;
 }
 
-MadeUpBatches::MadeUpBatches(std::vector<PairLength> lengths, const ModelConfig& config, std::int64_t batch_tokens)
-    : lengths_(std::move(lengths)), has_source_(config.architecture == "encoder-decoder"),
-      vocab_size_(config.vocab_size), batch_tokens_(batch_tokens) {}
+MadeUpBatches::MadeUpBatches(std::vector<PairLength> lengths, const ModelConfig& config,
+                             std::int64_t batch_tokens)
+    : lengths_(std::move(lengths)),
+      has_source_(config.architecture == "encoder-decoder"),
+      vocab_size_(config.vocab_size),
+      batch_tokens_(batch_tokens) {}
 
 std::vector<std::int32_t> MadeUpBatches::tokens(std::int64_t n) {
   std::uniform_int_distribution<std::int32_t> any(kFirstToken, static_cast<std::int32_t>(vocab_size_) - 1);
@@ -133,20 +141,21 @@ int run_train_bench(const TrainBenchOptions& options) {
   const Samples kept = samples.undisturbed();
   const Timing t = summarise(kept.seconds);
   const double seconds = kept.total_seconds();
-  const Row row{{"model", fmt::format("{} {}+{} layers, D {}, F {}, E {}", config.architecture, config.encoder_layers,
-                                      config.decoder_layers, config.d_model, config.d_ffn, config.n_experts)},
-                {"parameters", cost.n_parameters},
-                {"tokens/s", Number{kept.total_amount() / seconds, 1}},
-                {"step ms", Number{t.median * 1e3, 1}},
-                {"min", Number{t.min * 1e3, 1}},
-                {"max", Number{t.max * 1e3, 1}},
-                {"kept", t.n_kept},
-                {"tokens/step", Number{kept.total_amount() / static_cast<double>(t.n_kept), 1}},
-                {"MFU %", Number{100 * kept.total_flops() / seconds / (samples.fma_gflops * 1e9), 1}},
-                {"FMA GFLOP/s", Number{samples.fma_gflops, 1}},
-                {"device peak MiB", Number{static_cast<double>(machine.device().memory_use().peak_bytes) / 0x1p20, 0}},
-                {"resident MiB", Number{static_cast<double>(resident_bytes()) / 0x1p20, 0}},
-                {"last loss", Number{loss, 4}}};
+  const Row row{
+      {"model", fmt::format("{} {}+{} layers, D {}, F {}, E {}", config.architecture, config.encoder_layers,
+                            config.decoder_layers, config.d_model, config.d_ffn, config.n_experts)},
+      {"parameters", cost.n_parameters},
+      {"tokens/s", Number{kept.total_amount() / seconds, 1}},
+      {"step ms", Number{t.median * 1e3, 1}},
+      {"min", Number{t.min * 1e3, 1}},
+      {"max", Number{t.max * 1e3, 1}},
+      {"kept", t.n_kept},
+      {"tokens/step", Number{kept.total_amount() / static_cast<double>(t.n_kept), 1}},
+      {"MFU %", Number{100 * kept.total_flops() / seconds / (samples.fma_gflops * 1e9), 1}},
+      {"FMA GFLOP/s", Number{samples.fma_gflops, 1}},
+      {"device peak MiB", Number{static_cast<double>(machine.device().memory_use().peak_bytes) / 0x1p20, 0}},
+      {"resident MiB", Number{static_cast<double>(resident_bytes()) / 0x1p20, 0}},
+      {"last loss", Number{loss, 4}}};
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},

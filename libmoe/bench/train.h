@@ -25,10 +25,11 @@ struct TrainBenchOptions {
 /// Rows of a sentence on both sides.
 using PairLength = std::pair<std::int64_t, std::int64_t>;
 
-/// Two whole numbers a line, source and target tokens; pairs with a side above max_length are left out. Throws
-/// Error(bad_input) naming file and line.
+/// Two whole numbers a line, source and target tokens; pairs with a side above max_length are left out.
+/// Throws Error(bad_input) naming file and line.
 std::vector<PairLength> read_pair_lengths(const std::string& path, std::int64_t max_length);
-/// 20000 pairs: source lengths log-normal with a median of 10 from 3 to 60 tokens, target 0.8 to 1.3 times that.
+/// 20000 pairs: source lengths log-normal with a median of 10 from 3 to 60 tokens, target 0.8 to 1.3 times
+/// that.
 std::vector<PairLength> made_up_lengths(std::int64_t max_length);
 
 /// Batches of random tokens until batch_tokens rows of both sides are full, at least one sentence each.

@@ -25,7 +25,8 @@ double measure_fma_gflops(Stream& stream, double seconds) {
   double best = 0, spent = 0;
   for (std::int64_t n_steps = 20000; spent < seconds;) {
     const double time = seconds_of(stream, [&] {
-      MOE_CALL(stream, fma_probe, (kernels::FmaProbeArgs{n_steps, static_cast<double*>(operations.view().data)}));
+      MOE_CALL(stream, fma_probe,
+               (kernels::FmaProbeArgs{n_steps, static_cast<double*>(operations.view().data)}));
     });
     double n_operations = 0;
     stream.copy(&n_operations, operations.view().data, sizeof n_operations);

@@ -4,13 +4,13 @@
 
 namespace moe {
 
-/// fp32 multiply-add out of registers on all threads of the stream, GFLOP/s (1e9 operations, two per multiply-add).
-/// The best of several short runs within `seconds`, so that a moment in which another process holds a processor does
-/// not count. Waits for the stream.
+/// fp32 multiply-add out of registers on all threads of the stream, GFLOP/s (1e9 operations, two per
+/// multiply-add). The best of several short runs within `seconds`, so that a moment in which another process
+/// holds a processor does not count. Waits for the stream.
 double measure_fma_gflops(Stream& stream, double seconds = 0.02);
 
-/// Reading `buffer` (f32, contiguous) once, GB/s (1e9 bytes): the memory's rate when it is much larger than the
-/// caches. One pass.
+/// Reading `buffer` (f32, contiguous) once, GB/s (1e9 bytes): the memory's rate when it is much larger than
+/// the caches. One pass.
 double measure_read_gbps(Stream& stream, const TensorView& buffer);
 
 }  // namespace moe

@@ -8,8 +8,8 @@ namespace moe::ops {
 namespace {
 
 void check_matrix(const TensorView& v, const char* name, std::int64_t rows, std::int64_t columns) {
-  MOE_CHECK(v.shape.rank() == 2 && v.shape[0] == rows && v.shape[1] == columns, "gemm: {} is {}, not [{},{}]", name,
-            v.shape.text(), rows, columns);
+  MOE_CHECK(v.shape.rank() == 2 && v.shape[0] == rows && v.shape[1] == columns, "gemm: {} is {}, not [{},{}]",
+            name, v.shape.text(), rows, columns);
   MOE_CHECK(v.data != nullptr || v.shape.n_elements() == 0, "gemm: {} has no memory", name);
   MOE_CHECK(rows <= 1 || v.row_stride >= columns, "gemm: rows of {} overlap", name);
 }
@@ -24,15 +24,26 @@ kernels::GemmProblem checked_problem(const Stream& stream, const Gemm& p) {
   MOE_CHECK(p.a.dtype == DType::f32 && p.c.dtype == DType::f32, "gemm: a and c are f32");
   MOE_CHECK(p.b.dtype == DType::f32 || p.b.dtype == DType::bf16, "gemm: b is f32 or bf16");
   MOE_CHECK(p.c.device == &stream.device() || p.c.data == nullptr, "gemm: c is on another device");
-  if (p.bias) MOE_CHECK(p.bias.dtype == DType::f32 && p.bias.shape == Shape{n}, "gemm: bias {}", p.bias.shape.text());
-  MOE_CHECK(!p.accumulate || (!p.bias && p.activation == Activation::none), "gemm: no epilogue with accumulate");
+  if (p.bias)
+    MOE_CHECK(p.bias.dtype == DType::f32 && p.bias.shape == Shape{n}, "gemm: bias {}", p.bias.shape.text());
+  MOE_CHECK(!p.accumulate || (!p.bias && p.activation == Activation::none),
+            "gemm: no epilogue with accumulate");
   MOE_CHECK(p.activation != Activation::gelu, "gemm: gelu is an op of its own");
-  return {.m = m, .n = n, .k = k,
-          .a = static_cast<const float*>(p.a.data), .lda = p.a.row_stride,
-          .b = p.b.data, .ldb = p.b.row_stride,
-          .c = static_cast<float*>(p.c.data), .ldc = p.c.row_stride,
-          .bias = static_cast<const float*>(p.bias.data), .b_dtype = p.b.dtype,
-          .trans_a = p.trans_a, .trans_b = p.trans_b, .accumulate = p.accumulate, .activation = p.activation};
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .a = static_cast<const float*>(p.a.data),
+          .lda = p.a.row_stride,
+          .b = p.b.data,
+          .ldb = p.b.row_stride,
+          .c = static_cast<float*>(p.c.data),
+          .ldc = p.c.row_stride,
+          .bias = static_cast<const float*>(p.bias.data),
+          .b_dtype = p.b.dtype,
+          .trans_a = p.trans_a,
+          .trans_b = p.trans_b,
+          .accumulate = p.accumulate,
+          .activation = p.activation};
 }
 
 }  // namespace
@@ -44,6 +55,8 @@ void gemm(Stream& stream, std::span<const Gemm> problems) {
   MOE_CALL(stream, gemm, (kernels::GemmArgs{checked.data(), static_cast<std::int64_t>(checked.size())}));
 }
 
-void gemm(Stream& stream, const Gemm& problem) { gemm(stream, std::span(&problem, 1)); }
+void gemm(Stream& stream, const Gemm& problem) {
+  gemm(stream, std::span(&problem, 1));
+}
 
 }  // namespace moe::ops

@@ -16,12 +16,14 @@ Report sample() {
 }
 
 TEST(Report, TableAlignsWordsLeftAndNumbersRight) {
-  EXPECT_EQ(format_report(sample(), "table"), "sample\n  threads: 2\n\nop       ms\na,\"b\"   1.2\nc      10.0\n");
+  EXPECT_EQ(format_report(sample(), "table"),
+            "sample\n  threads: 2\n\nop       ms\na,\"b\"   1.2\nc      10.0\n");
 }
 
 TEST(Report, MarkdownHasARuleUnderTheNames) {
   EXPECT_EQ(format_report(sample(), "md"),
-            "## sample\n\n- threads: 2\n\n| op    |   ms |\n| :---- | ---: |\n| a,\"b\" |  1.2 |\n| c     | 10.0 |\n");
+            "## sample\n\n- threads: 2\n\n| op    |   ms |\n| :---- | ---: |\n| a,\"b\" |  1.2 |\n| c     | "
+            "10.0 |\n");
 }
 
 TEST(Report, CsvQuotesAndKeepsWholeNumbers) {

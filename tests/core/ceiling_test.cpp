@@ -13,7 +13,8 @@ TEST(Ceiling, ReadProbeReadsEveryElementOnce) {
   const auto device = Device::open();
   Stream stream(*device, 2);
   for (const std::int64_t n : {0, 1, 63, 1000, (1 << 20) + 17}) {
-    const Tensor x = Tensor::from_host<float>(stream, std::vector<float>(static_cast<std::size_t>(n), 1.0f), {n});
+    const Tensor x =
+        Tensor::from_host<float>(stream, std::vector<float>(static_cast<std::size_t>(n), 1.0f), {n});
     const Tensor sum(*device, {1});
     MOE_CALL(stream, read_probe, (kernels::ReadProbeArgs{n, x.view().f32(), sum.view().f32()}));
     EXPECT_EQ(to_host<float>(stream, sum.view())[0], static_cast<float>(n));

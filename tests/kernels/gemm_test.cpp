@@ -1,4 +1,5 @@
-// Every instruction set of this processor against a scalar chain of the same operations: equal to the last bit.
+// Every instruction set of this processor against a scalar chain of the same operations: equal to the last
+// bit.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -20,10 +21,15 @@ struct Layout {
   bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false, bf16 = false;
 };
 
-const std::vector<Layout> kLayouts = {
-    {}, {.trans_b = true}, {.trans_a = true, .accumulate = true}, {.trans_a = true, .trans_b = true},
-    {.bias = true, .relu = true}, {.trans_b = true, .bias = true}, {.accumulate = true}, {.bf16 = true},
-    {.trans_b = true, .relu = true, .bf16 = true}};
+const std::vector<Layout> kLayouts = {{},
+                                      {.trans_b = true},
+                                      {.trans_a = true, .accumulate = true},
+                                      {.trans_a = true, .trans_b = true},
+                                      {.bias = true, .relu = true},
+                                      {.trans_b = true, .bias = true},
+                                      {.accumulate = true},
+                                      {.bf16 = true},
+                                      {.trans_b = true, .relu = true, .bf16 = true}};
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> names;
@@ -48,7 +54,8 @@ struct Case {
   std::vector<std::uint16_t> b16;
   GemmProblem problem{};
 
-  Case(const Layout& l, std::int64_t rows, std::int64_t columns, std::int64_t depth, unsigned seed, int gap = 3)
+  Case(const Layout& l, std::int64_t rows, std::int64_t columns, std::int64_t depth, unsigned seed,
+       int gap = 3)
       : layout(l), m(rows), n(columns), k(depth) {
     std::mt19937 random(seed);
     std::uniform_real_distribution<float> uniform(-1, 1);
@@ -63,16 +70,27 @@ struct Case {
     c.assign(extent(m, n, ldc), kMark);
     for (float& x : a) x = uniform(random);
     for (float& x : b) {
-      b16.push_back(static_cast<std::uint16_t>(random() & 0xBFFF));  // sign, an exponent below 2, any mantissa
+      b16.push_back(
+          static_cast<std::uint16_t>(random() & 0xBFFF));  // sign, an exponent below 2, any mantissa
       x = l.bf16 ? from_bf16(b16.back()) : uniform(random);
     }
     for (float& x : bias) x = uniform(random);
     for (std::int64_t i = 0; i < m; ++i)
       for (std::int64_t j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = uniform(random);
-    problem = {.m = m, .n = n, .k = k, .a = a.data(), .lda = lda,
-               .b = l.bf16 ? static_cast<const void*>(b16.data()) : b.data(), .ldb = ldb, .c = c.data(), .ldc = ldc,
-               .bias = l.bias ? bias.data() : nullptr, .b_dtype = l.bf16 ? kernels::DType::bf16 : kernels::DType::f32,
-               .trans_a = l.trans_a, .trans_b = l.trans_b, .accumulate = l.accumulate,
+    problem = {.m = m,
+               .n = n,
+               .k = k,
+               .a = a.data(),
+               .lda = lda,
+               .b = l.bf16 ? static_cast<const void*>(b16.data()) : b.data(),
+               .ldb = ldb,
+               .c = c.data(),
+               .ldc = ldc,
+               .bias = l.bias ? bias.data() : nullptr,
+               .b_dtype = l.bf16 ? kernels::DType::bf16 : kernels::DType::f32,
+               .trans_a = l.trans_a,
+               .trans_b = l.trans_b,
+               .accumulate = l.accumulate,
                .activation = l.relu ? kernels::Activation::relu : kernels::Activation::none};
   }
 
@@ -84,8 +102,10 @@ struct Case {
         float& y = out[static_cast<std::size_t>(i * problem.ldc + j)];
         float sum = layout.accumulate ? y : 0.0f;
         for (std::int64_t q = 0; q < k; ++q) {
-          const float x = a[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
-          const float w = b[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
+          const float x =
+              a[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
+          const float w =
+              b[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
           if (fused) {
             sum = std::fmaf(x, w, sum);
           } else {
@@ -103,7 +123,8 @@ struct Case {
 class Runner {
  public:
   Runner(const std::string& isa, int n_threads)
-      : table_(*kernels::cpu_table(isa.c_str())), pool_(n_threads),
+      : table_(*kernels::cpu_table(isa.c_str())),
+        pool_(n_threads),
         workspace_(kernels::kWorkspaceBytesPerThread * static_cast<std::size_t>(n_threads) + 64) {
     const auto at = (reinterpret_cast<std::uintptr_t>(workspace_.data()) + 63) / 64 * 64;
     context_ = {&pool_.parallel(), reinterpret_cast<void*>(at), kernels::kWorkspaceBytesPerThread, nullptr};
@@ -121,10 +142,12 @@ class Runner {
 };
 
 bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
-  return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0);
+  return x.size() == y.size() &&
+         (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0);
 }
 
-std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n, std::int64_t k) {
+std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n,
+                     std::int64_t k) {
   return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} bf16 {}", isa, m, n, k, l.trans_a,
                      l.trans_b, l.accumulate, l.bias, l.relu, l.bf16);
 }
@@ -175,7 +198,8 @@ TEST(Gemm, ARowDoesNotDependOnTheNumberOfRowsNorOnThreads) {
         const auto bytes = static_cast<std::size_t>(m * n) * sizeof(float);
         ASSERT_EQ(std::memcmp(c.data(), all.c.data(), bytes), 0) << describe(isa, layout, m, n, k);
         ASSERT_EQ(std::memcmp(&c[static_cast<std::size_t>(m * n)], &before[static_cast<std::size_t>(m * n)],
-                              before.size() * sizeof(float) - bytes), 0)
+                              before.size() * sizeof(float) - bytes),
+                  0)
             << "rows below the last: " << describe(isa, layout, m, n, k);
       }
     }
@@ -215,8 +239,10 @@ TEST(Gemm, ALargeProductIsWithinTheRoundingBound) {
         for (std::int64_t j = 0; j < n; j += 3) {
           double exact = 0, absolute = 0;
           for (std::int64_t q = 0; q < k; ++q) {
-            const double x = test.a[static_cast<std::size_t>(layout.trans_a ? q * test.problem.lda + i : i * test.problem.lda + q)];
-            const double w = test.b[static_cast<std::size_t>(layout.trans_b ? j * test.problem.ldb + q : q * test.problem.ldb + j)];
+            const double x = test.a[static_cast<std::size_t>(layout.trans_a ? q * test.problem.lda + i
+                                                                            : i * test.problem.lda + q)];
+            const double w = test.b[static_cast<std::size_t>(layout.trans_b ? j * test.problem.ldb + q
+                                                                            : q * test.problem.ldb + j)];
             exact += x * w;
             absolute += std::fabs(x * w);
           }
@@ -249,7 +275,8 @@ TEST(Gemm, FrontDoorTakesStridedViewsAndChecksShapes) {
   const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{1, 0, -1, 2, 1, 0}, {2, 3});
   const Tensor bias = Tensor::from_host<float>(stream, std::vector<float>{1, 2, -9}, {3});
   const Tensor y(*device, {2, 3});
-  ops::gemm(stream, {.a = x.view().columns(0, 2), .b = w, .c = y, .bias = bias, .activation = ops::Activation::relu});
+  ops::gemm(stream,
+            {.a = x.view().columns(0, 2), .b = w, .c = y, .bias = bias, .activation = ops::Activation::relu});
   EXPECT_EQ(to_host<float>(stream, y.view()), (std::vector<float>{6, 4, 0, 12, 6, 0}));
   EXPECT_DEATH(ops::gemm(stream, {.a = x, .b = w, .c = y}), "gemm: b is");
 }
