@@ -12,7 +12,7 @@ namespace moe::tools {
 struct Example {
   std::string what;  // "Train on two languages for ten minutes"
   std::string
-      command;  // one shell line that runs as it stands; a test runs it (tests/cli/examples/README.md)
+      command;  // one shell line that runs as it stands; a test runs it (CONTRIBUTING.md)
 };
 
 struct Command {
