@@ -1,8 +1,12 @@
 #include "libmoe/h5/provenance.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <sstream>
 
 #include "libmoe/base/checksum.h"
@@ -74,22 +78,47 @@ std::string join_lines(const std::vector<std::string>& lines) {
   return text;
 }
 
-void record_input(const std::string& path, Provenance& provenance) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return add_line(provenance.inputs, path);
-  add_line(provenance.inputs, path + " xxh3:" + checksum_text(checksum_file(path)));
-  if (!begins_as_hdf5(path)) return;
+namespace {
+
+// What an input adds to the provenance.
+struct InputRecord {
+  std::string line;
+  std::vector<std::string> sources;
+};
+
+InputRecord read_input(const std::string& path) {
+  InputRecord record{path + " xxh3:" + checksum_text(checksum_file(path)), {}};
+  if (!begins_as_hdf5(path)) return record;
   try {
     probe(path, nullptr);
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::bad_input) return;  // another program's HDF5: it has no sources to inherit
+    if (error.code() == ErrorCode::bad_input)
+      return record;  // another program's HDF5: it has no sources to inherit
     throw;
   }
   const Lock lock;
   const Id access = file_access(false);
   const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
   if (!file) bad_input("{}: cannot be read: {}", path, last_error());
-  for (const auto& source : read_provenance(file.get()).sources) add_line(provenance.sources, source);
+  record.sources = read_provenance(file.get()).sources;
+  return record;
+}
+
+}  // namespace
+
+void record_input(const std::string& path, Provenance& provenance) {
+  struct stat status;
+  if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return add_line(provenance.inputs, path);
+  // A training names the same dataset in each of its checkpoints: an unchanged file is read once per process.
+  static std::mutex mutex;
+  static std::map<std::string, InputRecord> known;
+  const std::string version = fmt::format("{} {} {} {} {}.{}", path, status.st_dev, status.st_ino,
+                                          status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+  const std::lock_guard lock(mutex);
+  auto it = known.find(version);
+  if (it == known.end()) it = known.emplace(version, read_input(path)).first;
+  add_line(provenance.inputs, it->second.line);
+  for (const auto& source : it->second.sources) add_line(provenance.sources, source);
 }
 
 Provenance read_provenance(hid_t file) {

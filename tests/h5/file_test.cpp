@@ -216,6 +216,19 @@ TEST(File, InheritsSourcesAndKnowsItsInputs) {
             (std::vector<std::string>{"Tatoeba, CC BY 2.0 FR", std::string(100'000, 'x'), "own"}));
   ASSERT_EQ(provenance.inputs.size(), 1u);
   EXPECT_NE(provenance.inputs[0].find(" xxh3:"), std::string::npos);
+  // The same name with other contents is another input.
+  Writer(dir / "a", kKind, true).commit();
+  {
+    Writer writer(dir / "c", kKind, false);
+    writer.add_input(dir / "a");
+    writer.add_input("-");
+    writer.commit();
+  }
+  const Provenance later = Reader(dir / "c", kKind).provenance();
+  EXPECT_TRUE(later.sources.empty());
+  ASSERT_EQ(later.inputs.size(), 2u);
+  EXPECT_NE(later.inputs[0], provenance.inputs[0]);
+  EXPECT_EQ(later.inputs[1], "-");
 }
 
 }  // namespace

@@ -53,6 +53,28 @@ TEST(Tools, H5dumpReadsEveryDataset) {
   EXPECT_NE(output.find("unable to print data"), std::string::npos) << output;
 }
 
+TEST(Tools, InstalledPluginIsFound) {
+  std::string output;
+  const std::string install = "cmake --install '" MOE_BINARY_DIR "' --component hdf5-plugin --prefix ";
+  if (run("h5dump --version && cmake --version", output) != 0) GTEST_SKIP() << "no h5dump or no cmake";
+  const TempDir dir;
+  ASSERT_EQ(run(install + (dir / "own"), output), 0) << output;
+  test::write_sample_file(dir / "f");
+  ASSERT_EQ(run("find " + (dir / "own") + " -name plugins -type d", output), 0);
+  const std::string folder = output.substr(0, output.find('\n'));
+  EXPECT_EQ(run("HDF5_PLUGIN_PATH='" + folder + "' h5dump -d /grown " + (dir / "f"), output), 0) << output;
+  // A system-wide installation puts it where HDF5 looks without being told.
+  ASSERT_EQ(run("DESTDIR=" + (dir / "stage") + " " + install + "/usr", output), 0) << output;
+  ASSERT_EQ(run("strings -a \"$(ldd $(command -v h5dump) | sed -n 's/.*libhdf5[^ ]* => \\([^ ]*\\).*/\\1/p' "
+                "| head -1)\" | "
+                "grep '/plugins$'",
+                output),
+            0)
+      << output;
+  const std::string default_folder = output.substr(0, output.find('\n'));
+  EXPECT_EQ(run("ls " + (dir / "stage") + default_folder + "/libmoe_h5_zstd.so", output), 0) << output;
+}
+
 // A Python in which the statements run; empty if there is none.
 std::string find_python(const std::string& statements) {
   const char* named = std::getenv("MOE_PYTHON");
