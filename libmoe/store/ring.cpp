@@ -15,11 +15,11 @@ Ring::Slot& Ring::slot_of(std::int64_t step) {
   return slots_[static_cast<std::size_t>(step % n_slots())];
 }
 
-void Ring::prefetch(std::int64_t step, int layer) {
+void Ring::prefetch(std::int64_t step, int layer, std::span<const std::int32_t> hint) {
   Slot& slot = slot_of(step);
   MOE_CHECK(!slot.held && step >= slot.step, "step {} while its slot serves step {}", step, slot.step);
   slot.step = step;
-  slot.buffer.load(layer);
+  slot.buffer.load(layer, hint);
 }
 
 int Ring::layer_of(std::int64_t step) const {

@@ -17,9 +17,10 @@ class Ring {
   Ring(const ExpertFile& file, AsyncReader& reader, Device& device, int n_slots, std::int64_t slot_bytes);
 
   int n_slots() const { return static_cast<int>(slots_.size()); }
-  /// Fills the slot of a step with a layer; what the slot already holds of that layer is not read again. The
-  /// step K before must be released. A step may be prefetched again with another layer until it is acquired.
-  void prefetch(std::int64_t step, int layer);
+  /// Fills the slot of a step with the experts of a layer that the hint counts, all without a hint; what the
+  /// slot already holds of that layer is not read again. The step K before must be released. A step may be
+  /// prefetched again with another layer until it is acquired.
+  void prefetch(std::int64_t step, int layer, std::span<const std::int32_t> hint = {});
   /// The layer a step was prefetched with, -1 when it was not.
   int layer_of(std::int64_t step) const;
   /// Blocks until the needed experts of a prefetched step are there; experts not needed and not read yet are

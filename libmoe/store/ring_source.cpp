@@ -20,6 +20,7 @@ RingExpertSource::RingExpertSource(Device& device, ExpertFile file, std::int64_t
   if (!device.host_accessible())
     fail(ErrorCode::device, "device {}: experts from a store need a device whose memory the host can write",
          device.name());
+  last_counts_.resize(file_.sections.size());
   const auto n_layers = static_cast<int>(file_.sections.size());
   for (int layer = 0; layer < n_layers; ++layer) {
     const auto at = static_cast<std::size_t>(layer);
@@ -45,10 +46,14 @@ int RingExpertSource::next_layer(int layer) const {
   return decoder != ring_layers_.end() ? *decoder : ring_layers_.front();
 }
 
+void RingExpertSource::prefetch(std::int64_t step, int layer) {
+  ring_->prefetch(step, layer, last_counts_[static_cast<std::size_t>(layer)]);
+}
+
 /// The steps from `step` on, as many as there are slots, of which `step` visits `layer`.
 void RingExpertSource::prefetch_from(std::int64_t step, int layer) {
   for (std::int64_t s = step; s < step + ring_->n_slots(); ++s, layer = next_layer(layer))
-    if (ring_->layer_of(s) != layer) ring_->prefetch(s, layer);
+    if (ring_->layer_of(s) != layer) prefetch(s, layer);
 }
 
 std::span<const ExpertWeights> RingExpertSource::acquire(Stream&, int layer,
@@ -57,6 +62,7 @@ std::span<const ExpertWeights> RingExpertSource::acquire(Stream&, int layer,
   MOE_CHECK(at < residents_.size());
   if (residents_[at]) return residents_[at]->need(counts, false, fetch_);
   if (ring_->layer_of(step_) != layer) prefetch_from(step_, layer);
+  last_counts_[at].assign(counts.begin(), counts.end());
   return ring_->acquire(step_, counts, fetch_);
 }
 
@@ -67,7 +73,7 @@ void RingExpertSource::release(Stream& stream, int layer) {
   const std::int64_t ahead = step_ + ring_->n_slots();
   const int last = ring_->layer_of(ahead - 1);
   ++step_;
-  ring_->prefetch(ahead, next_layer(last));
+  prefetch(ahead, next_layer(last));
 }
 
 RingStatistics RingExpertSource::statistics() const {

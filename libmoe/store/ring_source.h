@@ -37,6 +37,7 @@ class RingExpertSource : public ExpertSource {
  private:
   int next_layer(int layer) const;
   void prefetch_from(std::int64_t step, int layer);
+  void prefetch(std::int64_t step, int layer);
 
   ExpertFile file_;
   std::int64_t n_encoder_sections_;
@@ -46,6 +47,8 @@ class RingExpertSource : public ExpertSource {
   std::vector<int> ring_layers_;                           // in order
   std::unique_ptr<Ring> ring_;
   std::int64_t step_ = 0;  // of the ring, next to be acquired
+  // Per layer: what it needed last time; what is fetched ahead for the next time.
+  std::vector<std::vector<std::int32_t>> last_counts_;
   FetchStatistics fetch_;
 };
 

@@ -30,7 +30,7 @@ void SectionBuffer::request(std::size_t expert) {
                                       section.checksums[expert], layer_, static_cast<int>(expert)});
 }
 
-void SectionBuffer::load(int layer) {
+void SectionBuffer::load(int layer, std::span<const std::int32_t> hint) {
   const auto index = static_cast<std::size_t>(layer);
   MOE_CHECK(index < file_->sections.size() && file_->section_bytes(index) <= memory_.bytes());
   if (layer != layer_) {
@@ -40,7 +40,7 @@ void SectionBuffer::load(int layer) {
     weights_.assign(tickets_.size(), {});
   }
   for (std::size_t e = 0; e < tickets_.size(); ++e)
-    if (!tickets_[e]) request(e);
+    if (!tickets_[e] && (hint.empty() || hint[e] > 0)) request(e);
 }
 
 std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t> counts, bool drop_others,

@@ -29,8 +29,9 @@ class SectionBuffer {
   SectionBuffer(SectionBuffer&&) noexcept = default;
 
   int layer() const { return layer_; }  // -1: none
-  /// Asks for all experts of a layer; those already there are kept.
-  void load(int layer);
+  /// Asks for the experts of a layer with hint[e] > 0, or for all without a hint; those already there are
+  /// kept.
+  void load(int layer, std::span<const std::int32_t> hint = {});
   /// Blocks until the experts with counts[e] > 0 are there. drop_others: experts not needed and not yet read
   /// are not read. Views are empty for experts that are not there. Throws what AsyncReader::wait throws.
   std::span<const ExpertWeights> need(std::span<const std::int32_t> counts, bool drop_others,
