@@ -226,7 +226,7 @@ TEST_F(Build, NamesWhatIsWrongWithFiles) {
 
 TEST_F(Build, CountsGarbage) {
   std::string garbage;
-  for (int i = 0; i < 100000; ++i) garbage += static_cast<char>(i * i * 31 / 7 + i / 256);
+  for (std::uint32_t i = 0; i < 100000; ++i) garbage += static_cast<char>(i * i * 31 / 7 + i / 256);
   o.files = {file("garbage", garbage + "\n" + pairs(20))};
   o.vocabulary = file("small.model", test::small_vocabulary()->model_bytes());
   run_build(o);
