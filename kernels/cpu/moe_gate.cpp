@@ -18,15 +18,16 @@ void softmax_row(const MoeGateArgs& a, std::int64_t t) {
     top = max(top, select(first_lanes(part.n), load(logit + i, part), top));
   });
   const float largest = max_lanes(top);
-  Vec sums{}, moments{};
+  Vec moments{};
   for_vectors(0, a.e, [&](std::int64_t i, auto part) {
     const Vec x = load(logit + i, part) - splat(largest);
     const Vec weight = select(first_lanes(part.n), exp(x), Vec{});
-    sums += weight;
     moments += select(first_lanes(part.n), weight * x, Vec{});
     store(p + i, weight, part);
   });
-  const float sum = sum_lanes(sums), log_sum = __builtin_logf(sum);
+  float sum = 0;  // in the order of the experts: one that gets no probability can be left out and changes no bit
+  for (std::int64_t e = 0; e < a.e; ++e) sum += p[e];
+  const float log_sum = __builtin_logf(sum);
   const Vec scale = splat(1 / sum);
   for_vectors(0, a.e, [&](std::int64_t i, auto part) { store(p + i, load(p + i, part) * scale, part); });
   a.log_sum_exp[t] = largest + log_sum;
