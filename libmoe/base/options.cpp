@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "libmoe/base/error.h"
 
@@ -51,7 +52,7 @@ Bytes parse_bytes(const std::string& text) {
 std::string format_bytes(std::int64_t bytes) {
   const double b = static_cast<double>(bytes);
   for (const ByteUnit& u : kUnits)
-    if (u.name[1] == 'i' && b >= u.factor) {
+    if (std::string_view(u.name).ends_with("iB") && b >= u.factor) {
       const double n = b / u.factor;
       return n == std::floor(n) ? fmt::format("{:.0f}{}", n, u.name) : fmt::format("{:.1f}{}", n, u.name);
     }
