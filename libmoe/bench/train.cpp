@@ -118,6 +118,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   model.initialise(stream, 1);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {});
+  DataParallel parallel(*model.parts().grid, model.parameters(), true);
 
   Progress progress("training", "updates", options.measure.warm_up + options.measure.repeat);
   const Footprint cost = footprint_of(config, options.batch_tokens);
@@ -127,7 +128,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   const Samples samples = machine.sample(
       options.measure,
       [&] {
-        const UpdateResult result = run_update(stream, model, adam, update, settings);
+        const UpdateResult result = run_update(stream, model, adam, parallel, update, settings);
         loss = result.loss_sum / static_cast<double>(result.n_target_tokens);
       },
       [&] {

@@ -1,7 +1,5 @@
 #include "libmoe/comm/process_grid.h"
 
-#include <algorithm>
-
 #include "libmoe/base/error.h"
 
 namespace moe {
@@ -32,11 +30,5 @@ ProcessGrid::ProcessGrid(std::shared_ptr<Communicator> world, const GridOptions&
 }
 
 ProcessGrid::ProcessGrid() : ProcessGrid(self_communicator(), {}) {}
-
-IndexRange part_of(std::int64_t n, int parts, int index) {
-  const std::int64_t size = n / parts, larger = n % parts, i = index;
-  const std::int64_t begin = i * size + std::min(i, larger);
-  return {begin, begin + size + (i < larger ? 1 : 0)};
-}
 
 }  // namespace moe

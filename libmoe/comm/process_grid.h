@@ -33,12 +33,4 @@ class ProcessGrid {
   std::shared_ptr<Communicator> world_, tensor_, data_, expert_, expert_data_;
 };
 
-/// [begin, end) of part `index` of n things in `parts` parts: sizes differ by one at most, larger ones first.
-struct IndexRange {
-  std::int64_t begin = 0, end = 0;
-  std::int64_t size() const { return end - begin; }
-  bool operator==(const IndexRange&) const = default;
-};
-IndexRange part_of(std::int64_t n, int parts, int index);
-
 }  // namespace moe

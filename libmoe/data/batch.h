@@ -23,13 +23,20 @@ struct Ragged {
 /// Encoder rows: [<denoise>] <2target> tokens </s>. Decoder rows: <s> tokens, labels: tokens </s>.
 /// A language model has no source; its decoder rows are <2language> tokens, labels: tokens </s>.
 struct Batch {
-  Ragged source;                        // empty for decoder-only models
-  Ragged target;                        // decoder inputs
-  std::vector<std::int32_t> labels;     // [target tokens], -1 = not counted
-  std::vector<std::int32_t> language;   // [B] target language index
-  std::vector<Task> task;               // [B]
-  // Position of this batch's first rows in the update's global order: random numbers do not depend on the split.
+  Ragged source;                       // empty for decoder-only models
+  Ragged target;                       // decoder inputs
+  std::vector<std::int32_t> labels;    // [target tokens], -1 = not counted
+  std::vector<std::int32_t> language;  // [B] target language index
+  std::vector<Task> task;              // [B]
+  // Position of this batch's first rows in the update's global order: random numbers do not depend on the
+  // split.
   std::int64_t first_source_row = 0, first_target_row = 0;
+  // Rows of each data-parallel rank's part of the micro-batch, this one's included; empty: it is all of it.
+  std::vector<std::int64_t> source_rows_by_rank, target_rows_by_rank;
 };
+
+/// Sentences of a micro-batch for one of n ranks: a run of sentences with about equally many rows. A rank may
+/// get none.
+Batch part_of_batch(const Batch& batch, int rank, int n_ranks);
 
 }  // namespace moe

@@ -22,7 +22,7 @@ LoadedModel load_model(Stream& stream, const std::string& path, std::int64_t hos
     const std::int64_t n_encoder = n_encoder_moe_layers(stored.config);
     const Placement placement = plan_placement(stored.experts, n_encoder, host_memory);
     loaded.vocabulary = stored.vocabulary;
-    loaded.model = std::make_unique<Transformer>(stream, stored.config, true);
+    loaded.model = std::make_unique<Transformer>(stream, stored.config, ModelParts{.experts = false});
     upload_parameters(stream, stored.dense, *loaded.model, path);
     loaded.experts =
         std::make_unique<RingExpertSource>(stream.device(), std::move(stored.experts), n_encoder, placement);

@@ -8,6 +8,7 @@
 #include "libmoe/h5/file.h"
 #include "libmoe/model/config.h"
 #include "libmoe/model/transformer.h"
+#include "libmoe/nn/optimizer.h"
 #include "libmoe/text/vocabulary.h"
 
 namespace moe {
@@ -52,5 +53,11 @@ Checkpoint average_checkpoints(const std::vector<std::string>& paths);
 std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model);
 void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, Transformer& model,
                        const std::string& where);
+/// The optimizer's memory: tensors "m/<parameter>", "v/<parameter>" and step counts. With several ranks all of these are
+/// collective, and every rank gets or gives whole tensors.
+void download_moments(Stream& stream, const Transformer& model, const Adam& adam, TrainingState& state);
+/// Throws Error(bad_input) naming the first tensor of `where` that is absent or has another shape.
+void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model, const std::string& where,
+                    Adam& adam);
 
 }  // namespace moe

@@ -1,11 +1,11 @@
-// Parameters between a model on a device and tensors on the host.
+// Parameters and the optimizer's memory of them, between a model on a device and whole tensors on the host.
+#include <map>
 #include <set>
 
 #include "libmoe/base/error.h"
 #include "libmoe/model/checkpoint.h"
 
 namespace moe {
-
 namespace {
 
 std::vector<std::int64_t> dims_of(const Shape& shape) {
@@ -14,31 +14,175 @@ std::vector<std::int64_t> dims_of(const Shape& shape) {
   return dims;
 }
 
+// The elements of `range`, which lies in the group's part of the parameter, from a whole tensor.
+void put(Stream& stream, const Parameter& p, IndexRange range, const std::vector<float>& whole,
+         const TensorView& to) {
+  if (range.empty()) return;
+  std::vector<float> part(static_cast<std::size_t>(range.size()));
+  const std::int64_t first = range.begin - p.offset;
+  p.for_each_run({first, range.end - p.offset}, [&](std::int64_t local, std::int64_t from, std::int64_t n) {
+    std::copy_n(whole.begin() + from, n, part.begin() + (local - first));
+  });
+  copy_from_host<float>(stream, part, to);
+}
+
+// The elements of `range` at their places in an otherwise zero whole tensor.
+HostTensor take(Stream& stream, const Parameter& p, const std::string& name, IndexRange range,
+                const TensorView& from) {
+  HostTensor tensor{name, dims_of(p.whole_shape), {}};
+  tensor.values.resize(static_cast<std::size_t>(p.whole_shape.n_elements()));
+  if (range.empty()) return tensor;
+  const std::vector<float> part = to_host<float>(stream, from);
+  const std::int64_t first = range.begin - p.offset;
+  p.for_each_run({first, range.end - p.offset}, [&](std::int64_t local, std::int64_t to, std::int64_t n) {
+    std::copy_n(part.begin() + (local - first), n, tensor.values.begin() + to);
+  });
+  return tensor;
+}
+
+// Each element of the whole tensor is one rank's share: the sum over ranks is the tensor.
+void add_over_ranks(const ModelParts& parts, const Parameter& p, Stream& stream, HostTensor& tensor) {
+  Communicator& world = parts.grid->world();
+  if (world.size() == 1) return;
+  if (!p.split_over_tensor && parts.grid->tensor().rank() > 0)
+    std::fill(tensor.values.begin(), tensor.values.end(), 0.0f);
+  const Tensor device =
+      Tensor::from_host<float>(stream, tensor.values, {static_cast<std::int64_t>(tensor.values.size())});
+  world.all_reduce(stream, Reduce::sum, device);
+  tensor.values = to_host<float>(stream, device);
+}
+
+using GroupOf = std::map<const Parameter*, std::size_t>;
+
+GroupOf group_of(const ParameterList& parameters) {
+  GroupOf map;
+  for (std::size_t g = 0; g < parameters.groups().size(); ++g)
+    for (const Parameter* p : parameters.groups()[g].parameters) map[p] = g;
+  return map;
+}
+
+TensorView owned_part(const ParameterGroup& group, const Tensor& buffer, IndexRange range) {
+  return buffer.view().slice(range.begin - group.owned.begin, range.end - group.owned.begin);
+}
+
+// Experts' step counts of one rank's experts, at their places among all.
+HostTensor whole_steps(Stream& stream, const ModelParts& parts, const Parameter& p,
+                       const std::vector<std::int64_t>& steps) {
+  HostTensor tensor{p.name, {p.experts ? p.whole_shape[0] : 1}, {}};
+  tensor.values.assign(static_cast<std::size_t>(tensor.dims[0]), 0.0f);
+  const auto& ranges = p.slice.axis[0];
+  const std::int64_t first = p.experts && !ranges.empty() ? ranges[0].begin : 0;
+  std::copy(steps.begin(), steps.end(), tensor.values.begin() + first);
+  Communicator& world = parts.grid->world();
+  if (world.size() == 1) return tensor;
+  const Tensor device = Tensor::from_host<float>(stream, tensor.values, {tensor.dims[0]});
+  world.all_reduce(stream, Reduce::max, device);
+  tensor.values = to_host<float>(stream, device);
+  return tensor;
+}
+
+using ByName = std::map<std::string, const HostTensor*>;
+
+ByName by_name(const std::vector<HostTensor>& tensors) {
+  ByName map;
+  for (const HostTensor& t : tensors) map[t.name] = &t;
+  return map;
+}
+
+const HostTensor& find(const ByName& tensors, const std::string& name, const std::vector<std::int64_t>& dims,
+                       const std::string& where) {
+  const auto it = tensors.find(name);
+  if (it == tensors.end() || it->second->dims != dims)
+    bad_input("{}: the optimizer's '{}' {}; continue from its weights alone with --init-from", where, name,
+              it == tensors.end() ? "is missing" : "has another shape");
+  return *it->second;
+}
+
+void put_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
+               std::vector<std::int64_t>& steps) {
+  const auto& ranges = p.slice.axis[0];
+  const std::size_t first = p.experts && !ranges.empty() ? static_cast<std::size_t>(ranges[0].begin) : 0;
+  for (std::size_t e = 0; e < steps.size(); ++e) {
+    const float n = counts.values[first + e];
+    if (!(n >= 0 && n < 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", where, n, p.name);
+    steps[e] = static_cast<std::int64_t>(n);
+  }
+}
+
 }  // namespace
 
 std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model) {
+  const ParameterList& list = model.parameters();
+  const GroupOf groups = group_of(list);
   std::vector<HostTensor> tensors;
-  for (const auto& parameter : model.parameters().all())
-    tensors.push_back(
-        {parameter->name, dims_of(parameter->value.shape()), to_host<float>(stream, parameter->value)});
+  for (const auto& p : list.all()) {
+    const ParameterGroup& group = list.groups()[groups.at(p.get())];
+    const IndexRange range = intersection(p->range(), group.share);
+    HostTensor& t = tensors.emplace_back(
+        take(stream, *p, p->name, range, range.empty() ? TensorView{} : group.owned_values_at(range)));
+    add_over_ranks(model.parts(), *p, stream, t);
+  }
   return tensors;
 }
 
 void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, Transformer& model,
                        const std::string& where) {
+  const ParameterList& list = model.parameters();
+  const GroupOf groups = group_of(list);
   std::set<std::string> done;
   for (const HostTensor& tensor : tensors) {
-    Parameter* parameter = model.parameters().find(tensor.name);
-    if (!parameter) bad_input("{}: holds {}, which the model does not have", where, tensor.name);
-    const auto wanted = dims_of(parameter->value.shape());
+    const Parameter* p = list.find(tensor.name);
+    if (!p) bad_input("{}: holds {}, which the model does not have", where, tensor.name);
+    const auto wanted = dims_of(p->whole_shape);
     if (tensor.dims != wanted)
       bad_input("{}: {} has the shape [{}], and the model wants [{}]", where, tensor.name,
                 fmt::join(tensor.dims, ","), fmt::join(wanted, ","));
-    copy_from_host<float>(stream, tensor.values, parameter->value);
+    const ParameterGroup& group = list.groups()[groups.at(p)];
+    const IndexRange range = group.values ? p->range() : group.owned_range(*p);
+    if (!range.empty()) put(stream, *p, range, tensor.values, group.values_at(range));
     done.insert(tensor.name);
   }
-  for (const auto& parameter : model.parameters().all())
-    if (!done.contains(parameter->name)) bad_input("{}: {} is missing", where, parameter->name);
+  for (const auto& p : list.all())
+    if (!done.contains(p->name)) bad_input("{}: {} is missing", where, p->name);
+}
+
+void download_moments(Stream& stream, const Transformer& model, const Adam& adam, TrainingState& state) {
+  const ParameterList& list = model.parameters();
+  const GroupOf groups = group_of(list);
+  for (std::size_t i = 0; i < list.all().size(); ++i) {
+    const Parameter& p = *list.all()[i];
+    const std::size_t g = groups.at(&p);
+    const ParameterGroup& group = list.groups()[g];
+    const IndexRange range = intersection(p.range(), group.share);
+    for (const auto& [prefix, buffer] :
+         {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
+      HostTensor& t =
+          state.moments.emplace_back(take(stream, p, prefix + p.name, range,
+                                          range.empty() ? TensorView{} : owned_part(group, *buffer, range)));
+      add_over_ranks(model.parts(), p, stream, t);
+    }
+    state.expert_steps.push_back(whole_steps(stream, model.parts(), p, adam.steps()[i]));
+  }
+}
+
+void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model,
+                    const std::string& where, Adam& adam) {
+  const ParameterList& list = model.parameters();
+  const GroupOf groups = group_of(list);
+  const ByName tensors = by_name(state.moments), steps = by_name(state.expert_steps);
+  for (std::size_t i = 0; i < list.all().size(); ++i) {
+    const Parameter& p = *list.all()[i];
+    const std::size_t g = groups.at(&p);
+    const ParameterGroup& group = list.groups()[g];
+    const IndexRange range = group.owned_range(p);
+    const std::vector<std::int64_t> dims = dims_of(p.whole_shape);
+    for (const auto& [prefix, buffer] :
+         {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
+      const HostTensor& tensor = find(tensors, prefix + p.name, dims, where);
+      if (!range.empty()) put(stream, p, range, tensor.values, owned_part(group, *buffer, range));
+    }
+    put_steps(find(steps, p.name, {p.experts ? p.whole_shape[0] : 1}, where), p, where, adam.steps()[i]);
+  }
 }
 
 }  // namespace moe

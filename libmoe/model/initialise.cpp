@@ -23,7 +23,7 @@ Distribution xavier(std::int64_t in, std::int64_t out) {
 }
 
 Distribution distribution_of(const Parameter& p) {
-  const Shape& shape = p.value.shape();
+  const Shape& shape = p.whole_shape;
   const std::string& name = p.name;
   if (ends_with(name, ".bias")) return {Distribution::constant, 0};
   if (shape.rank() == 1) return {Distribution::constant, 1};  // a norm's gain
@@ -54,27 +54,37 @@ float draw(const Distribution& d, const kernels::RandomStream& random, std::uint
   return d.size * std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi_v<float> * angle);
 }
 
-void initialise_one(Stream& stream, const Parameter& p, std::uint64_t seed) {
+// Elements [begin, end) of the group, the parameter's or a part of them: what they are depends on their place
+// in the whole tensor alone.
+void initialise_range(Stream& stream, const ParameterGroup& group, const Parameter& p, IndexRange range,
+                      std::uint64_t seed) {
   constexpr std::int64_t kBlock = std::int64_t{1} << 22, kTask = std::int64_t{1} << 14;
   const Distribution d = distribution_of(p);
   const kernels::RandomStream random{seed, hash(p.name), 0};
-  const std::int64_t n = p.value.shape().n_elements();
-  const TensorView all = p.value.view().reshape({n});
-  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
-    std::vector<float> values(static_cast<std::size_t>(std::min(kBlock, n - begin)));
-    const auto n_values = static_cast<std::int64_t>(values.size());
-    stream.threads().run((n_values + kTask - 1) / kTask, [&](std::int64_t task, int) {
-      for (std::int64_t i = task * kTask; i < std::min((task + 1) * kTask, n_values); ++i)
-        values[static_cast<std::size_t>(i)] = draw(d, random, static_cast<std::uint64_t>(begin + i));
+  for (std::int64_t begin = range.begin; begin < range.end; begin += kBlock) {
+    const IndexRange block{begin, std::min(begin + kBlock, range.end)};
+    std::vector<float> values(static_cast<std::size_t>(block.size()));
+    stream.threads().run((block.size() + kTask - 1) / kTask, [&](std::int64_t task, int) {
+      const std::int64_t first = block.begin + task * kTask - p.offset;
+      p.for_each_run({first, std::min(first + kTask, block.end - p.offset)},
+                     [&](std::int64_t local, std::int64_t whole, std::int64_t n) {
+                       float* to = values.data() + (local + p.offset - block.begin);
+                       for (std::int64_t i = 0; i < n; ++i)
+                         to[i] = draw(d, random, static_cast<std::uint64_t>(whole + i));
+                     });
     });
-    copy_from_host<float>(stream, values, all.slice(begin, begin + n_values));
+    copy_from_host<float>(stream, values, group.values_at(block));
   }
 }
 
 }  // namespace
 
 void Transformer::initialise(Stream& stream, std::uint64_t seed) {
-  for (const auto& parameter : impl_->parameters.all()) initialise_one(stream, *parameter, seed);
+  for (const ParameterGroup& group : impl_->parameters.groups())
+    for (const Parameter* p : group.parameters) {
+      const IndexRange range = group.values ? p->range() : group.owned_range(*p);
+      if (!range.empty()) initialise_range(stream, group, *p, range, seed);
+    }
 }
 
 }  // namespace moe

@@ -61,24 +61,24 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   return m;
 }
 
-TransformerLayer::TransformerLayer(Device& device, ParameterList& parameters, const std::string& name,
-                                   const ModelConfig& c, bool with_cross, std::int64_t index, int moe_layer,
-                                   bool with_experts)
+TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string& name, const ModelConfig& c,
+                                   bool with_cross, std::int64_t index, int moe_layer,
+                                   const ModelParts& parts)
     : index_(static_cast<std::uint32_t>(index)),
       moe_layer_(moe_layer),
-      self_norm_(device, parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
-      self_attention_(device, parameters, name + ".attention", c.d_model, c.n_heads),
-      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, device, parameters,
-                                                        name + ".cross_norm", c.d_model, c.norm_epsilon)
+      self_norm_(parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
+      self_attention_(parameters, name + ".attention", c.d_model, c.n_heads),
+      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, parameters, name + ".cross_norm",
+                                                        c.d_model, c.norm_epsilon)
                              : std::nullopt),
-      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, device, parameters,
-                                                                  name + ".cross", c.d_model, c.n_heads)
+      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, parameters, name + ".cross",
+                                                                  c.d_model, c.n_heads)
                                   : std::nullopt),
-      ffn_norm_(device, parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
+      ffn_norm_(parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
   if (moe_layer < 0)
-    feed_forward_.emplace(device, parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
+    feed_forward_.emplace(parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
   else
-    moe_.emplace(device, parameters, name + ".moe", moe_config(c, moe_layer), with_experts);
+    moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts);
 }
 
 PassRandom TransformerLayer::random(const LayerPass& pass) const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "libmoe/model/config.h"
+#include "libmoe/model/parts.h"
 #include "libmoe/moe/layer.h"
 #include "libmoe/nn/attention.h"
 #include "libmoe/nn/norm.h"
@@ -20,6 +21,7 @@ struct LayerPass {
   RowRanges memory_rows{};
   MoePass moe{};  // its random numbers are set per layer
   ExpertSource* experts = nullptr;
+  UnitObserver* observer = nullptr;
 };
 
 /// What one MoE layer did in a pass: its statistics on the device, its sizes on the host.
@@ -46,9 +48,9 @@ class TransformerLayer {
 
   /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense
   /// layer.
-  TransformerLayer(Device& device, ParameterList& parameters, const std::string& name,
+  TransformerLayer(ParameterList& parameters, const std::string& name,
                    const ModelConfig& config, bool with_cross, std::int64_t index, int moe_layer,
-                   bool with_experts);
+                   const ModelParts& parts);
 
   /// x: [T,D], returned updated.
   Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;

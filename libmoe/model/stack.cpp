@@ -3,17 +3,42 @@
 namespace moe {
 namespace {
 
-std::vector<TransformerLayer> make_layers(Device& device, ParameterList& parameters, const std::string& name,
+std::vector<TransformerLayer> make_layers(ParameterList& parameters, const std::string& name,
                                           const ModelConfig& config, bool with_cross, const StackPlace& place,
-                                          bool with_experts) {
+                                          const ModelParts& parts) {
   const std::int64_t n_layers = name == "encoder" ? config.encoder_layers : config.decoder_layers;
   std::vector<TransformerLayer> layers;
   int moe_layer = place.first_moe_layer;
-  for (std::int64_t i = 0; i < n_layers; ++i)
-    layers.emplace_back(device, parameters, fmt::format("{}.layers.{}", name, i), config, with_cross,
-                        place.first_layer + i, config.is_moe_layer(i) ? moe_layer++ : -1, with_experts);
+  for (std::int64_t i = 0; i < n_layers; ++i) {
+    parameters.begin_unit(layer_unit(place.first_layer + i));
+    layers.emplace_back(parameters, fmt::format("{}.layers.{}", name, i), config, with_cross,
+                        place.first_layer + i, config.is_moe_layer(i) ? moe_layer++ : -1, parts);
+  }
   return layers;
 }
+
+ParameterList& outside_layers(ParameterList& parameters) {
+  parameters.begin_unit(0);
+  return parameters;
+}
+
+// What an observer hears of a layer's parameters while they are used.
+class Use {
+ public:
+  Use(Stream& stream, const LayerPass& pass, std::int64_t layer, bool backward)
+      : stream_(stream), observer_(pass.observer), unit_(layer_unit(layer)), backward_(backward) {
+    if (observer_ != nullptr) observer_->before_use(stream_, unit_, backward_);
+  }
+  void end() {
+    if (observer_ != nullptr) observer_->after_use(stream_, unit_, backward_);
+  }
+
+ private:
+  Stream& stream_;
+  UnitObserver* observer_;
+  int unit_;
+  bool backward_;
+};
 
 }  // namespace
 
@@ -24,12 +49,12 @@ int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers) {
 }
 
 Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-             Parameter& table, bool with_cross, const StackPlace& place, bool with_experts)
+             Parameter& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
     : place_(place),
       width_(config.d_model),
       embedding_(stream, parameters, name, table, config.max_length, config.positions == "learned"),
-      layers_(make_layers(stream.device(), parameters, name, config, with_cross, place, with_experts)),
-      norm_(stream.device(), parameters, name + ".norm", config.d_model, config.norm_epsilon) {}
+      layers_(make_layers(parameters, name, config, with_cross, place, parts)),
+      norm_(outside_layers(parameters), name + ".norm", config.d_model, config.norm_epsilon) {}
 
 kernels::RandomStream Stack::embedding_random(const LayerPass& pass) const {
   PassRandom random = pass.moe.random;
@@ -45,12 +70,11 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
   if (pass.dropout > 0) ops::dropout_add(stream, x, {}, pass.dropout, embedding_random(pass), x);
   if (saved != nullptr) saved->layers.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    if (saved != nullptr) {
-      x = layers_[i].forward(stream, std::move(x), pass, saved->layers[i]);
-      continue;
-    }
+    Use use(stream, pass, place_.first_layer + static_cast<std::int64_t>(i), false);
     TransformerLayer::Saved freed;
-    x = layers_[i].forward(stream, std::move(x), pass, freed);
+    x = layers_[i].forward(stream, std::move(x), pass, saved != nullptr ? saved->layers[i] : freed);
+    use.end();
+    if (saved != nullptr) continue;
     if (auto record = layers_[i].record(freed)) records.push_back(std::move(*record));
   }
   Tensor y(device, x.shape());
@@ -68,8 +92,11 @@ void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pa
   const Tensor dx = Tensor::zeros(stream, saved.x.shape());
   norm_.backward(stream, saved.x, dy, saved.norm, dx);
   saved.x = Tensor();
-  for (std::size_t i = layers_.size(); i-- > 0;)
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    Use use(stream, pass, place_.first_layer + static_cast<std::int64_t>(i), true);
     layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
+    use.end();
+  }
   if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
   embedding_.backward(stream, rows.ids, rows.position, dx);
   for (std::size_t i = 0; i < layers_.size(); ++i)

@@ -25,7 +25,7 @@ class Stack {
 
   /// name: "encoder" or "decoder". The decoder is causal.
   Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-        Parameter& table, bool with_cross, const StackPlace& place, bool with_experts);
+        Parameter& table, bool with_cross, const StackPlace& place, const ModelParts& parts);
 
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,

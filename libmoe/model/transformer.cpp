@@ -6,34 +6,49 @@
 #include "libmoe/nn/loss.h"
 
 namespace moe {
+namespace {
 
-Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, bool with_experts)
-    : config(model_config) {
-  config.check();
-  const bool with_encoder = config.architecture == "encoder-decoder";
-  Device& device = stream.device();
-  const Shape table_shape{config.vocab_size, config.d_model};
-  Parameter* table = nullptr;
-  if (config.tie_embeddings) table = &parameters.add(device, "embedding.weight", table_shape, true);
-  StackPlace place;
-  if (with_encoder) {
-    Parameter& own = table ? *table : parameters.add(device, "encoder.embedding.weight", table_shape, true);
-    encoder = std::make_unique<Stack>(stream, parameters, "encoder", config, own, false, place, with_experts);
-    place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
-  }
-  Parameter& own = table ? *table : parameters.add(device, "decoder.embedding.weight", table_shape, true);
-  decoder =
-      std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, with_experts);
-  output_table = table ? table : &parameters.add(device, "output.weight", table_shape, true);
+Sharding sharding_of(const ModelParts& parts) {
+  const ProcessGrid& grid = *parts.grid;
+  return {.zero_stage = parts.zero_stage,
+          .dense_copies = grid.data().size(),
+          .dense_index = grid.data().rank(),
+          .expert_copies = grid.expert_data().size(),
+          .expert_index = grid.expert_data().rank(),
+          .tensor_index = grid.tensor().rank()};
 }
 
-Transformer::Transformer(Stream& stream, const ModelConfig& config, bool without_experts)
-    : impl_(std::make_unique<Impl>(stream, config, !without_experts)) {}
+}  // namespace
+
+Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, const ModelParts& model_parts)
+    : config(model_config), parts(model_parts) {
+  config.check();
+  const bool with_encoder = config.architecture == "encoder-decoder";
+  const Shape table_shape{config.vocab_size, config.d_model};
+  Parameter* table = nullptr;
+  if (config.tie_embeddings) table = &parameters.add("embedding.weight", table_shape, true);
+  StackPlace place;
+  if (with_encoder) {
+    Parameter& own = table ? *table : parameters.add("encoder.embedding.weight", table_shape, true);
+    encoder = std::make_unique<Stack>(stream, parameters, "encoder", config, own, false, place, parts);
+    place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
+  }
+  Parameter& own = table ? *table : parameters.add("decoder.embedding.weight", table_shape, true);
+  decoder = std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, parts);
+  output_table = table ? table : &parameters.add("output.weight", table_shape, true);
+  parameters.allocate(stream.device(), sharding_of(parts));
+}
+
+Transformer::Transformer(Stream& stream, const ModelConfig& config, const ModelParts& parts)
+    : impl_(std::make_unique<Impl>(stream, config, parts)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 
 const ModelConfig& Transformer::config() const {
   return impl_->config;
+}
+const ModelParts& Transformer::parts() const {
+  return impl_->parts;
 }
 ParameterList& Transformer::parameters() {
   return impl_->parameters;
@@ -55,7 +70,7 @@ std::string Transformer::moe_prefix(int moe_layer) const {
 namespace {
 
 LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, const DeviceRows& rows,
-                     std::int64_t first_row) {
+                     std::int64_t first_row, const std::vector<std::int64_t>& rows_by_rank) {
   LayerPass pass;
   if (options.training) {
     pass.dropout = static_cast<float>(config.dropout);
@@ -66,7 +81,9 @@ LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, cons
               .random = {.seed = options.seed, .update = options.update, .first_row = first_row},
               .aux_scale = options.aux_scale,
               .group = rows.group,
-              .n_groups = rows.n_groups};
+              .n_groups = rows.n_groups,
+              .tokens_by_rank = rows_by_rank};
+  pass.observer = options.observer;
   return pass;
 }
 
@@ -109,10 +126,12 @@ std::vector<const Gate*> gates_of(const Stack* encoder, const Stack& decoder) {
 
 PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptions& options) {
   Impl& m = *impl_;
+  if (options.observer != nullptr) options.observer->before_use(stream, 0, options.backward);
   MOE_CHECK(!options.backward || m.output_table->gradient, "a backward pass before make_gradients()");
   const DeviceRows target = m.upload(stream, batch.target, batch.language);
   DeviceRows source;
-  LayerPass encoder_pass, decoder_pass = layer_pass(m.config, options, target, batch.first_target_row);
+  LayerPass encoder_pass,
+      decoder_pass = layer_pass(m.config, options, target, batch.first_target_row, batch.target_rows_by_rank);
   decoder_pass.attention.causal = true;
   Stack::Saved encoder_saved, decoder_saved;
   std::vector<MoeRecord> encoder_records, decoder_records;
@@ -120,7 +139,7 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   if (m.encoder) {
     source = m.upload(stream, batch.source, batch.language);
     MOE_CHECK(batch.source.n_sentences() == batch.target.n_sentences());
-    encoder_pass = layer_pass(m.config, options, source, batch.first_source_row);
+    encoder_pass = layer_pass(m.config, options, source, batch.first_source_row, batch.source_rows_by_rank);
     memory = m.encoder->forward(stream, source, encoder_pass, options.backward ? &encoder_saved : nullptr,
                                 encoder_records);
     decoder_pass.memory = memory;
@@ -143,6 +162,7 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
     if (m.encoder)
       m.encoder->backward(stream, source, encoder_pass, encoder_saved, dmemory, {}, encoder_records);
   }
+  if (options.observer != nullptr) options.observer->after_use(stream, 0, options.backward);
   PassResult result;
   result.loss_sum = loss.loss;
   result.nll_sum = loss.nll;
@@ -157,7 +177,7 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   Impl& m = *impl_;
   const PassOptions options{.training = false, .backward = false};
   const DeviceRows target = m.upload(stream, batch.target, {});
-  LayerPass pass = layer_pass(m.config, options, target, 0);
+  LayerPass pass = layer_pass(m.config, options, target, 0, {});
   pass.attention.causal = true;
   pass.moe.dropless = true;
   EncoderOutput memory;

@@ -7,6 +7,7 @@
 
 #include "libmoe/data/batch.h"
 #include "libmoe/model/config.h"
+#include "libmoe/model/parts.h"
 #include "libmoe/nn/parameter.h"
 #include "libmoe/store/expert_source.h"
 
@@ -20,6 +21,7 @@ struct PassOptions {
   double label_smoothing = 0;
   std::uint64_t seed = 1;  // random numbers: (seed, update, layer, use, global row)
   std::uint64_t update = 0;
+  UnitObserver* observer = nullptr;  // when parameters are not all in place all the time
 };
 
 /// What the gate of one MoE layer did.
@@ -55,12 +57,13 @@ class DecoderState {
 
 class Transformer {
  public:
-  /// Allocates parameters (not initialised). without_experts: experts come from an ExpertSource; no training.
-  Transformer(Stream& stream, const ModelConfig& config, bool without_experts = false);
+  /// Allocates this rank's parts of the parameters (not initialised).
+  Transformer(Stream& stream, const ModelConfig& config, const ModelParts& parts = {});
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
   const ModelConfig& config() const;
+  const ModelParts& parts() const;
   ParameterList& parameters();
   const ParameterList& parameters() const;
   /// Names of expert parameters of MoE layer i start with moe_prefix(i), e.g. "encoder.layers.1.moe.".

@@ -19,18 +19,23 @@ void grouped(Stream& stream, const Plan& plan, const Make& make) {
 
 }  // namespace
 
-Experts::Experts(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
+Experts::Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config,
                  bool with_weights)
     : config_(config) {
   if (!with_weights) return;
   const std::int64_t e = config.n_experts, d = config.width, f = config.hidden;
-  in_weight_ = &parameters.add(device, name + ".in.weight", {e, d, f}, true, e);
-  in_bias_ = &parameters.add(device, name + ".in.bias", {e, f}, false, e);
-  out_weight_ = &parameters.add(device, name + ".out.weight", {e, f, d}, true, e);
-  out_bias_ = &parameters.add(device, name + ".out.bias", {e, d}, false, e);
-  for (std::int64_t i = 0; i < e; ++i)
-    weights_.push_back({in_weight_->value.view().at(i), in_bias_->value.view().at(i),
-                        out_weight_->value.view().at(i), out_bias_->value.view().at(i)});
+  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true);
+  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true);
+  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true);
+  out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true);
+}
+
+std::vector<ExpertWeights> Experts::weights() const {
+  std::vector<ExpertWeights> weights;
+  for (std::int64_t i = 0; in_weight_ != nullptr && i < in_weight_->n_experts; ++i)
+    weights.push_back(
+        {in_weight_->value.at(i), in_bias_->value.at(i), out_weight_->value.at(i), out_bias_->value.at(i)});
+  return weights;
 }
 
 void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights,
@@ -71,11 +76,11 @@ void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, co
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(plan, saved.hidden, e),
                         .b = rows_of(plan, dy, e),
-                        .c = out_weight_->gradient.view().at(e),
+                        .c = out_weight_->gradient.at(e),
                         .trans_a = true,
                         .accumulate = true});
     products.push_back({.a = rows_of(plan, dy, e),
-                        .b = out_weight_->value.view().at(e),
+                        .b = out_weight_->value.at(e),
                         .c = rows_of(plan, dhidden, e),
                         .trans_b = true});
   });
@@ -85,11 +90,11 @@ void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, co
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(plan, x, e),
                         .b = rows_of(plan, dhidden, e),
-                        .c = in_weight_->gradient.view().at(e),
+                        .c = in_weight_->gradient.at(e),
                         .trans_a = true,
                         .accumulate = true});
     products.push_back({.a = rows_of(plan, dhidden, e),
-                        .b = in_weight_->value.view().at(e),
+                        .b = in_weight_->value.at(e),
                         .c = rows_of(plan, dx, e),
                         .trans_b = true});
   });

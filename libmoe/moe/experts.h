@@ -24,11 +24,10 @@ class Experts {
     kernels::RandomStream random{};
   };
 
-  Experts(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
-          bool with_weights);
+  Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config, bool with_weights);
 
-  /// Views of the own parameters; empty without.
-  std::span<const ExpertWeights> weights() const { return weights_; }
+  /// Views of the own parameters, as long as their values stay where they are; empty without.
+  std::vector<ExpertWeights> weights() const;
   /// x, y: [N,D] in the plan's order. weights: one per expert; only those with rows are looked at.
   void forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights, const TensorView& x,
                const Dropout& dropout, const TensorView& y, Saved& saved) const;
@@ -40,7 +39,6 @@ class Experts {
  private:
   MoeConfig config_;
   Parameter *in_weight_ = nullptr, *in_bias_ = nullptr, *out_weight_ = nullptr, *out_bias_ = nullptr;
-  std::vector<ExpertWeights> weights_;
 };
 
 }  // namespace moe

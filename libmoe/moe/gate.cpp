@@ -14,10 +14,10 @@ std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, doub
   return std::min(n_tokens, std::max(min_capacity, static_cast<std::int64_t>(std::min(capacity, 1e15))));
 }
 
-Gate::Gate(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config)
+Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
     : config_(config),
       top_k_(std::min(config.top_k, config.n_experts)),
-      linear_(device, parameters, name, config.width, config.n_experts, false) {}
+      linear_(parameters, name, config.width, config.n_experts, false) {}
 
 ops::GateNormal Gate::normal() const {
   if (top_k_ == 1) return ops::GateNormal::none;

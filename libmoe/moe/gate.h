@@ -19,6 +19,8 @@ struct MoePass {
   double aux_scale = 1;  // of the auxiliary losses' gradients, times their weights
   TensorView group{};    // [T] i32 group of each token for the statistics, or empty
   std::int64_t n_groups = 1;
+  // Tokens of each data-parallel rank in this micro-batch, this one's included; empty: one rank.
+  std::vector<std::int64_t> tokens_by_rank{};
 };
 
 /// Sums over the tokens of a pass, on the device until read.
@@ -44,7 +46,7 @@ class Gate {
     const TensorView& index() const { return used ? used : chosen; }
   };
 
-  Gate(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config);
+  Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config);
 
   std::int64_t top_k() const { return top_k_; }
   std::int64_t n_experts() const { return config_.n_experts; }

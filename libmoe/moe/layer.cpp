@@ -2,14 +2,15 @@
 
 namespace moe {
 
-MoeLayer::MoeLayer(Device& device, ParameterList& parameters, const std::string& name,
-                   const MoeConfig& config, bool with_weights)
+MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
+                   const ProcessGrid& grid, bool with_weights)
     : config_(config),
-      gate_(device, parameters, name + ".gate", config),
-      experts_(device, parameters, name + ".experts", config, with_weights) {
+      grid_(&grid),
+      gate_(parameters, name + ".gate", config),
+      experts_(parameters, name + ".experts", config, with_weights) {
   if (!config.residual_experts) return;
-  residual_.emplace(device, parameters, name + ".residual", config.width, config.hidden, config.activation);
-  mix_.emplace(device, parameters, name + ".mix", config.width, 2);
+  residual_.emplace(parameters, name + ".residual", config.width, config.hidden, config.activation);
+  mix_.emplace(parameters, name + ".mix", config.width, 2);
 }
 
 Experts::Dropout MoeLayer::dropout(const MoePass& pass) const {
@@ -20,7 +21,8 @@ Experts::Dropout MoeLayer::dropout(const MoePass& pass) const {
 
 void MoeLayer::run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer,
                            Saved& saved) const {
-  std::span<const ExpertWeights> weights = experts_.weights();
+  const std::vector<ExpertWeights> own = experts_.weights();
+  std::span<const ExpertWeights> weights = own;
   if (source != nullptr) {
     std::vector<std::int32_t> rows;
     for (std::int64_t e = 0; e < saved.plan.n_experts(); ++e)

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "libmoe/comm/process_grid.h"
 #include "libmoe/moe/dispatcher.h"
 #include "libmoe/moe/experts.h"
 #include "libmoe/moe/gate.h"
@@ -29,8 +30,9 @@ class MoeLayer {
     FeedForward::Saved residual;
   };
 
-  MoeLayer(Device& device, ParameterList& parameters, const std::string& name, const MoeConfig& config,
-           bool with_weights = true);
+  /// The grid must outlive the layer.
+  MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
+           const ProcessGrid& grid, bool with_weights = true);
 
   const Gate& gate() const { return gate_; }
   /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward
@@ -46,6 +48,7 @@ class MoeLayer {
   void run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer, Saved& saved) const;
 
   MoeConfig config_;
+  const ProcessGrid* grid_;
   Gate gate_;
   Experts experts_;
   std::optional<FeedForward> residual_;

@@ -25,10 +25,10 @@ TensorView part(const TensorView& x, std::int64_t i, std::int64_t width) {
 
 }  // namespace
 
-SelfAttention::SelfAttention(Device& device, ParameterList& parameters, const std::string& name,
+SelfAttention::SelfAttention(ParameterList& parameters, const std::string& name,
                              std::int64_t width, std::int64_t n_heads)
-    : qkv_(device, parameters, name + ".qkv", width, 3 * width),
-      out_(device, parameters, name + ".out", width, width),
+    : qkv_(parameters, name + ".qkv", width, 3 * width),
+      out_(parameters, name + ".out", width, width),
       n_heads_(n_heads) {}
 
 ops::AttentionShape SelfAttention::shape(const RowRanges& rows, const AttentionOptions& options) const {
@@ -82,11 +82,11 @@ void SelfAttention::step(Stream& stream, const TensorView& x, const RowRanges& q
   out_.forward(stream, context, y);
 }
 
-CrossAttention::CrossAttention(Device& device, ParameterList& parameters, const std::string& name,
+CrossAttention::CrossAttention(ParameterList& parameters, const std::string& name,
                                std::int64_t width, std::int64_t n_heads)
-    : query_(device, parameters, name + ".query", width, width),
-      kv_(device, parameters, name + ".kv", width, 2 * width),
-      out_(device, parameters, name + ".out", width, width),
+    : query_(parameters, name + ".query", width, width),
+      kv_(parameters, name + ".kv", width, 2 * width),
+      out_(parameters, name + ".out", width, width),
       n_heads_(n_heads) {}
 
 ops::AttentionShape CrossAttention::shape(const RowRanges& queries, const RowRanges& keys,

@@ -26,7 +26,7 @@ class SelfAttention {
     Tensor log_sum_exp;  // [T,H]
   };
 
-  SelfAttention(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+  SelfAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
                 std::int64_t n_heads);
 
   /// x, y: [T,D].
@@ -57,7 +57,7 @@ class CrossAttention {
     Tensor log_sum_exp;  // [T,H]
   };
 
-  CrossAttention(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+  CrossAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
                  std::int64_t n_heads);
 
   /// x, y: [T,D]; memory: [S,D].

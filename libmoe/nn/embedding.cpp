@@ -20,21 +20,21 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
 Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::string& name, Parameter& table,
                      std::int64_t n_positions, bool learned)
     : table_(&table) {
-  const std::int64_t width = table.value.shape()[1];
+  const std::int64_t width = table.value.shape[1];
   if (learned)
-    learned_ = &parameters.add(stream.device(), name + ".positions.weight", {n_positions, width}, true);
+    learned_ = &parameters.add(name + ".positions.weight", {n_positions, width}, true);
   else
     sinusoids_ = sinusoidal_positions(stream, n_positions, width);
 }
 
 float Embedding::scale() const {
-  return std::sqrt(static_cast<float>(table_->value.shape()[1]));
+  return std::sqrt(static_cast<float>(table_->value.shape[1]));
 }
 
 void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position,
                         const TensorView& y) const {
   ops::embedding(stream, ids, table_->value, scale(), position,
-                 learned_ != nullptr ? learned_->value : sinusoids_, y);
+                 learned_ != nullptr ? learned_->value : sinusoids_.view(), y);
 }
 
 void Embedding::backward(Stream& stream, const TensorView& ids, const TensorView& position,

@@ -4,10 +4,10 @@ namespace moe {
 
 using ops::Activation;
 
-FeedForward::FeedForward(Device& device, ParameterList& parameters, const std::string& name,
+FeedForward::FeedForward(ParameterList& parameters, const std::string& name,
                          std::int64_t width, std::int64_t hidden, Activation activation)
-    : in_(device, parameters, name + ".in", width, hidden),
-      out_(device, parameters, name + ".out", hidden, width),
+    : in_(parameters, name + ".in", width, hidden),
+      out_(parameters, name + ".out", hidden, width),
       activation_(activation) {}
 
 void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {

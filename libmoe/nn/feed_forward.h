@@ -12,7 +12,7 @@ class FeedForward {
     Tensor hidden;  // [T,F]
   };
 
-  FeedForward(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+  FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width,
               std::int64_t hidden, ops::Activation activation);
 
   /// x, y: [T,D].

@@ -4,10 +4,10 @@
 
 namespace moe {
 
-Linear::Linear(Device& device, ParameterList& parameters, const std::string& name, std::int64_t n_in,
+Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in,
                std::int64_t n_out, bool with_bias)
-    : weight_(&parameters.add(device, name + ".weight", {n_in, n_out}, true)) {
-  if (with_bias) bias_ = &parameters.add(device, name + ".bias", {n_out}, false);
+    : weight_(&parameters.add(name + ".weight", {n_in, n_out}, true)) {
+  if (with_bias) bias_ = &parameters.add(name + ".bias", {n_out}, false);
 }
 
 void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y,

@@ -10,13 +10,13 @@ namespace moe {
 /// Holds parameters "<name>.weight" [in,out] and, with a bias, "<name>.bias" [out] of the list.
 class Linear {
  public:
-  Linear(Device& device, ParameterList& parameters, const std::string& name, std::int64_t n_in,
+  Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in,
          std::int64_t n_out, bool with_bias = true);
 
   TensorView weight() const { return weight_->value; }
-  TensorView bias() const { return bias_ == nullptr ? TensorView{} : bias_->value.view(); }
-  std::int64_t n_in() const { return weight_->value.shape()[0]; }
-  std::int64_t n_out() const { return weight_->value.shape()[1]; }
+  TensorView bias() const { return bias_ == nullptr ? TensorView{} : bias_->value; }
+  std::int64_t n_in() const { return weight_->value.shape[0]; }
+  std::int64_t n_out() const { return weight_->value.shape[1]; }
 
   /// x: [T,in]; y: [T,out]. activation: none or relu.
   void forward(Stream& stream, const TensorView& x, const TensorView& y,

@@ -18,7 +18,7 @@ std::int64_t rows_per_block(std::int64_t n_vocabulary) {
 LossSums projected_cross_entropy(Stream& stream, const TensorView& x, Parameter& table,
                                  const std::vector<std::int32_t>& labels, const LossOptions& options,
                                  const TensorView& dx) {
-  const std::int64_t t = x.rows(), v = table.value.shape()[0];
+  const std::int64_t t = x.rows(), v = table.value.shape[0];
   MOE_CHECK(static_cast<std::int64_t>(labels.size()) == t, "{} labels of {} rows", labels.size(), t);
   Device& device = stream.device();
   const bool backward = options.backward && options.scale != 0;

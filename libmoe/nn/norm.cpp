@@ -2,10 +2,10 @@
 
 namespace moe {
 
-LayerNorm::LayerNorm(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width,
                      double epsilon)
-    : gamma_(&parameters.add(device, name + ".weight", {width}, false)),
-      beta_(&parameters.add(device, name + ".bias", {width}, false)),
+    : gamma_(&parameters.add(name + ".weight", {width}, false)),
+      beta_(&parameters.add(name + ".bias", {width}, false)),
       epsilon_(static_cast<float>(epsilon)) {}
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {

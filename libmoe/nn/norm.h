@@ -14,7 +14,7 @@ class LayerNorm {
     Tensor mean, rstd;  // [T]
   };
 
-  LayerNorm(Device& device, ParameterList& parameters, const std::string& name, std::int64_t width,
+  LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width,
             double epsilon);
 
   /// x, y: [T,D].

@@ -1,67 +1,91 @@
 #include "libmoe/nn/optimizer.h"
 
 #include <cmath>
+#include <map>
 
 #include "libmoe/core/ops.h"
 
 namespace moe {
+namespace {
+
+std::map<const Parameter*, const ParameterGroup*> group_of(const ParameterList& parameters) {
+  std::map<const Parameter*, const ParameterGroup*> map;
+  for (const ParameterGroup& group : parameters.groups())
+    for (const Parameter* p : group.parameters) map[p] = &group;
+  return map;
+}
+
+// Experts [begin, end) of a parameter, in its group.
+IndexRange experts_range(const Parameter& p, std::int64_t begin, std::int64_t end) {
+  const std::int64_t n = p.value.row_elements();
+  return {p.offset + begin * n, p.offset + end * n};
+}
+
+}  // namespace
 
 Adam::Adam(Stream& stream, const ParameterList& parameters, const AdamOptions& options) : options_(options) {
-  for (const auto& p : parameters.all()) {
-    Moments moments;
-    moments.m = Tensor::zeros(stream, p->value.shape());
-    moments.v = Tensor::zeros(stream, p->value.shape());
-    moments.steps.assign(static_cast<std::size_t>(std::max<std::int64_t>(1, p->n_experts)), 0);
-    moments_.push_back(std::move(moments));
-  }
+  for (const ParameterGroup& group : parameters.groups())
+    moments_.push_back(
+        {Tensor::zeros(stream, {group.owned.size()}), Tensor::zeros(stream, {group.owned.size()})});
+  for (const auto& p : parameters.all())
+    steps_.emplace_back(static_cast<std::size_t>(p->experts ? p->n_experts : 1), 0);
 }
 
 void Adam::step(Stream& stream, ParameterList& parameters, double rate, double gradient_scale) {
-  MOE_CHECK(parameters.all().size() == moments_.size());
-  for (std::size_t i = 0; i < moments_.size(); ++i) {
-    Parameter& p = *parameters.all()[i];
-    Moments& moments = moments_[i];
-    if (p.n_experts == 0) {
-      ++moments.steps[0];
-      step_range(stream, p, moments, 0, p.value.view().rows(), rate, gradient_scale);
-      continue;
-    }
-    // Neighbouring experts with the same number of steps go in one call.
-    const auto n = static_cast<std::size_t>(p.n_experts);
-    MOE_CHECK(p.touched.size() == n, "{}", p.name);
-    for (std::size_t begin = 0, end; begin < n; begin = end) {
-      end = begin + 1;
-      if (!p.touched[begin]) continue;
-      ++moments.steps[begin];
-      for (; end < n && p.touched[end] && moments.steps[end] + 1 == moments.steps[begin]; ++end)
-        ++moments.steps[end];
-      step_range(stream, p, moments, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end), rate,
-                 gradient_scale);
+  std::map<const Parameter*, std::vector<std::int64_t>*> steps_of;
+  for (std::size_t i = 0; i < steps_.size(); ++i) steps_of[parameters.all()[i].get()] = &steps_[i];
+  MOE_CHECK(parameters.groups().size() == moments_.size() && steps_of.size() == steps_.size());
+  for (std::size_t g = 0; g < moments_.size(); ++g) {
+    const ParameterGroup& group = parameters.groups()[g];
+    for (const Parameter* p : group.parameters) {
+      std::vector<std::int64_t>& steps = *steps_of.at(p);
+      if (!p->experts) {
+        step_range(stream, group, moments_[g], p->weight_decay, p->range(), ++steps[0], rate, gradient_scale);
+        continue;
+      }
+      // Neighbouring experts with the same number of steps go in one call.
+      const auto n = static_cast<std::size_t>(p->n_experts);
+      for (std::size_t begin = 0, end; begin < n; begin = end) {
+        end = begin + 1;
+        if (!p->touched[begin]) continue;
+        ++steps[begin];
+        for (; end < n && p->touched[end] && steps[end] + 1 == steps[begin]; ++end) ++steps[end];
+        step_range(stream, group, moments_[g], p->weight_decay,
+                   experts_range(*p, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end)),
+                   steps[begin], rate, gradient_scale);
+      }
     }
   }
 }
 
-void Adam::step_range(Stream& stream, Parameter& p, Moments& moments, std::int64_t begin, std::int64_t end,
-                      double rate, double gradient_scale) {
-  const auto steps =
-      static_cast<double>(moments.steps[p.n_experts == 0 ? 0 : static_cast<std::size_t>(begin)]);
+void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments& moments, bool decay,
+                      IndexRange range, std::int64_t n_steps, double rate, double gradient_scale) {
+  range = intersection(range, group.owned);
+  if (range.empty()) return;
+  const auto steps = static_cast<double>(n_steps);
   ops::AdamStep s{};
   s.rate = static_cast<float>(rate);
   s.beta1 = static_cast<float>(options_.beta1);
   s.beta2 = static_cast<float>(options_.beta2);
   s.epsilon = static_cast<float>(options_.epsilon);
-  s.decay = static_cast<float>(p.weight_decay ? options_.weight_decay : 0);
+  s.decay = static_cast<float>(decay ? options_.weight_decay : 0);
   s.gradient_scale = static_cast<float>(gradient_scale);
   s.bias1 = static_cast<float>(1 - std::pow(options_.beta1, steps));
   s.bias2 = static_cast<float>(1 - std::pow(options_.beta2, steps));
-  ops::adam(stream, s, p.gradient.view().slice(begin, end), moments.m.view().slice(begin, end),
-            moments.v.view().slice(begin, end), p.value.view().slice(begin, end));
+  const std::int64_t begin = range.begin - group.owned.begin, end = range.end - group.owned.begin;
+  ops::adam(stream, s, group.owned_gradients_at(range), moments.m.view().slice(begin, end),
+            moments.v.view().slice(begin, end), group.owned_values_at(range));
 }
 
-double gradient_norm(Stream& stream, const ParameterList& parameters) {
+double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters) {
   double sum = 0;
-  for (const auto& p : parameters.all()) sum += ops::sum_of_squares(stream, p->gradient);
-  return std::sqrt(sum);
+  for (const ParameterGroup& group : parameters.groups())
+    for (const Parameter* p : group.parameters) {
+      if (!p->split_over_tensor && parameters.sharding().tensor_index > 0) continue;
+      const IndexRange range = intersection(p->range(), group.share);
+      if (!range.empty()) sum += ops::sum_of_squares(stream, group.owned_gradients_at(range));
+    }
+  return sum;
 }
 
 double clip_scale(double norm, double max_norm) {
@@ -69,14 +93,22 @@ double clip_scale(double norm, double max_norm) {
 }
 
 std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters) {
+  const auto groups = group_of(parameters);
   for (const bool gradient : {false, true})
     for (const auto& p : parameters.all()) {
-      const TensorView view = gradient ? p->gradient.view() : p->value.view();
-      if (!view || ops::all_finite(stream, view)) continue;
+      const ParameterGroup& group = *groups.at(p.get());
+      const auto bad = [&](IndexRange range) {
+        range = intersection(range, group.owned);
+        if (range.empty() || (gradient && !group.owned_gradients)) return false;
+        return !ops::all_finite(stream,
+                                gradient ? group.owned_gradients_at(range) : group.owned_values_at(range));
+      };
+      if (!bad(p->range())) continue;
       std::string name = (gradient ? "gradient of " : "parameter ") + p->name;
       for (std::int64_t e = 0; e < p->n_experts; ++e)
-        if (!ops::all_finite(stream, view.slice(e, e + 1))) {
-          name += fmt::format(", expert {}", e);
+        if (bad(experts_range(*p, e, e + 1))) {
+          const auto& ranges = p->slice.axis[0];
+          name += fmt::format(", expert {}", e + (ranges.empty() ? 0 : ranges[0].begin));
           break;
         }
       return name;

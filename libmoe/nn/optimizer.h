@@ -15,38 +15,43 @@ struct AdamOptions {
       0;  // decoupled (AdamW, arXiv 1711.05101), not on biases and norms; 0 = Adam (arXiv 1412.6980)
 };
 
-/// The optimizer's memory of one parameter.
+/// The optimizer's memory of one parameter group: of the part that this rank owns.
 struct Moments {
-  Tensor m, v;                      // shape of the parameter
-  std::vector<std::int64_t> steps;  // [n_experts], or [1] when it has none
+  Tensor m, v;  // [owned.size()]
 };
 
 /// Not thread-safe.
 class Adam {
  public:
-  /// Allocates moments (zero) for every parameter, in the list's order.
+  /// Allocates moments (zero) for what the list's groups own.
   Adam(Stream& stream, const ParameterList& parameters, const AdamOptions& options);
 
-  /// One update from the accumulated gradients times gradient_scale. An expert without tokens since the
-  /// gradients were cleared keeps weight, moments and step count, and decays nothing.
+  /// One update of the owned values from the owned gradients times gradient_scale. An expert without tokens
+  /// since the gradients were cleared keeps weight, moments and step count, and decays nothing.
   void step(Stream& stream, ParameterList& parameters, double rate, double gradient_scale);
 
+  /// In the order of the list's groups.
   std::vector<Moments>& moments() { return moments_; }
   const std::vector<Moments>& moments() const { return moments_; }
+  /// In the order of the list's parameters: [n_experts], or [1] for a dense one.
+  std::vector<std::vector<std::int64_t>>& steps() { return steps_; }
+  const std::vector<std::vector<std::int64_t>>& steps() const { return steps_; }
 
  private:
-  void step_range(Stream& stream, Parameter& parameter, Moments& moments, std::int64_t begin,
-                  std::int64_t end, double rate, double gradient_scale);
+  void step_range(Stream& stream, const ParameterGroup& group, const Moments& moments, bool decay,
+                  IndexRange range, std::int64_t n_steps, double rate, double gradient_scale);
   AdamOptions options_;
   std::vector<Moments> moments_;
+  std::vector<std::vector<std::int64_t>> steps_;
 };
 
-/// sqrt of the sum of squares over all gradients; not finite when one of them is not. Waits for the stream.
-double gradient_norm(Stream& stream, const ParameterList& parameters);
+/// The sum of squares of this rank's share of all gradients, so that a sum over all ranks counts each once;
+/// not finite when one of them is not. Waits for the stream.
+double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters);
 /// The factor that brings a norm down to max_norm; 1 when it is below or max_norm is 0.
 double clip_scale(double norm, double max_norm);
-/// The first parameter or gradient, in the list's order, with an element that is not finite; parameters first:
-/// "gradient of encoder.layers.1.moe.experts.in.weight, expert 3".
+/// The first parameter or gradient, in the list's order, with an element that is not finite among those that
+/// this rank owns; parameters first: "gradient of encoder.layers.1.moe.experts.in.weight, expert 3".
 std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters);
 
 }  // namespace moe

@@ -1,42 +1,149 @@
 #include "libmoe/nn/parameter.h"
 
 #include <algorithm>
+#include <map>
 
 namespace moe {
+namespace {
 
-Parameter& ParameterList::add(Device& device, std::string name, Shape shape, bool weight_decay,
-                              std::int64_t n_experts) {
+constexpr std::int64_t kAlignment = 16;  // elements: a parameter begins on a cache line
+
+std::int64_t round_up(std::int64_t n, std::int64_t to) {
+  return (n + to - 1) / to * to;
+}
+
+// Points the parameters' views into the buffer, or nowhere.
+void bind(const ParameterGroup& group, const TensorView& buffer, TensorView Parameter::*view) {
+  for (Parameter* p : group.parameters) (p->*view).data = buffer ? buffer.f32() + p->offset : nullptr;
+}
+
+}  // namespace
+
+Shape Slice::local_shape(const Shape& whole_shape) const {
+  Shape local = whole_shape;
+  for (int a = 0; a < whole_shape.rank() && a < 3; ++a) {
+    const auto& ranges = axis[static_cast<std::size_t>(a)];
+    if (ranges.empty()) continue;
+    local[a] = 0;
+    for (const IndexRange& r : ranges) local[a] += r.size();
+  }
+  return local;
+}
+
+void Parameter::for_each_run(IndexRange range,
+                             const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& run) const {
+  // Axes behind the last sliced one lie together; the sliced one gives runs of whole ranges.
+  int last = whole_shape.rank() - 1;
+  while (last > 0 && slice.axis[static_cast<std::size_t>(last)].empty()) --last;
+  std::int64_t inner = 1;
+  for (int a = last + 1; a < whole_shape.rank(); ++a) inner *= whole_shape[a];
+  const auto visit = [&](const auto& self, int axis, std::int64_t local, std::int64_t whole) -> void {
+    std::int64_t below_local = inner, below_whole = inner;  // elements of one index of this axis
+    for (int a = axis + 1; a <= last; ++a) below_local *= value.shape[a], below_whole *= whole_shape[a];
+    const auto& ranges = slice.axis[static_cast<std::size_t>(axis)];
+    const std::vector<IndexRange> all{{0, whole_shape[axis]}};
+    for (const IndexRange& r : ranges.empty() ? all : ranges) {
+      if (axis == last) {
+        const IndexRange part = intersection({local, local + r.size() * inner}, range);
+        if (!part.empty()) run(part.begin, whole + r.begin * inner + part.begin - local, part.size());
+        local += r.size() * inner;
+        continue;
+      }
+      for (std::int64_t i = r.begin; i < r.end; ++i, local += below_local)
+        if (!intersection({local, local + below_local}, range).empty())
+          self(self, axis + 1, local, whole + i * below_whole);
+    }
+  };
+  visit(visit, 0, 0, 0);
+}
+
+void ParameterGroup::bind_values(const TensorView& buffer) {
+  values = buffer;
+  bind(*this, buffer, &Parameter::value);
+}
+
+void ParameterGroup::bind_gradients(const TensorView& buffer) {
+  gradients = buffer;
+  bind(*this, buffer, &Parameter::gradient);
+}
+
+Parameter& ParameterList::add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts,
+                              const Slice& slice) {
+  MOE_CHECK(groups_.empty(), "{} comes after allocate()", name);
   auto parameter = std::make_unique<Parameter>();
   parameter->name = std::move(name);
-  parameter->value = Tensor(device, shape);
+  parameter->whole_shape = whole_shape;
+  parameter->slice = slice;
+  const Shape local = slice.local_shape(whole_shape);
+  const std::int64_t row = local[0] == 0 ? 0 : local.n_elements() / local[0];
+  parameter->value = {.shape = local, .row_stride = row};
+  parameter->gradient = parameter->value;
   parameter->weight_decay = weight_decay;
-  parameter->n_experts = n_experts;
+  parameter->experts = experts;
+  parameter->n_experts = experts ? local[0] : 0;
+  parameter->touched.assign(static_cast<std::size_t>(parameter->n_experts), 0);
   parameters_.push_back(std::move(parameter));
+  unit_of_.push_back(unit_);
   return *parameters_.back();
 }
 
+void ParameterList::allocate(Device& device, const Sharding& sharding) {
+  MOE_CHECK(groups_.empty(), "allocate() twice");
+  sharding_ = sharding;
+  std::map<std::pair<int, bool>, ParameterGroup> by_unit;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    Parameter& p = *parameters_[i];
+    ParameterGroup& group = by_unit[{unit_of_[i], p.experts}];
+    group.unit = unit_of_[i];
+    group.experts = p.experts;
+    p.offset = group.n_elements;
+    p.value.device = p.gradient.device = &device;
+    group.n_elements += round_up(p.value.shape.n_elements(), kAlignment);
+    group.parameters.push_back(&p);
+  }
+  for (auto& [key, group] : by_unit) {
+    group.n_copies = group.experts ? sharding.expert_copies : sharding.dense_copies;
+    const int index = group.experts ? sharding.expert_index : sharding.dense_index;
+    group.n_elements = round_up(group.n_elements, kAlignment * group.n_copies);
+    group.share = part_of(group.n_elements, group.n_copies, index);
+    group.owned = sharding.zero_stage >= 1 ? group.share : IndexRange{0, group.n_elements};
+    const bool whole = sharding.zero_stage < 3 || group.n_copies == 1;
+    Tensor& values = values_.emplace_back(device, Shape{whole ? group.n_elements : group.share.size()});
+    group.owned_values = whole ? values.view().slice(group.owned.begin, group.owned.end) : values.view();
+    if (whole) group.bind_values(values);
+    groups_.push_back(std::move(group));
+  }
+}
+
+void ParameterList::make_gradients(Stream& stream) {
+  MOE_CHECK(parameters_.empty() || !groups_.empty(), "make_gradients() before allocate()");
+  if (gradients_.empty())
+    for (ParameterGroup& group : groups_) {
+      const bool whole = sharding_.zero_stage < 2 || group.n_copies == 1;
+      Tensor& gradients =
+          gradients_.emplace_back(stream.device(), Shape{whole ? group.n_elements : group.share.size()});
+      group.owned_gradients =
+          whole ? gradients.view().slice(group.owned.begin, group.owned.end) : gradients.view();
+      if (whole) group.bind_gradients(gradients);
+    }
+  clear_gradients(stream);
+}
+
+void ParameterList::clear_gradients(Stream& stream) {
+  for (const Tensor& t : gradients_) stream.fill_zero(t.view().data, t.view().n_bytes());
+  for (auto& p : parameters_) std::fill(p->touched.begin(), p->touched.end(), std::uint8_t{0});
+}
+
 Parameter* ParameterList::find(const std::string& name) const {
-  const auto it = std::find_if(parameters_.begin(), parameters_.end(), [&](const auto& p) { return p->name == name; });
+  const auto it =
+      std::find_if(parameters_.begin(), parameters_.end(), [&](const auto& p) { return p->name == name; });
   return it == parameters_.end() ? nullptr : it->get();
 }
 
 std::int64_t ParameterList::n_elements() const {
   std::int64_t n = 0;
-  for (const auto& p : parameters_) n += p->value.shape().n_elements();
+  for (const auto& p : parameters_) n += p->value.shape.n_elements();
   return n;
-}
-
-void ParameterList::make_gradients(Stream& stream) {
-  for (auto& p : parameters_)
-    if (!p->gradient) p->gradient = Tensor(stream.device(), p->value.shape());
-  clear_gradients(stream);
-}
-
-void ParameterList::clear_gradients(Stream& stream) {
-  for (auto& p : parameters_) {
-    stream.fill_zero(p->gradient.view().data, p->gradient.view().n_bytes());
-    p->touched.assign(static_cast<std::size_t>(p->n_experts), 0);
-  }
 }
 
 }  // namespace moe

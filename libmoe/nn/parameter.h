@@ -1,38 +1,131 @@
-// Trainable tensors with their gradients, by name.
+// Trainable tensors with their gradients, by name, in flat buffers that are moved as a whole.
 #pragma once
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "libmoe/base/range.h"
 #include "libmoe/core/tensor.h"
 
 namespace moe {
 
+/// The part of a whole tensor that a rank holds: along each axis the given ranges one after the other; no
+/// range for an axis means all of it.
+struct Slice {
+  std::array<std::vector<IndexRange>, 3> axis;
+  bool whole() const { return axis[0].empty() && axis[1].empty() && axis[2].empty(); }
+  Shape local_shape(const Shape& whole_shape) const;
+};
+
 struct Parameter {
-  std::string name;             // "decoder.layers.1.moe.experts.in.weight"
-  Tensor value;
-  Tensor gradient;              // empty until make_gradients()
-  bool weight_decay = true;     // off for biases and norms
-  std::int64_t n_experts = 0;   // > 0: dimension 0 indexes the experts of an MoE layer
-  // [n_experts]: the expert had tokens since the gradients were cleared; an expert without tokens is not updated.
+  std::string name;                // "decoder.layers.1.moe.experts.in.weight"
+  Shape whole_shape;               // in the model
+  Slice slice;                     // which part of it is here
+  TensorView value, gradient;      // of this part; without data while they are elsewhere
+  bool split_over_tensor = false;  // ranks of a tensor group hold different parts of it
+  bool weight_decay = true;        // off for biases and norms
+  bool experts = false;            // dimension 0 indexes the experts of an MoE layer
+  std::int64_t n_experts = 0;      // of them here
+  // [n_experts]: the expert had tokens since the gradients were cleared; an expert without tokens is not
+  // updated.
   std::vector<std::uint8_t> touched;
+  std::int64_t offset = 0;  // of its first element in its group
+
+  const Shape& shape() const { return value.shape; }
+  /// In the group.
+  IndexRange range() const { return {offset, offset + value.shape.n_elements()}; }
+  /// Calls run(local, whole, n) for runs of n elements that lie together both in this part and in the whole
+  /// tensor (row-major indices), over the elements [range.begin, range.end) of this part, in rising order.
+  void for_each_run(
+      IndexRange range,
+      const std::function<void(std::int64_t local, std::int64_t whole, std::int64_t n)>& run) const;
+};
+
+/// How a list is shared among the ranks that hold the same parameters (arXiv 1910.02054).
+struct Sharding {
+  int zero_stage = 0;                       // from 1: moments, 2: and gradients, 3: and values are divided
+  int dense_copies = 1, dense_index = 0;    // ranks with the same dense parameters, and this one's place
+  int expert_copies = 1, expert_index = 0;  // the same of experts
+  int tensor_index = 0;                     // this rank's place in its tensor group
+};
+
+/// The dense parameters of a unit, or its experts: one flat buffer [n_elements] of values and one of
+/// gradients, with holes (zeros) between parameters.
+struct ParameterGroup {
+  int unit = 0;
+  bool experts = false;
+  std::vector<Parameter*> parameters;  // at rising offsets
+  std::int64_t n_elements = 0;         // a multiple of the number of copies
+  int n_copies = 1;                    // ranks that hold this group
+  IndexRange share;                    // an equal part for each copy
+  IndexRange owned;                    // what this rank updates: its share when moments are divided, or all
+  TensorView values, gradients;        // [n_elements]; without data while they are elsewhere
+  TensorView owned_values,
+      owned_gradients;  // [owned.size()]: always there (gradients: after make_gradients())
+
+  /// What this rank owns of a parameter, in the group.
+  IndexRange owned_range(const Parameter& p) const { return intersection(p.range(), owned); }
+  /// Elements of the group, which must be owned.
+  TensorView owned_values_at(IndexRange r) const {
+    return owned_values.slice(r.begin - owned.begin, r.end - owned.begin);
+  }
+  /// Elements of the group, which must be owned or in place.
+  TensorView values_at(IndexRange r) const {
+    return values ? values.slice(r.begin, r.end) : owned_values_at(r);
+  }
+  TensorView owned_gradients_at(IndexRange r) const {
+    return owned_gradients.slice(r.begin - owned.begin, r.end - owned.begin);
+  }
+
+  void bind_values(const TensorView& buffer);
+  void bind_gradients(const TensorView& buffer);
 };
 
 /// In a fixed order that depends only on the configuration.
 class ParameterList {
  public:
-  Parameter& add(Device& device, std::string name, Shape shape, bool weight_decay, std::int64_t n_experts = 0);
-  std::vector<std::unique_ptr<Parameter>>& all() { return parameters_; }
-  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
-  /// Null when absent.
-  Parameter* find(const std::string& name) const;
-  std::int64_t n_elements() const;
+  /// Parameters added from here on are of this unit: what a pass uses, a rank gathers and reduces together.
+  void begin_unit(int unit) { unit_ = unit; }
+  /// experts: dimension 0 indexes experts. The value has no memory before allocate().
+  Parameter& add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts = false,
+                 const Slice& slice = {});
+  /// Gives memory to the values; not cleared. Once, when all have been added.
+  void allocate(Device& device, const Sharding& sharding = {});
   void make_gradients(Stream& stream);
+  /// Gradients and marks of touched experts.
   void clear_gradients(Stream& stream);
 
+  std::vector<std::unique_ptr<Parameter>>& all() { return parameters_; }
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  /// By unit, dense ones first.
+  std::vector<ParameterGroup>& groups() { return groups_; }
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  const Sharding& sharding() const { return sharding_; }
+  /// Null when absent.
+  Parameter* find(const std::string& name) const;
+  /// Of the parts that are here.
+  std::int64_t n_elements() const;
+
  private:
+  int unit_ = 0;
+  std::vector<int> unit_of_;  // of parameters_
   std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::vector<ParameterGroup> groups_;
+  std::vector<Tensor> values_, gradients_;  // of groups_: all of it, or the share
+  Sharding sharding_;
+};
+
+/// Told as a pass comes to the parameters of a unit and leaves them; for what keeps them elsewhere meanwhile.
+class UnitObserver {
+ public:
+  virtual ~UnitObserver() = default;
+  /// When it returns the unit's values are in place; with backward also its gradient buffers.
+  virtual void before_use(Stream& stream, int unit, bool backward) = 0;
+  /// With backward: the unit's gradients of this pass are complete.
+  virtual void after_use(Stream& stream, int unit, bool backward) = 0;
 };
 
 }  // namespace moe

@@ -105,7 +105,7 @@ class Run {
     u.label_smoothing = options_.label_smoothing;
     UpdateResult result;
     try {
-      result = run_update(session_.stream(), session_.model(), session_.adam(), batches, u);
+      result = run_update(session_.stream(), session_.model(), session_.adam(), session_.parallel(), batches, u);
     } catch (const Error& e) {
       reporter_.end(state_, "diverged");
       throw Error(e.code(), fmt::format("{}. {}", e.what(),

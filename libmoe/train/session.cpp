@@ -91,6 +91,7 @@ Session::Session(const TrainOptions& options, Origin origin)
   if (expert_ids_.empty()) expert_ids_ = fresh_ids(origin.config);
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
+  parallel_.emplace(*model_->parts().grid, model_->parameters(), true);
 
   corpus_ = load_corpus(*dataset_, Split::train);
   batcher_.emplace(corpus_, ControlIds::of(dataset_->vocabulary()), NoiseSymbols::of(dataset_->vocabulary()),
@@ -101,7 +102,7 @@ Session::Session(const TrainOptions& options, Origin origin)
   state_ = RunState::from_json(origin.checkpoint.training.json, origin.path);
   if (state_.seed != options.seed)
     usage_error("--seed {} is not the seed of the run in {}, {}", options.seed, origin.path, state_.seed);
-  upload_moments(stream_, origin.checkpoint.training, model_->parameters(), origin.path, *adam_);
+  upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
   batcher_->set_cursor(state_.cursor);
 }
 
@@ -113,7 +114,7 @@ void Session::save(const std::string& path, bool with_training) {
   checkpoint.expert_ids = expert_ids_;
   if (with_training) {
     checkpoint.training.json = state_.to_json();
-    download_moments(stream_, model_->parameters(), *adam_, checkpoint.training);
+    download_moments(stream_, *model_, *adam_, checkpoint.training);
   }
   save_checkpoint(path, checkpoint, inputs_, true);
 }

@@ -10,6 +10,7 @@
 #include "libmoe/data/dataset.h"
 #include "libmoe/eval/validation.h"
 #include "libmoe/model/checkpoint.h"
+#include "libmoe/parallel/data_parallel.h"
 #include "libmoe/train/options.h"
 #include "libmoe/train/state.h"
 
@@ -36,6 +37,7 @@ class Session {
   Stream& stream() { return stream_; }
   Transformer& model() { return *model_; }
   Adam& adam() { return *adam_; }
+  DataParallel& parallel() { return *parallel_; }
   Batcher& batcher() { return *batcher_; }
   Validator& validator() { return *validator_; }
   const Dataset& dataset() const { return *dataset_; }
@@ -52,6 +54,7 @@ class Session {
   Stream stream_;
   std::optional<Transformer> model_;
   std::optional<Adam> adam_;
+  std::optional<DataParallel> parallel_;
   std::vector<std::vector<std::int64_t>> expert_ids_;
   Corpus corpus_;
   std::optional<Batcher> batcher_;

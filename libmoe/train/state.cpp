@@ -1,6 +1,5 @@
 #include "libmoe/train/state.h"
 
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "libmoe/base/error.h"
@@ -9,29 +8,6 @@ namespace moe {
 namespace {
 
 using Json = nlohmann::json;
-using ByName = std::map<std::string, const HostTensor*>;
-
-std::vector<std::int64_t> dims_of(const Shape& shape) {
-  std::vector<std::int64_t> dims;
-  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
-  return dims;
-}
-
-ByName by_name(const std::vector<HostTensor>& tensors) {
-  ByName map;
-  for (const HostTensor& t : tensors) map[t.name] = &t;
-  return map;
-}
-
-const HostTensor& find(const ByName& tensors, const std::string& name, const std::vector<std::int64_t>& dims,
-                       const std::string& where) {
-  const auto it = tensors.find(name);
-  if (it == tensors.end() || it->second->dims != dims)
-    bad_input("{}: the optimizer's '{}' {}; continue from its weights alone with --init-from", where, name,
-              it == tensors.end() ? "is missing" : "has another shape");
-  return *it->second;
-}
-
 }  // namespace
 
 std::string RunState::to_json() const {
@@ -78,38 +54,6 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
   for (std::int64_t n : s.cursor.n_taken) sane &= n >= 0;
   if (!sane) bad_input("{}: its training state holds negative counts", where);
   return s;
-}
-
-void download_moments(Stream& stream, const ParameterList& parameters, const Adam& adam,
-                      TrainingState& state) {
-  for (std::size_t i = 0; i < adam.moments().size(); ++i) {
-    const std::string& name = parameters.all()[i]->name;
-    const Moments& moments = adam.moments()[i];
-    const std::vector<std::int64_t> dims = dims_of(moments.m.shape());
-    state.moments.push_back({"m/" + name, dims, to_host<float>(stream, moments.m)});
-    state.moments.push_back({"v/" + name, dims, to_host<float>(stream, moments.v)});
-    state.expert_steps.push_back({name,
-                                  {static_cast<std::int64_t>(moments.steps.size())},
-                                  {moments.steps.begin(), moments.steps.end()}});
-  }
-}
-
-void upload_moments(Stream& stream, const TrainingState& state, const ParameterList& parameters,
-                    const std::string& where, Adam& adam) {
-  const ByName tensors = by_name(state.moments), steps = by_name(state.expert_steps);
-  for (std::size_t i = 0; i < adam.moments().size(); ++i) {
-    const std::string& name = parameters.all()[i]->name;
-    Moments& moments = adam.moments()[i];
-    const std::vector<std::int64_t> dims = dims_of(moments.m.shape());
-    copy_from_host<float>(stream, find(tensors, "m/" + name, dims, where).values, moments.m);
-    copy_from_host<float>(stream, find(tensors, "v/" + name, dims, where).values, moments.v);
-    const HostTensor& counts = find(steps, name, {static_cast<std::int64_t>(moments.steps.size())}, where);
-    for (std::size_t e = 0; e < moments.steps.size(); ++e) {
-      if (!(counts.values[e] >= 0 && counts.values[e] < 0x1p24f))
-        bad_input("{}: {} steps of '{}' make no sense", where, counts.values[e], name);
-      moments.steps[e] = static_cast<std::int64_t>(counts.values[e]);
-    }
-  }
 }
 
 }  // namespace moe

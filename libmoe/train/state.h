@@ -5,8 +5,6 @@
 #include <vector>
 
 #include "libmoe/data/batcher.h"
-#include "libmoe/model/checkpoint.h"
-#include "libmoe/nn/optimizer.h"
 
 namespace moe {
 
@@ -29,12 +27,5 @@ struct RunState {
   /// Throws Error(bad_input) naming where.
   static RunState from_json(const std::string& json, const std::string& where);
 };
-
-/// The optimizer's memory to and from host tensors "m/<parameter>", "v/<parameter>" and step counts.
-void download_moments(Stream& stream, const ParameterList& parameters, const Adam& adam,
-                      TrainingState& state);
-/// Throws Error(bad_input) naming the first tensor of `where` that is absent or has another shape.
-void upload_moments(Stream& stream, const TrainingState& state, const ParameterList& parameters,
-                    const std::string& where, Adam& adam);
 
 }  // namespace moe

@@ -1,5 +1,7 @@
 #include "libmoe/train/update.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "libmoe/base/error.h"
@@ -14,11 +16,55 @@ void add_counts(const std::vector<std::int64_t>& from, std::vector<std::int64_t>
 
 [[noreturn]] void diverged(Stream& stream, const Transformer& model, std::uint64_t update, const char* what,
                            double value) {
-  const auto bad = first_bad_tensor(stream, model.parameters());
+  Communicator& world = model.parts().grid->world();
+  std::string bad = first_bad_tensor(stream, model.parameters()).value_or("");
+  // The lowest rank that found one tells the others.
+  std::array<std::int64_t, 1> finder{bad.empty() ? -world.size() : -world.rank()};
+  world.all_reduce(Reduce::max, std::span<std::int64_t>(finder));
+  if (-finder[0] < world.size()) world.broadcast(bad, static_cast<int>(-finder[0]));
   fail(ErrorCode::failed,
        "diverged at update {}: the {} is {}; first bad tensor: {}. The update was not applied. Try a lower "
        "--learning-rate, a longer --warmup or --clip-norm",
-       update, what, value, bad ? *bad : "none, the activations overflowed");
+       update, what, value, bad.empty() ? "none, the activations overflowed" : bad);
+}
+
+// Adds up what the ranks saw of their tokens.
+void reduce_balance(Communicator& data, std::vector<LayerBalance>& balance) {
+  std::array<std::int64_t, 1> n_languages{0};
+  for (const LayerBalance& b : balance)
+    n_languages[0] = std::max(n_languages[0], static_cast<std::int64_t>(b.by_language.size()));
+  data.all_reduce(Reduce::max, std::span<std::int64_t>(n_languages));
+  std::vector<std::int64_t> counts;
+  std::vector<double> sums;
+  const auto visit = [&](const auto& count, const auto& sum) {
+    for (LayerBalance& b : balance) {
+      b.by_language.resize(static_cast<std::size_t>(n_languages[0]));
+      for (auto& n : b.expert_tokens) count(n);
+      for (auto& language : b.by_language) {
+        language.resize(b.expert_tokens.size());
+        for (auto& n : language) count(n);
+      }
+      count(b.n_dropped), count(b.n_choices), count(b.n_tokens);
+      for (auto& c : b.expert_confidence) sum(c);
+      sum(b.entropy_sum);
+    }
+  };
+  visit([&](std::int64_t& n) { counts.push_back(n); }, [&](double& x) { sums.push_back(x); });
+  data.all_reduce(Reduce::sum, std::span(counts));
+  data.all_reduce(Reduce::sum, std::span(sums));
+  auto count = counts.begin();
+  auto sum = sums.begin();
+  visit([&](std::int64_t& n) { n = *count++; }, [&](double& x) { x = *sum++; });
+}
+
+void reduce_sums(Communicator& data, UpdateResult& update) {
+  if (data.size() == 1) return;
+  std::array<double, 3> sums{update.loss_sum, update.nll_sum, static_cast<double>(update.n_target_tokens)};
+  data.all_reduce(Reduce::sum, std::span<double>(sums));
+  update.loss_sum = sums[0];
+  update.nll_sum = sums[1];
+  update.n_target_tokens = static_cast<std::int64_t>(sums[2]);
+  reduce_balance(data, update.balance);
 }
 
 }  // namespace
@@ -42,23 +88,25 @@ void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance
   }
 }
 
-UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, const UpdateBatches& batches,
-                        const UpdateOptions& options) {
+UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataParallel& parallel,
+                        const UpdateBatches& batches, const UpdateOptions& options) {
+  Communicator& data = model.parts().grid->data();
   UpdateResult update;
   update.n_source_tokens = batches.n_source_tokens;
   update.n_sentences = batches.n_sentences;
   const auto n_rows = static_cast<double>(batches.n_source_tokens + batches.n_target_tokens);
 
-  model.parameters().clear_gradients(stream);
+  parallel.begin_update(stream);
   PassOptions pass;
   pass.loss_scale = 1 / static_cast<double>(batches.n_target_tokens);
   pass.label_smoothing = options.label_smoothing;
   pass.seed = options.seed;
   pass.update = options.update;
+  pass.observer = &parallel;
   for (const Batch& batch : batches.batches) {
     pass.aux_scale = static_cast<double>(batch.source.n_tokens() + batch.target.n_tokens()) / n_rows;
-    const PassResult result = model.pass(stream, batch, pass);
-    if (!std::isfinite(result.loss_sum)) diverged(stream, model, options.update, "loss", result.loss_sum);
+    parallel.begin_pass(&batch == &batches.batches.back());
+    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), data.size()), pass);
     update.loss_sum += result.loss_sum;
     update.nll_sum += result.nll_sum;
     update.n_target_tokens += result.n_target_tokens;
@@ -66,11 +114,14 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, const Up
     update.z_loss += pass.aux_scale * result.z_loss;
     add_balance(result.balance, update.balance);
   }
-
-  update.gradient_norm = gradient_norm(stream, model.parameters());
+  parallel.finish_gradients(stream);
+  reduce_sums(data, update);
+  if (!std::isfinite(update.loss_sum)) diverged(stream, model, options.update, "loss", update.loss_sum);
+  update.gradient_norm = parallel.gradient_norm(stream);
   if (!std::isfinite(update.gradient_norm))
     diverged(stream, model, options.update, "gradient norm", update.gradient_norm);
   adam.step(stream, model.parameters(), options.rate, clip_scale(update.gradient_norm, options.clip_norm));
+  parallel.publish_values(stream);
   return update;
 }
 

@@ -6,6 +6,7 @@
 #include "libmoe/data/batcher.h"
 #include "libmoe/model/transformer.h"
 #include "libmoe/nn/optimizer.h"
+#include "libmoe/parallel/data_parallel.h"
 
 namespace moe {
 
@@ -27,9 +28,10 @@ struct UpdateResult {
 void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance>& to);
 
 /// The loss is divided by the target tokens of the whole update, so gradients are plain sums over its
-/// micro-batches. Throws Error(failed) naming the update and the first bad tensor when loss or gradient norm
-/// is not finite: then no parameter has been changed.
-UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, const UpdateBatches& batches,
-                        const UpdateOptions& options);
+/// micro-batches and ranks, each of which takes its part of every micro-batch. Throws Error(failed) naming
+/// the update and the first bad tensor when loss or gradient norm is not finite: then no parameter has been
+/// changed. Collective; the result is the same on all ranks.
+UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataParallel& parallel,
+                        const UpdateBatches& batches, const UpdateOptions& options);
 
 }  // namespace moe

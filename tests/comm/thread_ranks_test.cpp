@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "libmoe/base/range.h"
 #include "libmoe/comm/process_grid.h"
 
 namespace moe {

@@ -36,9 +36,9 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
   // Biases and gains away from 0 and 1, so that their effects are seen.
   std::uint64_t seed = 100;
   for (auto& p : model.parameters().all())
-    if (p->value.shape().rank() == 1 || p->name.ends_with(".bias")) {
+    if (p->value.shape.rank() == 1 || p->name.ends_with(".bias")) {
       std::vector<float> v = to_host<float>(stream, p->value);
-      const std::vector<float> r = test::random_values(p->value.shape().n_elements(), seed++, 0.2f);
+      const std::vector<float> r = test::random_values(p->value.shape.n_elements(), seed++, 0.2f);
       for (std::size_t i = 0; i < v.size(); ++i) v[i] += r[i];
       copy_from_host<float>(stream, v, p->value);
     }

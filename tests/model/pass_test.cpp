@@ -188,7 +188,7 @@ TEST_F(Pass, NamesAndPrefixes) {
   for (const char* name : {"encoder.embedding.weight", "decoder.embedding.weight", "output.weight",
                            "encoder.layers.1.moe.experts.in.weight", "decoder.layers.0.cross.kv.bias"})
     EXPECT_NE(model.parameters().find(name), nullptr) << name;
-  const Transformer shell(stream, config, true);
+  const Transformer shell(stream, config, {.experts = false});
   EXPECT_EQ(shell.parameters().find("encoder.layers.1.moe.experts.in.weight"), nullptr);
   EXPECT_NE(shell.parameters().find("encoder.layers.1.moe.gate.weight"), nullptr);
 }

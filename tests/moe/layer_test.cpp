@@ -47,6 +47,7 @@ class Layer : public testing::Test {
   std::unique_ptr<Device> device_;
   Stream stream_;
   ParameterList parameters_;
+  const ProcessGrid grid_;
 };
 
 TEST_F(Layer, DispatchAndCombineAreAdjoint) {
@@ -54,7 +55,7 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   c.top_k = 3;
   c.drop_tokens = true;
   c.capacity_factor = 0.8;
-  const Gate gate(*device_, parameters_, "gate", c);
+  const Gate gate(parameters_, "gate", c);
   test::randomise(stream_, parameters_, 1);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
   const MoePass pass{.training = true};
@@ -85,7 +86,7 @@ TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
   c.activation = ops::Activation::relu;
   c.drop_tokens = true;
   c.eval_capacity_factor = 1.0;
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
   MoeLayer::Saved saved;
@@ -138,7 +139,7 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
     c.drop_tokens = true;
     c.eval_capacity_factor = 0.6;
     c.renormalise_after_capacity = after;
-    const MoeLayer layer(*device_, parameters, "moe", c);
+    const MoeLayer layer(parameters, "moe", c, grid_);
     test::randomise(stream_, parameters, 0.8f);
     MoeLayer::Saved saved;
     run(layer, random_tensor(stream_, {kTokens, kWidth}, 4), {}, saved);
@@ -165,7 +166,7 @@ TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
   MoeConfig c = base_config();
   c.top_k = 2;
   c.random_second = true;
-  const Gate gate(*device_, parameters_, "gate", c);
+  const Gate gate(parameters_, "gate", c);
   test::randomise(stream_, parameters_, 1);
   const std::int64_t n = 4000;
   Gate::Saved saved;
@@ -200,7 +201,7 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
   c.aux_loss = 0.4;
   c.z_loss = 0.1;
   GetParam().change(c);
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, GetParam().seed);
   const Tensor dy = random_tensor(stream_, {kTokens, kWidth}, 8);
@@ -283,7 +284,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, LayerGradient, testing::ValuesIn(kCases),
 TEST_F(Layer, AnExpertWithoutTokensIsLeftUntouched) {
   MoeConfig c = base_config();
   c.n_experts = 40;  // more than tokens
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   parameters_.make_gradients(stream_);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), dx = empty({kTokens, kWidth});
@@ -294,7 +295,7 @@ TEST_F(Layer, AnExpertWithoutTokensIsLeftUntouched) {
   for (const auto& p : parameters_.all())
     for (std::size_t e = 0; e < p->touched.size(); ++e) {
       EXPECT_EQ(p->touched[e] != 0, counts[e] > 0);
-      const std::vector<float> g = host(p->gradient.view().at(static_cast<std::int64_t>(e)));
+      const std::vector<float> g = host(p->gradient.at(static_cast<std::int64_t>(e)));
       EXPECT_TRUE(counts[e] > 0 || test::dot(g, g) == 0);
     }
 }
@@ -304,7 +305,7 @@ TEST_F(Layer, NoTokensAtAll) {
   c.residual_experts = true;
   c.drop_tokens = true;
   c.top_k = 2;
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   parameters_.make_gradients(stream_);
   const Tensor x = empty({0, kWidth}), dx = empty({0, kWidth});
@@ -323,7 +324,7 @@ TEST_F(Layer, RandomNumbersDoNotDependOnTheSplit) {
   c.random_second = true;
   c.noise = GateNoise::rsample;
   c.expert_dropout = 0.4;
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
   MoeLayer::Saved saved;
@@ -348,7 +349,7 @@ class Lender : public ExpertSource {
     views_.assign(counts.size(), {});
     const auto part = [&](const char* name, std::size_t e) {
       return parameters_.find(std::string("moe.experts.") + name)
-          ->value.view()
+          ->value
           .at(static_cast<std::int64_t>(e));
     };
     for (std::size_t e = 0; e < counts.size(); ++e)
@@ -370,10 +371,11 @@ TEST_F(Layer, ExpertsFromASourceGiveTheSameBits) {
   c.n_experts = 30;
   c.drop_tokens = true;  // inference drops nothing all the same
   c.eval_capacity_factor = 0.1;
-  const MoeLayer own(*device_, parameters_, "moe", c);
+  const MoeLayer own(parameters_, "moe", c, grid_);
   ParameterList gate_only;
-  const MoeLayer lent(*device_, gate_only, "moe", c, false);
+  const MoeLayer lent(gate_only, "moe", c, grid_, false);
   EXPECT_EQ(gate_only.all().size(), 1u);
+  gate_only.allocate(*device_);
   test::randomise(stream_, parameters_, 0.6f);
   copy_from_host<float>(stream_, host(parameters_.find("moe.gate.weight")->value), gate_only.all()[0]->value);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
@@ -388,7 +390,7 @@ TEST_F(Layer, ExpertsFromASourceGiveTheSameBits) {
 TEST_F(Layer, StatisticsByGroup) {
   MoeConfig c = base_config();
   c.top_k = 2;
-  const MoeLayer layer(*device_, parameters_, "moe", c);
+  const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   std::vector<std::int32_t> groups(kTokens);
   for (std::size_t t = 0; t < kTokens; ++t)

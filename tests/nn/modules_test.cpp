@@ -29,7 +29,7 @@ class Modules : public testing::Test {
 };
 
 TEST_F(Modules, Linear) {
-  const Linear linear(*device_, parameters_, "map", 7, 5);
+  const Linear linear(parameters_, "map", 7, 5);
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor x = random_tensor(stream_, {9, 7}, 1), dy = random_tensor(stream_, {9, 5}, 2);
   const Tensor y = empty({9, 5}), dx = empty({9, 7});
@@ -48,7 +48,7 @@ TEST_F(Modules, Linear) {
 }
 
 TEST_F(Modules, LayerNorm) {
-  const LayerNorm norm(*device_, parameters_, "norm", 12, 1e-5);
+  const LayerNorm norm(parameters_, "norm", 12, 1e-5);
   test::randomise(stream_, parameters_, 0.3f);
   const Tensor x = random_tensor(stream_, {6, 12}, 1), dy = random_tensor(stream_, {6, 12}, 2),
                y = empty({6, 12});
@@ -69,7 +69,7 @@ TEST_F(Modules, LayerNorm) {
 TEST_F(Modules, FeedForward) {
   for (const ops::Activation activation : {ops::Activation::gelu, ops::Activation::relu}) {
     ParameterList parameters;
-    const FeedForward ffn(*device_, parameters, "ffn", 8, 20, activation);
+    const FeedForward ffn(parameters, "ffn", 8, 20, activation);
     test::randomise(stream_, parameters, 0.5f);
     const Tensor x = random_tensor(stream_, {5, 8}, 1), dy = random_tensor(stream_, {5, 8}, 2);
     const Tensor y = empty({5, 8}), dx = empty({5, 8});
@@ -92,7 +92,7 @@ TEST_F(Modules, FeedForward) {
 }
 
 TEST_F(Modules, LearnedEmbedding) {
-  Parameter& table = parameters_.add(*device_, "table", {6, 4}, true);
+  Parameter& table = parameters_.add("table", {6, 4}, true);
   const Embedding embedding(stream_, parameters_, "decoder", table, 5, true);
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}),
@@ -119,7 +119,7 @@ TEST_F(Modules, SinusoidsOfVaswani) {
 class AttentionModules : public Modules, public testing::WithParamInterface<float> {};
 
 TEST_P(AttentionModules, Self) {
-  const SelfAttention attention(*device_, parameters_, "attention", 8, 2);
+  const SelfAttention attention(parameters_, "attention", 8, 2);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3, 4}), length = ints({3, 1, 5});
   const RowRanges rows{begin, length};
@@ -142,7 +142,7 @@ TEST_P(AttentionModules, Self) {
 }
 
 TEST_P(AttentionModules, Cross) {
-  const CrossAttention attention(*device_, parameters_, "cross", 8, 2);
+  const CrossAttention attention(parameters_, "cross", 8, 2);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3}), length = ints({3, 2}), from = ints({0, 4}), n = ints({4, 3});
   const RowRanges rows{begin, length}, memory_rows{from, n};
@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(Dropout, AttentionModules, testing::Values(0.0f, 0.3f))
 // 3000 rows of a vocabulary of 9000 are several blocks; only a few rows carry labels.
 TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   const std::int64_t t = 2100, v = 9000, d = 4;
-  Parameter& table = parameters_.add(*device_, "table", {v, d}, true);
+  Parameter& table = parameters_.add("table", {v, d}, true);
   test::randomise(stream_, parameters_, 0.5f);
   parameters_.make_gradients(stream_);
   const Tensor x = random_tensor(stream_, {t, d}, 1), dx = empty({t, d});

@@ -49,12 +49,13 @@ struct ModuleCheck {
   }
 };
 
-/// Random values for every parameter; gains of norms around 1.
+/// Random values for every parameter, which gets memory if it has none yet; gains of norms around 1.
 inline void randomise(Stream& stream, ParameterList& parameters, float scale) {
+  if (parameters.groups().empty()) parameters.allocate(stream.device());
   std::uint64_t seed = 500;
   for (auto& p : parameters.all()) {
-    std::vector<float> values = random_values(p->value.shape().n_elements(), seed++, scale);
-    if (p->value.shape().rank() == 1 && p->name.ends_with(".weight"))
+    std::vector<float> values = random_values(p->value.shape.n_elements(), seed++, scale);
+    if (p->value.shape.rank() == 1 && p->name.ends_with(".weight"))
       for (float& v : values) v += 1;
     copy_from_host<float>(stream, values, p->value);
   }

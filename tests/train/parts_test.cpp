@@ -104,7 +104,7 @@ TEST(Footprint, CountsTheParametersThatTheModelHas) {
     const Transformer model(stream, config);
     std::int64_t n_experts = 0;
     for (const auto& p : model.parameters().all())
-      if (p->n_experts > 0) n_experts += p->value.shape().n_elements();
+      if (p->n_experts > 0) n_experts += p->value.shape.n_elements();
     const Footprint f = footprint_of(config, 100);
     EXPECT_EQ(f.n_parameters, model.parameters().n_elements()) << config.to_json();
     EXPECT_EQ(f.n_expert_parameters, n_experts);
@@ -134,6 +134,7 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
   model.initialise(stream, 1);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {.weight_decay = 0.1});
+  DataParallel parallel(*model.parts().grid, model.parameters(), true);
   const auto values = [&] {
     std::vector<std::vector<float>> all;
     for (const auto& p : model.parameters().all()) all.push_back(to_host<float>(stream, p->value));
@@ -145,7 +146,7 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
     batches.n_source_tokens = batches.batches[0].source.n_tokens();
     batches.n_target_tokens = batches.batches[0].target.n_tokens();
     const auto before = values();
-    const UpdateResult result = run_update(stream, model, adam, batches, {.update = u, .rate = 0.01});
+    const UpdateResult result = run_update(stream, model, adam, parallel, batches, {.update = u, .rate = 0.01});
     const auto after = values();
     int layer = -1, n_idle = 0;
     std::string prefix;
@@ -196,11 +197,12 @@ TEST(Update, MicroBatchesAddUpToOneBatch) {
     model.initialise(stream, 1);
     model.parameters().make_gradients(stream);
     Adam adam(stream, model.parameters(), {});
+    DataParallel parallel(*model.parts().grid, model.parameters(), true);
     UpdateBatches batches;
     batches.batches = split ? std::vector<Batch>{a, b} : std::vector<Batch>{whole};
     batches.n_source_tokens = whole.source.n_tokens();
     batches.n_target_tokens = whole.target.n_tokens();
-    run_update(stream, model, adam, batches, {.label_smoothing = 0.1});
+    run_update(stream, model, adam, parallel, batches, {.label_smoothing = 0.1});
     for (const auto& p : model.parameters().all())
       results[split].push_back(to_host<float>(stream, p->gradient));
   }

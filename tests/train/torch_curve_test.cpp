@@ -27,7 +27,7 @@ nlohmann::json to_json(Stream& stream, const ParameterList& parameters) {
   nlohmann::json all;
   for (const auto& p : parameters.all()) {
     std::vector<std::int64_t> shape;
-    for (int i = 0; i < p->value.shape().rank(); ++i) shape.push_back(p->value.shape()[i]);
+    for (int i = 0; i < p->value.shape.rank(); ++i) shape.push_back(p->value.shape[i]);
     all[p->name] = {{"shape", shape}, {"values", to_host<float>(stream, p->value)}};
   }
   return all;
@@ -64,6 +64,7 @@ TEST(TorchCurve, TheLossFollowsPyTorch) {
   for (const auto& p : model.parameters().all())
     if (p->n_experts > 0) run["experts"].push_back(p->name);
 
+  DataParallel parallel(*model.parts().grid, model.parameters(), true);
   std::vector<double> ours;
   const ScheduleOptions schedule{.rate = 3e-3, .warmup = 50};
   for (int u = 1; u <= kUpdates; ++u) {
@@ -77,7 +78,7 @@ TEST(TorchCurve, TheLossFollowsPyTorch) {
                               {"target_length", b.target.length},
                               {"label", b.labels},
                               {"rate", o.rate}});
-    const UpdateResult result = run_update(stream, model, adam, batches, o);
+    const UpdateResult result = run_update(stream, model, adam, parallel, batches, o);
     ours.push_back(result.loss_sum / static_cast<double>(result.n_target_tokens));
   }
   std::ofstream(folder / "run.json") << run;

@@ -1,0 +1,21 @@
+// Which parts of a model a process holds.
+#pragma once
+#include <memory>
+
+#include "libmoe/comm/process_grid.h"
+
+namespace moe {
+
+struct ModelParts {
+  bool experts = true;  // false: they come from an ExpertSource; no training
+  std::shared_ptr<const ProcessGrid> grid = std::make_shared<ProcessGrid>();
+  int zero_stage = 0;  // see Sharding
+};
+
+/// The unit of parameters (see ParameterList) of layer `layer`, numbered over encoder, then decoder. Unit 0
+/// is what is outside the layers: embeddings, positions, final norms, output.
+inline int layer_unit(std::int64_t layer) {
+  return static_cast<int>(layer) + 1;
+}
+
+}  // namespace moe

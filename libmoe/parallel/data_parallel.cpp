@@ -1,0 +1,144 @@
+#include "libmoe/parallel/data_parallel.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "libmoe/core/ops.h"
+#include "libmoe/nn/optimizer.h"
+
+namespace moe {
+namespace {
+
+// Reductions under way while the backward pass goes on: each holds a layer's gradients when these are
+// divided.
+constexpr std::size_t kReductionsAhead = 2;
+
+}  // namespace
+
+DataParallel::DataParallel(const ProcessGrid& grid, ParameterList& parameters, bool overlap)
+    : grid_(grid), parameters_(parameters), overlap_(overlap) {
+  for (const ParameterGroup& group : parameters.groups()) {
+    Communicator& copies = group.experts ? grid.expert_data() : grid.data();
+    MOE_CHECK(copies.size() == group.n_copies);
+    parts_.push_back({.copies = &copies});
+    n_units_ = std::max(n_units_, group.unit + 1);
+  }
+}
+
+bool DataParallel::divides(const ParameterGroup& group, int stage) const {
+  return group.n_copies > 1 && parameters_.sharding().zero_stage >= stage;
+}
+
+std::vector<std::size_t> DataParallel::groups_of(int unit) const {
+  std::vector<std::size_t> found;
+  for (std::size_t g = 0; g < parts_.size(); ++g)
+    if (parameters_.groups()[g].unit == unit) found.push_back(g);
+  return found;
+}
+
+void DataParallel::begin_update(Stream& stream) {
+  parameters_.clear_gradients(stream);
+}
+
+void DataParallel::start_gather(Stream& stream, std::size_t g) {
+  const ParameterGroup& group = parameters_.groups()[g];
+  Part& part = parts_[g];
+  if (!divides(group, 3) || part.values) return;
+  part.values = Tensor(stream.device(), {group.n_elements});
+  part.gather = part.copies->start_all_gather(stream, group.owned_values, part.values);
+}
+
+void DataParallel::before_use(Stream& stream, int unit, bool backward) {
+  for (const std::size_t g : groups_of(unit)) {
+    ParameterGroup& group = parameters_.groups()[g];
+    Part& part = parts_[g];
+    start_gather(stream, g);
+    if (part.gather) {
+      part.gather->wait();
+      part.gather.reset();
+      group.bind_values(part.values);
+    }
+    ++part.passes;
+    if (!backward || !divides(group, 2)) continue;
+    part.gradients = Tensor::zeros(stream, {group.n_elements});
+    group.bind_gradients(part.gradients);
+  }
+  const int next = unit + (backward ? -1 : 1);
+  if (!overlap_ || unit == 0 || next < 1 || next >= n_units_) return;
+  for (const std::size_t g : groups_of(next)) start_gather(stream, g);
+}
+
+void DataParallel::after_use(Stream& stream, int unit, bool backward) {
+  for (const std::size_t g : groups_of(unit)) {
+    ParameterGroup& group = parameters_.groups()[g];
+    Part& part = parts_[g];
+    if (--part.passes == 0 && divides(group, 3)) {
+      group.bind_values({});
+      part.values = Tensor();
+    }
+    if (!backward || group.n_copies == 1) continue;
+    if (last_pass_ || divides(group, 2)) start_reduction(stream, g);
+  }
+  finish_reductions(stream, overlap_ ? kReductionsAhead : 0);
+}
+
+void DataParallel::start_reduction(Stream& stream, std::size_t g) {
+  ParameterGroup& group = parameters_.groups()[g];
+  Part& part = parts_[g];
+  Reduction reduction{.group = g};
+  if (divides(group, 2)) {
+    group.bind_gradients({});
+    reduction.all = std::move(part.gradients);
+    reduction.share = Tensor(stream.device(), {group.share.size()});
+    reduction.pending = part.copies->start_reduce_scatter(stream, reduction.all, reduction.share);
+  } else if (divides(group, 1)) {
+    reduction.pending = part.copies->start_reduce_scatter(stream, group.gradients, group.owned_gradients);
+  } else {
+    reduction.pending = part.copies->start_all_reduce(stream, Reduce::sum, group.gradients);
+  }
+  reductions_.push_back(std::move(reduction));
+}
+
+void DataParallel::finish_reductions(Stream& stream, std::size_t leave) {
+  for (Reduction& r : reductions_) r.pending->test();
+  while (reductions_.size() > leave) {
+    Reduction& r = reductions_.front();
+    r.pending->wait();
+    if (r.share) ops::add_scaled(stream, 1, r.share, parameters_.groups()[r.group].owned_gradients);
+    reductions_.pop_front();
+  }
+}
+
+void DataParallel::finish_gradients(Stream& stream) {
+  finish_reductions(stream, 0);
+  share_touched();
+}
+
+void DataParallel::share_touched() {
+  if (grid_.expert_data().size() == 1) return;
+  std::vector<std::int64_t> flags;
+  for (const auto& p : parameters_.all()) flags.insert(flags.end(), p->touched.begin(), p->touched.end());
+  grid_.expert_data().all_reduce(Reduce::max, std::span(flags));
+  auto flag = flags.begin();
+  for (const auto& p : parameters_.all())
+    for (std::uint8_t& touched : p->touched) touched = static_cast<std::uint8_t>(*flag++);
+}
+
+double DataParallel::gradient_norm(Stream& stream) const {
+  std::array<double, 1> sum{gradient_sum_of_squares(stream, parameters_)};
+  grid_.world().all_reduce(Reduce::sum, std::span<double>(sum));
+  return std::sqrt(sum[0]);
+}
+
+void DataParallel::publish_values(Stream& stream) {
+  std::vector<PendingPtr> pending;
+  for (std::size_t g = 0; g < parts_.size(); ++g) {
+    const ParameterGroup& group = parameters_.groups()[g];
+    if (divides(group, 1) && !divides(group, 3))
+      pending.push_back(parts_[g].copies->start_all_gather(stream, group.owned_values, group.values));
+  }
+  for (PendingPtr& p : pending) p->wait();
+}
+
+}  // namespace moe
