@@ -1,0 +1,28 @@
+// The same training under different layouts of ranks, for comparing what comes out.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "libmoe/model/config.h"
+
+namespace moe::test {
+
+struct Layout {
+  int n_ranks = 1, tensor = 1, expert = 1, zero_stage = 0;
+  bool overlap = true;
+  std::string text() const;  // "4 ranks, tp 2, ep 1, zero 3"
+};
+
+struct Curve {
+  std::vector<double> loss, gradient_norm, aux_loss;  // per update; loss per target token
+  std::vector<std::vector<float>> parameters;         // whole, after the last update
+};
+
+/// Trains a model from scratch on made-up batches (two micro-batches per update, sentences of 1 to 12 tokens)
+/// with ranks that are threads; what rank 0 saw, after checking that the others saw the same.
+Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates);
+
+/// The largest relative difference of two loss curves.
+double largest_difference(const Curve& a, const Curve& b);
+
+}  // namespace moe::test
