@@ -1,11 +1,15 @@
 #include "libmoe/eval/validation.h"
 
 #include <algorithm>
+#include <array>
+#include <optional>
+#include <sstream>
 
 #include "libmoe/base/error.h"
 #include "libmoe/decode/translate.h"
 #include "libmoe/metrics/bleu.h"
 #include "libmoe/metrics/chrf.h"
+#include "libmoe/model/whole_copy.h"
 
 namespace moe {
 namespace {
@@ -19,6 +23,21 @@ metrics::Tokenizer tokenizer_for(const std::string& language) {
   return metrics::Tokenizer::v13a;
 }
 
+// The lines of all ranks, in their order. A decoded line holds no line feed: they are not in any vocabulary.
+std::vector<std::string> gather_lines(Communicator& world, const std::vector<std::string>& mine) {
+  if (world.size() == 1) return mine;
+  std::vector<std::string> all;
+  for (int r = 0; r < world.size(); ++r) {
+    std::string text;
+    if (r == world.rank())
+      for (const std::string& line : mine) text += line + '\n';
+    world.broadcast(text, r);
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) all.push_back(std::move(line));
+  }
+  return all;
+}
+
 }  // namespace
 
 Validator::Validator(const Dataset& dataset, const ModelConfig& config, const std::string& directions,
@@ -30,28 +49,46 @@ Validator::Validator(const Dataset& dataset, const ModelConfig& config, const st
   sets_ = evaluation_sets(dataset, config, evaluation);
 }
 
-ValidationReport Validator::run(Stream& stream, Transformer& model, double label_smoothing) {
-  ValidationReport report;
+void Validator::measure_loss(Stream& stream, Transformer& model, DataParallel& parallel,
+                             double label_smoothing, const EvaluationSet& set, DirectionScore& s) const {
+  Communicator& data = model.parts().grid->data();
   PassOptions pass;
   pass.training = pass.backward = false;
   pass.label_smoothing = label_smoothing;
+  pass.observer = &parallel;
+  std::array<double, 3> sums{};
+  for (const Batch& batch : set.batches) {
+    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), data.size()), pass);
+    sums[0] += result.loss_sum;
+    sums[1] += result.nll_sum;
+    sums[2] += static_cast<double>(result.n_target_tokens);
+  }
+  data.all_reduce(Reduce::sum, std::span<double>(sums));
+  s.loss = sums[0];
+  s.nll = sums[1];
+  s.n_tokens = static_cast<std::int64_t>(sums[2]);
+}
+
+ValidationReport Validator::run(Stream& stream, Transformer& model, DataParallel& parallel,
+                                double label_smoothing) {
+  ValidationReport report;
+  const bool decodes = options_.decoded_sentences > 0 &&
+                       std::any_of(sets_.begin(), sets_.end(), [](const auto& s) { return s.translation; });
+  // Beam search takes as many steps as its sentences need: each rank does it alone, on a whole model.
+  std::optional<Transformer> copy;
+  if (decodes && !holds_whole_model(model)) copy.emplace(whole_copy(stream, model));
   std::int64_t n_decoded_directions = 0;
   for (const EvaluationSet& set : sets_) {
     DirectionScore s;
     s.name = set.name;
-    for (const Batch& batch : set.batches) {
-      const PassResult result = model.pass(stream, batch, pass);
-      s.n_tokens += result.n_target_tokens;
-      s.loss += result.loss_sum;
-      s.nll += result.nll_sum;
-    }
+    measure_loss(stream, model, parallel, label_smoothing, set, s);
     report.n_tokens += s.n_tokens;
     report.loss += s.loss;
     report.nll += s.nll;
     s.loss /= static_cast<double>(s.n_tokens);
     s.nll /= static_cast<double>(s.n_tokens);
     if (set.translation && options_.decoded_sentences > 0) {
-      score(stream, model, set, s);
+      score(stream, copy ? *copy : model, model.parts().grid->world(), set, s);
       report.bleu += s.bleu;
       report.chrf += s.chrf;
       ++n_decoded_directions;
@@ -70,7 +107,8 @@ ValidationReport Validator::run(Stream& stream, Transformer& model, double label
   return report;
 }
 
-void Validator::score(Stream& stream, Transformer& model, const EvaluationSet& set, DirectionScore& result) {
+void Validator::score(Stream& stream, Transformer& model, Communicator& world, const EvaluationSet& set,
+                      DirectionScore& result) const {
   const Direction& d = set.direction;
   const PartData data = dataset_->load(d.part, Split::dev);
   PartText text = dataset_->load_text(d.part, Split::dev);
@@ -84,15 +122,17 @@ void Validator::score(Stream& stream, Transformer& model, const EvaluationSet& s
   references.resize(static_cast<std::size_t>(n));
 
   const auto longest = static_cast<std::size_t>(max_source_tokens(model.config()));
+  const IndexRange mine = part_of(n, world.size(), world.rank());
   std::vector<TranslationInput> inputs;
-  for (std::int64_t i = 0; i < n; ++i) {
+  for (std::int64_t i = mine.begin; i < mine.end; ++i) {
     const std::span<const std::int32_t> tokens = sources[i].first(std::min(longest, sources[i].size()));
     inputs.push_back({{tokens.begin(), tokens.end()}, d.target});
   }
   const Vocabulary& vocabulary = dataset_->vocabulary();
-  std::vector<std::string> hypotheses;
+  std::vector<std::string> lines;
   for (const auto& best : translate(stream, model, vocabulary, inputs, options_.search))
-    hypotheses.push_back(vocabulary.decode(best.front().tokens));
+    lines.push_back(vocabulary.decode(best.front().tokens));
+  const std::vector<std::string> hypotheses = gather_lines(world, lines);
 
   const std::vector<metrics::References> sets{std::move(references)};
   metrics::BleuOptions bleu;

@@ -8,6 +8,7 @@
 #include "libmoe/decode/search.h"
 #include "libmoe/eval/passes.h"
 #include "libmoe/model/transformer.h"
+#include "libmoe/parallel/data_parallel.h"
 
 namespace moe {
 
@@ -41,10 +42,15 @@ class Validator {
             const ValidationOptions& options);
   /// False when the split has nothing to measure on.
   bool has_sentences() const { return !sets_.empty(); }
-  ValidationReport run(Stream& stream, Transformer& model, double label_smoothing);
+  /// Collective; the same on all ranks. parallel: what keeps the model's parameters in place.
+  ValidationReport run(Stream& stream, Transformer& model, DataParallel& parallel, double label_smoothing);
 
  private:
-  void score(Stream& stream, Transformer& model, const EvaluationSet& set, DirectionScore& score);
+  void measure_loss(Stream& stream, Transformer& model, DataParallel& parallel, double label_smoothing,
+                    const EvaluationSet& set, DirectionScore& score) const;
+  /// model: whole. world: the ranks that divide the sentences.
+  void score(Stream& stream, Transformer& model, Communicator& world, const EvaluationSet& set,
+             DirectionScore& score) const;
 
   const Dataset* dataset_;
   ValidationOptions options_;

@@ -50,6 +50,8 @@ Checkpoint average_checkpoints(const std::vector<std::string>& paths);
 
 /// Parameters from device to host and back. Throws Error(bad_input) naming the first tensor that is absent or has
 /// another shape, with `where` as the file.
+/// With several ranks collective: every rank gets whole tensors.
+HostTensor download_parameter(Stream& stream, const Transformer& model, std::size_t index);
 std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model);
 void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, Transformer& model,
                        const std::string& where);

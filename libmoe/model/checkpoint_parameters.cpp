@@ -1,4 +1,5 @@
 // Parameters and the optimizer's memory of them, between a model on a device and whole tensors on the host.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -111,17 +112,24 @@ void put_steps(const HostTensor& counts, const Parameter& p, const std::string& 
 
 }  // namespace
 
-std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model) {
+HostTensor download_parameter(Stream& stream, const Transformer& model, std::size_t index) {
   const ParameterList& list = model.parameters();
-  const GroupOf groups = group_of(list);
+  const Parameter& p = *list.all()[index];
+  const auto is_its = [&](const ParameterGroup& g) {
+    return std::ranges::find(g.parameters, &p) != g.parameters.end();
+  };
+  const ParameterGroup& group = *std::ranges::find_if(list.groups(), is_its);
+  const IndexRange range = intersection(p.range(), group.share);
+  HostTensor tensor =
+      take(stream, p, p.name, range, range.empty() ? TensorView{} : group.owned_values_at(range));
+  add_over_ranks(model.parts(), p, stream, tensor);
+  return tensor;
+}
+
+std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& model) {
   std::vector<HostTensor> tensors;
-  for (const auto& p : list.all()) {
-    const ParameterGroup& group = list.groups()[groups.at(p.get())];
-    const IndexRange range = intersection(p->range(), group.share);
-    HostTensor& t = tensors.emplace_back(
-        take(stream, *p, p->name, range, range.empty() ? TensorView{} : group.owned_values_at(range)));
-    add_over_ranks(model.parts(), *p, stream, t);
-  }
+  for (std::size_t i = 0; i < model.parameters().all().size(); ++i)
+    tensors.push_back(download_parameter(stream, model, i));
   return tensors;
 }
 

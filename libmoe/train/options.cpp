@@ -120,6 +120,23 @@ void describe_rest(TrainOptions& o, OptionTable& table) {
   table.add("threads", &o.threads, "N", "Threads; 0 = all processors").range(0, 1024);
 }
 
+void describe_ranks(TrainOptions& o, OptionTable& table) {
+  table.group("Ranks (under mpiexec or srun)");
+  table
+      .add("ep", &o.expert_parallel, "RANKS",
+           "Expert parallelism: so many ranks share the experts of a layer; divides ranks / --tp")
+      .range(1, 1 << 20);
+  table.add("tp", &o.tensor_parallel, "RANKS", "Tensor parallelism: so many ranks share every weight matrix")
+      .range(1, 1 << 20);
+  table
+      .add("zero-stage", &o.zero_stage, "STAGE",
+           "Divide among ranks with the same parameters: 1 = the optimizer's moments, 2 = and gradients, 3 = "
+           "and "
+           "weights (ZeRO)")
+      .range(0, 3);
+  table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
+}
+
 /// Options that give a model its shape; the others may change from run to run.
 constexpr std::array kShape{
     "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",
@@ -135,6 +152,7 @@ void TrainOptions::describe(OptionTable& table) {
   describe_learning(*this, table);
   describe_validation(*this, table);
   describe_rest(*this, table);
+  describe_ranks(*this, table);
 }
 
 void TrainOptions::check() const {

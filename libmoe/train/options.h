@@ -42,6 +42,9 @@ struct TrainOptions {
   std::int64_t log_every = 100;
   bool dry_run = false;
   std::int64_t threads = 0;
+  // Ranks, when a launcher started several
+  std::int64_t tensor_parallel = 1, expert_parallel = 1, zero_stage = 0;
+  bool overlap = true;
 
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit the others.

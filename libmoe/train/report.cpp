@@ -86,13 +86,14 @@ void Interval::add(const UpdateResult& u) {
 
 Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
                    std::vector<std::string> languages, std::vector<std::string> layer_names,
-                   std::int64_t n_epoch_sentences)
+                   std::int64_t n_epoch_sentences, int n_ranks)
     : stream_(stream),
       json_path_(json_path),
       footprint_(footprint_of(config, 0)),
       languages_(std::move(languages)),
       layer_names_(std::move(layer_names)),
-      n_epoch_sentences_(n_epoch_sentences) {
+      n_epoch_sentences_(n_epoch_sentences),
+      n_ranks_(n_ranks) {
   if (json_path.empty()) return;
   json_.reset(std::fopen(json_path.c_str(), "a"));
   if (!json_) fail(ErrorCode::failed, "--log-json: cannot write {}: {}", json_path, std::strerror(errno));
@@ -100,7 +101,7 @@ Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConf
 }
 
 void Reporter::measure_ceiling() {
-  ceiling_gflops_ = std::max(ceiling_gflops_, measure_fma_gflops(stream_));
+  ceiling_gflops_ = std::max(ceiling_gflops_, n_ranks_ * measure_fma_gflops(stream_));
   measured_ = std::chrono::steady_clock::now();
 }
 

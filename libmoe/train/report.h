@@ -33,7 +33,7 @@ class Reporter {
   /// reporter.
   Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
            std::vector<std::string> languages, std::vector<std::string> layer_names,
-           std::int64_t n_epoch_sentences);
+           std::int64_t n_epoch_sentences, int n_ranks);
   void start(const RunState& state, const Footprint& footprint, const std::string& data);
   /// Marian's line: Ep. epoch : Up. updates : Sen. sentences of the epoch : Cost loss per target token : Time
   /// : words/s (source and target tokens) : gNorm mean before clipping : L.r.
@@ -54,7 +54,9 @@ class Reporter {
   Footprint footprint_;
   std::vector<std::string> languages_, layer_names_;
   std::int64_t n_epoch_sentences_;
-  double ceiling_gflops_ = 0;  // the best FMA rate seen: a busy moment must not make the model look better
+  int n_ranks_;
+  double ceiling_gflops_ = 0;  // of all ranks: the best FMA rate seen times their number, so that a busy
+                               // moment does not make the model look better
   std::chrono::steady_clock::time_point measured_;
 };
 

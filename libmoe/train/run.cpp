@@ -1,11 +1,14 @@
 #include "libmoe/train/run.h"
 
+#include <array>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/signals.h"
+#include "libmoe/comm/together.h"
 #include "libmoe/train/feeder.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/session.h"
@@ -31,18 +34,24 @@ class Run {
       : options_(options),
         session_(session),
         state_(session.state()),
-        reporter_(session.stream(), options.log_json, session.model().config(),
-                  session.dataset().vocabulary().languages(), layer_names(session.model()),
-                  session.batcher().n_usable()),
+        world_(session.world()),
+        n_epoch_sentences_(session.batcher().n_usable()),
         start_(Clock::now()),
         seconds_before_(state_.seconds),
-        saved_update_(state_.update) {}
+        saved_update_(state_.update) {
+    on_first_rank(world_, [&] {
+      reporter_.emplace(session.stream(), options.log_json, session.model().config(),
+                        session.dataset().vocabulary().languages(), layer_names(session.model()),
+                        n_epoch_sentences_, world_.size());
+    });
+  }
 
   int run(const std::string& origin) {
     introduce(origin);
     Feeder feeder(session_.batcher());
     std::string reason;
     for (;;) {
+      agree();
       if (due(options_.valid_every, state_.validated_update)) validate();
       if (due(options_.save_every, saved_update_)) save();
       reason = reason_to_end();
@@ -53,7 +62,17 @@ class Run {
   }
 
  private:
+  /// The signal and the time are those of all ranks: they decide what is done next.
+  void agree() {
+    state_.seconds = seconds_before_ + seconds_since(start_);
+    std::array<double, 2> common{static_cast<double>(stop_signal()), world_.rank() == 0 ? state_.seconds : 0};
+    world_.all_reduce(Reduce::max, std::span<double>(common));
+    signal_ = static_cast<int>(common[0]);
+    state_.seconds = common[1];
+  }
+
   void introduce(const std::string& origin) {
+    if (!reporter_) return;
     const Batcher& batcher = session_.batcher();
     const Footprint footprint = footprint_of(session_.model().config(), options_.batch_tokens);
     log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
@@ -66,13 +85,13 @@ class Run {
       log_debug("source {}: {} sentences, probability {:.4f}", s.name, s.usable.size(), s.probability);
     if (!session_.validator().has_sentences())
       log_warn("{}: nothing in split dev to validate on: no best model is kept", options_.data);
-    reporter_.start(state_, footprint, options_.data);
+    reporter_->start(state_, footprint, options_.data);
   }
 
   /// An interval has just been completed, and what it calls for has not been done yet.
   bool due(std::int64_t interval, std::int64_t done_at) const {
     return interval > 0 && state_.update > 0 && state_.update % interval == 0 && done_at != state_.update &&
-           stop_signal() == 0;
+           signal_ == 0;
   }
 
   double progress(std::int64_t update) const {
@@ -83,15 +102,12 @@ class Run {
   }
 
   std::string reason_to_end() {
-    note_time();
-    if (stop_signal() != 0) return "signal";
+    if (signal_ != 0) return "signal";
     if (options_.updates > 0 && state_.update >= options_.updates) return "updates";
     if (options_.minutes > 0 && state_.seconds >= 60 * options_.minutes) return "minutes";
     if (options_.patience > 0 && state_.n_stalled >= options_.patience) return "patience";
     return "";
   }
-
-  void note_time() { state_.seconds = seconds_before_ + seconds_since(start_); }
 
   void step(const UpdateBatches& batches) {
     const Clock::time_point begin = Clock::now();
@@ -105,9 +121,10 @@ class Run {
     u.label_smoothing = options_.label_smoothing;
     UpdateResult result;
     try {
-      result = run_update(session_.stream(), session_.model(), session_.adam(), session_.parallel(), batches, u);
+      result =
+          run_update(session_.stream(), session_.model(), session_.adam(), session_.parallel(), batches, u);
     } catch (const Error& e) {
-      reporter_.end(state_, "diverged");
+      if (reporter_) reporter_->end(state_, "diverged");
       throw Error(e.code(), fmt::format("{}. {}", e.what(),
                                         saved_update_ > 0 ? fmt::format("{} holds update {}", options_.output,
                                                                         saved_update_)
@@ -119,22 +136,21 @@ class Run {
     state_.cursor = batches.after;
     interval_.add(result);
     interval_.seconds += seconds_since(begin);
-    note_time();
     rate_ = u.rate;
     if (number % options_.log_every == 0) report();
   }
 
   void report() {
     if (interval_.n_updates == 0) return;
-    reporter_.interval(interval_, state_, rate_);
+    if (reporter_) reporter_->interval(interval_, state_, rate_);
     interval_ = {};
   }
 
   void validate() {
     state_.validated_update = state_.update;
     if (!session_.validator().has_sentences()) return;
-    const ValidationReport report =
-        session_.validator().run(session_.stream(), session_.model(), options_.label_smoothing);
+    const ValidationReport report = session_.validator().run(session_.stream(), session_.model(),
+                                                             session_.parallel(), options_.label_smoothing);
     const double score = options_.valid_metric == "loss"   ? report.loss
                          : options_.valid_metric == "bleu" ? report.bleu
                                                            : report.chrf;
@@ -148,12 +164,10 @@ class Run {
       session_.save(options_.beside_output("best"), false);
     }
     state_.n_stalled = is_best ? 0 : state_.n_stalled + 1;
-    note_time();
-    reporter_.validation(report, state_, is_best);
+    if (reporter_) reporter_->validation(report, state_, is_best);
   }
 
   void save() {
-    note_time();
     std::vector<std::string> gone;
     const std::string kept = options_.beside_output(fmt::format("u{}", state_.update));
     if (options_.keep > 0 && (state_.kept.empty() || state_.kept.back() != kept)) {
@@ -167,20 +181,22 @@ class Run {
     session_.save(options_.output, true);
     saved_update_ = state_.update;
     std::error_code ignored;  // an old model that cannot be removed does no harm
+    if (world_.rank() != 0) return;
     for (const std::string& path : gone) std::filesystem::remove(path, ignored);
     log_debug("saved {} at update {}", options_.output, state_.update);
   }
 
   int finish(const std::string& reason) {
     report();
-    const int signal = stop_signal();
+    const int signal = signal_;
     if (signal == 0 && state_.update > 0 && state_.validated_update != state_.update) {
       validate();
       saved_update_ = -1;  // what it found is part of the state
     }
     if (saved_update_ != state_.update) save();
-    if (signal == 0 && options_.average) average();
-    reporter_.end(state_, reason);
+    if (signal == 0 && options_.average) on_first_rank(world_, [&] { average(); });
+    if (!reporter_) return signal != 0 ? 128 + signal : 0;
+    reporter_->end(state_, reason);
     log_info("{} at update {} ({:.1f} minutes in all): {}", signal != 0 ? "stopped by a signal" : "ended",
              with_commas(state_.update), state_.seconds / 60, options_.output);
     if (state_.has_best && signal == 0)
@@ -202,7 +218,10 @@ class Run {
   const TrainOptions& options_;
   Session& session_;
   RunState& state_;
-  Reporter reporter_;
+  Communicator& world_;
+  std::int64_t n_epoch_sentences_;
+  std::optional<Reporter> reporter_;  // of rank 0
+  int signal_ = 0;
   Clock::time_point start_;
   double seconds_before_, rate_ = 0;
   std::int64_t saved_update_;  // update that the output holds
@@ -211,18 +230,20 @@ class Run {
 
 }  // namespace
 
-int run_train(const TrainOptions& options) {
+int run_train(const TrainOptions& options, const std::shared_ptr<Communicator>& world) {
   options.check();
-  Origin origin = find_origin(options);
+  Origin origin;
+  on_every_rank(*world, [&] { origin = find_origin(options); });
   if (options.dry_run) {
-    fmt::print("{}", describe_footprint(footprint_of(origin.config, options.batch_tokens), origin.config));
+    if (world->rank() == 0)
+      fmt::print("{}", describe_footprint(footprint_of(origin.config, options.batch_tokens), origin.config));
     return 0;
   }
   catch_stop_signals();
   const std::string description = origin.resumed        ? "continuing " + origin.path
                                   : origin.path.empty() ? "new model"
                                                         : "starting from " + origin.path;
-  Session session(options, std::move(origin));
+  Session session(options, std::move(origin), world);
   return Run(options, session).run(description);
 }
 

@@ -9,6 +9,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
+#include "libmoe/comm/together.h"
 
 namespace moe {
 namespace {
@@ -74,14 +75,19 @@ Origin find_origin(const TrainOptions& options) {
   return origin;
 }
 
-Session::Session(const TrainOptions& options, Origin origin)
+Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Communicator> world)
     : options_(options),
       dataset_(std::move(origin.dataset)),
       inputs_{options.data},
       device_(Device::open()),
       stream_(*device_, static_cast<int>(options.threads)) {
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
-  model_.emplace(stream_, origin.config);
+  ModelParts parts;
+  parts.grid = std::make_shared<ProcessGrid>(
+      std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),
+                                    .expert = static_cast<int>(options.expert_parallel)});
+  parts.zero_stage = static_cast<int>(options.zero_stage);
+  model_.emplace(stream_, origin.config, parts);
   if (origin.path.empty()) {
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
   } else {
@@ -91,7 +97,7 @@ Session::Session(const TrainOptions& options, Origin origin)
   if (expert_ids_.empty()) expert_ids_ = fresh_ids(origin.config);
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
-  parallel_.emplace(*model_->parts().grid, model_->parameters(), true);
+  parallel_.emplace(*model_->parts().grid, model_->parameters(), options.overlap);
 
   corpus_ = load_corpus(*dataset_, Split::train);
   batcher_.emplace(corpus_, ControlIds::of(dataset_->vocabulary()), NoiseSymbols::of(dataset_->vocabulary()),
@@ -116,7 +122,7 @@ void Session::save(const std::string& path, bool with_training) {
     checkpoint.training.json = state_.to_json();
     download_moments(stream_, *model_, *adam_, checkpoint.training);
   }
-  save_checkpoint(path, checkpoint, inputs_, true);
+  on_first_rank(world(), [&] { save_checkpoint(path, checkpoint, inputs_, true); });
 }
 
 }  // namespace moe

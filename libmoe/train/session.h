@@ -32,8 +32,9 @@ Origin find_origin(const TrainOptions& options);
 /// Not thread-safe.
 class Session {
  public:
-  Session(const TrainOptions& options, Origin origin);
+  Session(const TrainOptions& options, Origin origin, std::shared_ptr<Communicator> world);
 
+  Communicator& world() { return model_->parts().grid->world(); }
   Stream& stream() { return stream_; }
   Transformer& model() { return *model_; }
   Adam& adam() { return *adam_; }
@@ -43,7 +44,7 @@ class Session {
   const Dataset& dataset() const { return *dataset_; }
   RunState& state() { return state_; }
 
-  /// The model as it is now; with what a resumed run needs, or without.
+  /// The model as it is now; with what a resumed run needs, or without. Collective.
   void save(const std::string& path, bool with_training);
 
  private:
