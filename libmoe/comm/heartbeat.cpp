@@ -1,0 +1,351 @@
+#include "libmoe/comm/heartbeat.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "libmoe/base/log.h"
+#include "libmoe/comm/heartbeat_socket.h"
+
+namespace moe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr double kHandshakeSeconds = 10;
+constexpr double kLauncherSeconds = 3;     // from the launcher's signal to giving up without a name
+constexpr double kAnnounceSeconds = 0.02;  // in which a main thread that waits notices by itself
+constexpr int kDeviceCode = 4;
+
+double seconds_since(Clock::time_point t) {
+  return std::chrono::duration<double>(Clock::now() - t).count();
+}
+
+std::string hex(const Token& token) {
+  std::string text;
+  for (const std::uint8_t byte : token) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+Token from_hex(const std::string& text) {
+  Token token{};
+  for (std::size_t i = 0; i < token.size() && 2 * i + 2 <= text.size(); ++i)
+    token[i] = static_cast<std::uint8_t>(std::strtoul(text.substr(2 * i, 2).c_str(), nullptr, 16));
+  return token;
+}
+
+}  // namespace
+
+struct Heartbeat::Impl {
+  Impl(int rank_, int size_, const HeartbeatOptions& options_) : rank(rank_), size(size_), options(options_) {
+    wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  }
+  ~Impl() {
+    stop();
+    if (wake >= 0) close(wake);
+  }
+
+  // --- The main thread ---
+
+  void start_thread() {
+    sigset_t all, before;  // signals are for the main thread
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread = std::thread([this] { loop(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  void stop() {
+    if (!thread.joinable()) return;
+    stopping = true;
+    ring();
+    thread.join();
+  }
+  void ring() const {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(wake, &one, sizeof one);
+  }
+  // Has the thread send it to everybody it is connected with.
+  void say(const Frame& frame) {
+    if (!thread.joinable()) return;
+    std::unique_lock lock(mutex);
+    outbox.push_back(frame);
+    ring();
+    sent.wait_for(lock, std::chrono::milliseconds(500), [&] { return outbox.empty(); });
+  }
+  Frame frame(FrameType type, int about, int code = 0, LostCause cause = LostCause::closed) const {
+    Frame f;
+    f.type = type;
+    f.rank = about;
+    f.code = static_cast<std::uint8_t>(code);
+    f.cause = cause;
+    f.token = token;
+    return f;
+  }
+
+  // --- The thread ---
+
+  void loop() {
+    auto last_beat = Clock::now() - std::chrono::hours(1), last_turn = Clock::now();
+    while (!stopping) {
+      wait_for_news();
+      if (rank == 0) accept_ranks();
+      read_all();
+      send_outbox();
+      if (seconds_since(last_beat) >= options.beat_seconds) {
+        last_beat = Clock::now();
+        to_all(frame(FrameType::beat, rank));
+      }
+      // A thread that was itself kept from running has not heard silence.
+      const double turn = std::min(seconds_since(last_turn), 2 * options.beat_seconds);
+      last_turn = Clock::now();
+      note_silence(turn);
+      heed_launcher();
+      end_if_main_does_not();
+    }
+    send_outbox();
+  }
+
+  void wait_for_news() {
+    std::vector<pollfd> fds{{wake, POLLIN, 0}};
+    if (rank == 0) fds.push_back({listener->fd(), POLLIN, 0});
+    for (const Connection& c : strangers) fds.push_back({c.fd(), POLLIN, 0});
+    for (const Connection& c : peers_by_rank)
+      if (c.open()) fds.push_back({c.fd(), POLLIN, 0});
+    ::poll(fds.data(), fds.size(),
+           is_lost ? 5 : static_cast<int>(1000 * std::min(options.beat_seconds, 0.25)));
+    std::uint64_t n;
+    [[maybe_unused]] const auto got = read(wake, &n, sizeof n);
+  }
+
+  void accept_ranks() {
+    for (Connection c = listener->accept(); c.open(); c = listener->accept())
+      if (strangers.size() < 4096) strangers.push_back(std::move(c));
+    for (std::size_t i = strangers.size(); i-- > 0;) {
+      bool closed = false, known = false;
+      for (const Frame& f : strangers[i].receive(closed)) {
+        const bool valid = f.type == FrameType::hello && f.token == token && f.rank > 0 && f.rank < size &&
+                           !met[static_cast<std::size_t>(f.rank)];
+        if (!valid) {
+          closed = true;
+          break;
+        }
+        met[static_cast<std::size_t>(f.rank)] = true;
+        strangers[i].send(frame(FrameType::welcome, 0));
+        strangers[i].quiet_seconds = 0;
+        peers_by_rank[static_cast<std::size_t>(f.rank)] = std::move(strangers[i]);
+        known = true;
+        break;
+      }
+      if (closed || known || strangers[i].quiet_seconds > kHandshakeSeconds)
+        strangers.erase(strangers.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+
+  void read_all() {
+    for (int r = 0; r < size; ++r) {
+      Connection& c = peers_by_rank[static_cast<std::size_t>(r)];
+      if (!c.open()) continue;
+      bool closed = false;
+      for (const Frame& f : c.receive(closed)) {
+        c.quiet_seconds = 0;
+        take(r, f);
+        if (!c.open()) break;
+      }
+      if (closed && c.open()) {
+        c.close();
+        lose(r, LostCause::closed, kDeviceCode);
+      }
+    }
+  }
+
+  void take(int from, const Frame& f) {
+    if (f.type == FrameType::bye) peers_by_rank[static_cast<std::size_t>(from)].close();
+    if (f.type == FrameType::failed) {
+      peers_by_rank[static_cast<std::size_t>(from)].close();
+      lose(from, LostCause::failed, f.code);
+    }
+    if (f.type == FrameType::lost) lose(f.rank, f.cause, f.code);
+    if (f.type == FrameType::ending) {
+      int none = -1;
+      ended.compare_exchange_strong(none, f.rank);
+      if (rank == 0) to_all(f);
+    }
+  }
+
+  void to_all(const Frame& f) const {
+    for (const Connection& c : peers_by_rank) c.send(f);
+  }
+  void send_outbox() {
+    const std::lock_guard lock(mutex);
+    for (const Frame& f : outbox) to_all(f);
+    outbox.clear();
+    sent.notify_all();
+  }
+
+  void note_silence(double seconds) {
+    for (Connection& c : strangers) c.quiet_seconds += seconds;
+    for (int r = 0; r < size; ++r) {
+      Connection& c = peers_by_rank[static_cast<std::size_t>(r)];
+      if (!c.open()) continue;
+      c.quiet_seconds += seconds;
+      if (c.quiet_seconds < options.silence_seconds) continue;
+      c.close();
+      lose(r, LostCause::silent, kDeviceCode);
+    }
+  }
+
+  void heed_launcher() {
+    if (!launcher_signalled) return;
+    if (!launcher_heard) {
+      launcher_heard = true;
+      launcher_time = Clock::now();
+    }
+    if (seconds_since(launcher_time) > kLauncherSeconds) lose(-1, LostCause::launcher, kDeviceCode);
+  }
+
+  void lose(int who, LostCause cause, int code) {
+    {
+      const std::lock_guard lock(mutex);
+      if (!lost_line.empty()) return;
+      lost_line = describe(who, cause, code);
+      lost_exit_code = code == 0 ? 1 : code;
+      lost_time = Clock::now();
+    }
+    is_lost = true;
+    if (rank == 0) to_all(frame(FrameType::lost, who, code, cause));
+  }
+
+  std::string describe(int who, LostCause cause, int code) const {
+    if (who < 0) return "a rank is lost: the launcher says that one of its processes has ended";
+    std::string name = fmt::format("rank {}", who);
+    if (static_cast<std::size_t>(who) < peers.size()) {
+      const Peer& p = peers[static_cast<std::size_t>(who)];
+      name += fmt::format(" (host {}, process {})", p.host, p.process);
+    }
+    switch (cause) {
+      case LostCause::silent:
+        return fmt::format("{} is lost: no sign of life for {} s; is its host or the link to it down?", name,
+                           options.silence_seconds);
+      case LostCause::failed:
+        return fmt::format("{} has ended with exit code {}; its own message says why", name, code);
+      default:
+        return fmt::format("{} is lost: it closed its connection without a word; was it killed?", name);
+    }
+  }
+
+  void end_if_main_does_not() {
+    if (!is_lost) return;
+    const double seconds = seconds_since(lost_time);
+    if (!main_knows && !announced && seconds > kAnnounceSeconds) {
+      announced = true;
+      log_message(LogLevel::error, lost_line);
+    }
+    if (seconds >= (main_knows ? 2 : 1) * options.grace_seconds) _exit(lost_exit_code);
+  }
+
+  const int rank, size;
+  const HeartbeatOptions options;
+  Token token{};
+  std::string address;
+  int wake = -1;
+  std::unique_ptr<Listener> listener;
+
+  // The thread's.
+  std::vector<Connection> strangers, peers_by_rank;
+  std::vector<bool> met;
+  bool launcher_heard = false;
+  Clock::time_point launcher_time, lost_time;
+
+  mutable std::mutex mutex;  // outbox, lost_line, lost_exit_code, peers
+  std::condition_variable sent;
+  std::vector<Frame> outbox;
+  std::string lost_line;
+  int lost_exit_code = 0;
+  std::vector<Peer> peers;
+  std::atomic<bool> stopping{false}, is_lost{false}, main_knows{false}, announced{false};
+  std::atomic<bool> launcher_signalled{false};
+  std::atomic<int> ended{-1};
+  std::thread thread;
+};
+
+Heartbeat::Heartbeat(int rank, int size, const HeartbeatOptions& options)
+    : impl_(std::make_unique<Impl>(rank, size, options)) {
+  Impl& i = *impl_;
+  i.peers_by_rank.resize(static_cast<std::size_t>(size));
+  i.met.resize(static_cast<std::size_t>(size));
+  if (rank != 0) return;
+  i.listener = std::make_unique<Listener>();
+  if (getrandom(i.token.data(), i.token.size(), 0) != static_cast<ssize_t>(i.token.size())) return;
+  if (i.listener->address().empty()) return;
+  i.address = hex(i.token) + " " + i.listener->address();
+  i.start_thread();
+}
+
+Heartbeat::~Heartbeat() = default;
+
+const std::string& Heartbeat::address() const {
+  return impl_->address;
+}
+
+bool Heartbeat::join(const std::string& address) {
+  Impl& i = *impl_;
+  const std::size_t space = address.find(' ');
+  if (space == std::string::npos) return false;
+  i.token = from_hex(address.substr(0, space));
+  Connection c = connect_to(address.substr(space + 1), i.frame(FrameType::hello, i.rank), kHandshakeSeconds);
+  if (!c.open()) return false;
+  i.peers_by_rank[0] = std::move(c);
+  i.start_thread();
+  return true;
+}
+
+void Heartbeat::watch(std::vector<Peer> peers) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->peers = std::move(peers);
+}
+
+std::string Heartbeat::lost() const {
+  if (!impl_->is_lost) return "";
+  impl_->main_knows = true;
+  if (impl_->announced) return "another rank is lost, as said before";
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->lost_line;
+}
+
+int Heartbeat::lost_code() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->lost_exit_code;
+}
+
+void Heartbeat::launcher_signal() {
+  impl_->launcher_signalled = true;
+}
+
+void Heartbeat::ending() {
+  impl_->say(impl_->frame(FrameType::ending, impl_->rank));
+  if (impl_->rank == 0) impl_->ended = 0;
+}
+
+int Heartbeat::ended_rank() const {
+  return impl_->ended;
+}
+
+void Heartbeat::finish() {
+  impl_->say(impl_->frame(FrameType::bye, impl_->rank));
+  impl_->stop();
+}
+
+void Heartbeat::fail(int code) {
+  impl_->say(impl_->frame(FrameType::failed, impl_->rank, code));
+}
+
+}  // namespace moe

@@ -1,0 +1,65 @@
+// Who is still alive. Every rank keeps a connection to rank 0 on which both send a beat twice a second from a
+// thread of their own, whatever the main thread does. A closed connection or several seconds of silence means
+// that a rank is lost; rank 0 tells the others. No MPI here.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// Where a rank runs.
+struct Peer {
+  std::string host;
+  int process = 0;
+};
+
+struct HeartbeatOptions {
+  double beat_seconds = 0.5;
+  double silence_seconds = 6;  // after which a rank counts as lost
+  double grace_seconds = 2;    // for the main thread to end by itself once a rank is lost; twice, see lost()
+};
+
+/// All functions are called by the main thread.
+class Heartbeat {
+ public:
+  Heartbeat(int rank, int size, const HeartbeatOptions& options = {});
+  /// Closes without a word: the others take this rank for lost unless finish() or fail() were called.
+  ~Heartbeat();
+  Heartbeat(const Heartbeat&) = delete;
+  Heartbeat& operator=(const Heartbeat&) = delete;
+
+  /// Of rank 0, for join() on the others.
+  const std::string& address() const;
+  /// Other ranks: connects to rank 0 within some seconds; false when it cannot be reached.
+  bool join(const std::string& address);
+  /// When all have joined, or failed to: who is who. Until then nobody can be lost.
+  void watch(std::vector<Peer> peers);
+
+  /// One line that names a lost rank and why, and the exit code that follows from it; empty while all are
+  /// there. When the main thread does not ask at once, the heartbeat thread prints that line; when the
+  /// process has not ended within the grace period, or twice of it if the main thread knows, it ends the
+  /// process.
+  std::string lost() const;
+  int lost_code() const;
+  /// The launcher signals that some process has ended: that is an end too if nobody is named soon. Safe in a
+  /// signal handler.
+  void launcher_signal();
+
+  /// Tells the others that this rank has nothing left to do; it stays alive and watches.
+  void ending();
+  /// A rank that has nothing left to do, -1 for none.
+  int ended_rank() const;
+  /// An orderly end of all.
+  void finish();
+  /// This rank ends with an exit code that is not 0.
+  void fail(int code);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace moe

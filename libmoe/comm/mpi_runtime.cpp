@@ -1,0 +1,220 @@
+#include "libmoe/comm/mpi_runtime.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "libmoe/base/log.h"
+#include "libmoe/comm/heartbeat_socket.h"
+
+namespace moe {
+namespace {
+
+/// The end of the process, by whichever way it comes.
+struct AtExit {
+  std::unique_ptr<Heartbeat> heartbeat;
+  bool heartbeats = false;  // of all ranks
+  bool started = false;     // MPI is started and not ended
+};
+AtExit& at_exit() {
+  static AtExit* state = new AtExit;  // never destroyed: used after static destructors
+  return *state;
+}
+
+extern "C" void end_process(int status, void*) {
+  AtExit& state = at_exit();
+  if (!state.started) return;
+  const int code = status == 0 ? 1 : status;
+  fflush(nullptr);
+  std::signal(SIGALRM, SIG_DFL);
+  alarm(5);  // if MPI hangs in this too
+  if (state.heartbeats && state.heartbeat->lost().empty()) state.heartbeat->fail(code);
+  // This rank has said why; MPI would say that it was asked to end.
+  if (const int null = open("/dev/null", O_WRONLY); null >= 0) dup2(null, STDERR_FILENO);
+  MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+extern "C" void note_launcher_signal(int) {
+  if (at_exit().heartbeat) at_exit().heartbeat->launcher_signal();
+}
+
+// Ends the process when starting takes too long: the calls that start MPI cannot be given up.
+class StartGuard {
+ public:
+  explicit StartGuard(double seconds)
+      : thread_([this, seconds] {
+          std::unique_lock lock(mutex_);
+          if (changed_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return done_; }))
+            return;
+          log_message(
+              LogLevel::error,
+              fmt::format("the ranks have not come together within {:.0f} s; was one of them lost, or "
+                          "did not all start this program with the same options?",
+                          seconds));
+          _exit(static_cast<int>(ErrorCode::device));
+        }) {}
+  ~StartGuard() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+MpiRuntime::MpiRuntime(const WorldOptions& options) : options_(options) {
+  const StartGuard guard(options.start_limit_seconds);
+  int provided = 0;
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+    fail(ErrorCode::device,
+         "MPI does not start; is this program run by the mpiexec or srun of its own MPI library?");
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &size_);
+  at_exit().started = true;
+  on_exit(end_process, nullptr);
+  int* tag = nullptr;
+  int found = 0;
+  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&tag), &found);
+  largest_tag_ = found != 0 ? *tag : 32767;
+  engine_ = std::make_shared<Engine>([this](const Task& task, double seconds) { watch(task, seconds); });
+  gather_peers();
+  find_nodes();
+  start_heartbeats();
+}
+
+void MpiRuntime::gather_peers() {
+  struct Card {
+    char host[256];
+    int process;
+  };
+  Card mine{};
+  std::strncpy(mine.host, host_name().c_str(), sizeof mine.host - 1);
+  mine.process = getpid();
+  std::vector<Card> cards(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, cards.data(), sizeof mine, MPI_BYTE, MPI_COMM_WORLD),
+        "exchanging host names");
+  for (const Card& card : cards) peers_.push_back({card.host, card.process});
+}
+
+void MpiRuntime::find_nodes() {
+  MPI_Comm node = MPI_COMM_NULL;
+  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node),
+        "finding the ranks of this node");
+  int first = rank_;
+  check(MPI_Bcast(&first, 1, MPI_INT, 0, node), "finding the ranks of this node");
+  MPI_Comm_free(&node);
+  std::vector<int> firsts(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&first, 1, MPI_INT, firsts.data(), 1, MPI_INT, MPI_COMM_WORLD), "finding nodes");
+  std::map<int, int> numbers;
+  for (const int f : firsts) {
+    const auto [entry, is_new] = numbers.emplace(f, topology_.n_nodes());
+    if (is_new) topology_.host_of_node.push_back(peers_[static_cast<std::size_t>(f)].host);
+    topology_.node_of_rank.push_back(entry->second);
+  }
+}
+
+void MpiRuntime::start_heartbeats() {
+  auto heartbeat = std::make_unique<Heartbeat>(rank_, size_, options_.heartbeat);
+  char address[4096] = "";
+  std::strncpy(address, heartbeat->address().c_str(), sizeof address - 1);
+  check(MPI_Bcast(address, sizeof address, MPI_BYTE, 0, MPI_COMM_WORLD), "exchanging addresses");
+  const int joined = rank_ == 0 ? !heartbeat->address().empty() : heartbeat->join(address);
+  std::vector<int> all(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&joined, 1, MPI_INT, all.data(), 1, MPI_INT, MPI_COMM_WORLD), "starting heartbeats");
+  heartbeats_ = true;
+  for (int r = 0; r < size_; ++r) {
+    if (all[static_cast<std::size_t>(r)] != 0) continue;
+    heartbeats_ = false;
+    if (rank_ == 0)
+      log_warn(
+          "rank {} on {} has no connection with rank 0 on {}: its loss will be noticed late; let TCP "
+          "through between the hosts",
+          r, peers_[static_cast<std::size_t>(r)].host, peers_[0].host);
+  }
+  heartbeat->watch(peers_);
+  at_exit().heartbeats = heartbeats_;
+  at_exit().heartbeat = std::move(heartbeat);
+  if (std::getenv("HYDI_CONTROL_FD") != nullptr) std::signal(SIGUSR1, note_launcher_signal);
+}
+
+void MpiRuntime::watch(const Task& task, double seconds) {
+  const Heartbeat& heartbeat = *at_exit().heartbeat;
+  if (const std::string lost = heartbeat.lost(); !lost.empty())
+    fail(static_cast<ErrorCode>(heartbeat.lost_code()), "{} ({})", lost, task.what());
+  const double patience =
+      std::min(30.0, options_.time_limit_seconds);  // what an ended rank has sent may still be on its way
+  const int ended = heartbeat.ended_rank();
+  if (ended < 0 || seconds < ended_since_) ended_since_ = seconds;
+  if (ended >= 0 && seconds - ended_since_ > patience && task.what() != "the end")
+    fail(ErrorCode::device, "{}: rank {} has ended before it", task.what(), ended);
+  if (seconds > options_.time_limit_seconds && task.what() != "the end")
+    fail(ErrorCode::device,
+         "{}: not all ranks have come within {} s; if one of them works alone for longer, raise "
+         "--comm-time-limit",
+         task.what(), options_.time_limit_seconds);
+}
+
+void MpiRuntime::check(int status, const std::string& what) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  // Whoever died is known in a moment.
+  for (int i = 0; i < 300 && heartbeats_ && at_exit().heartbeat; ++i) {
+    if (const std::string lost = at_exit().heartbeat->lost(); !lost.empty())
+      fail(static_cast<ErrorCode>(at_exit().heartbeat->lost_code()), "{} ({})", lost, what);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  fail(ErrorCode::device, "{} failed on rank {} (host {}): {}", what, rank_, host_name(), text);
+}
+
+void MpiRuntime::end_in_order() {
+  const auto task = std::make_shared<RequestsTask>(*this, "the end");
+  at_exit().heartbeat->ending();
+  task->check(MPI_Ibarrier(MPI_COMM_WORLD, task->next()));
+  engine_->start(task);
+  engine_->wait(*task);
+  at_exit().heartbeat->finish();
+  std::signal(SIGUSR1, SIG_IGN);
+  MPI_Finalize();
+  at_exit().started = false;
+}
+
+MpiRuntime::~MpiRuntime() {
+  if (std::uncaught_exceptions() > 0 || engine_->abandoned()) return;
+  try {
+    end_in_order();
+  } catch (const Error& e) {
+    log_message(LogLevel::error, e.what());
+    std::exit(static_cast<int>(e.code()));
+  }
+}
+
+bool RequestsTask::advance() {
+  if (requests_.empty()) return true;
+  int done = 0;
+  runtime_.check(
+      MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), what());
+  return done != 0;
+}
+
+}  // namespace moe

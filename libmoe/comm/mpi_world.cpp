@@ -1,0 +1,84 @@
+#include "libmoe/comm/mpi_world.h"
+
+#include <cstdlib>
+#include <numeric>
+
+#include "libmoe/base/log.h"
+#include "libmoe/comm/mpi_communicator.h"
+
+namespace moe {
+
+void WorldOptions::describe(OptionTable& table) {
+  table.group("Ranks");
+  table
+      .add("comm-time-limit", &time_limit_seconds, "SECONDS",
+           "how long a rank waits for others in one operation; at least as long as one rank works alone")
+      .range(1, 1e7);
+  table
+      .add("all-to-all", &all_to_all, "WAY",
+           "exchange of rows between nodes: each rank with each other, or in two steps, first inside a node; "
+           "auto measures the links at the start")
+      .one_of({"flat", "hierarchical", "auto"});
+  table.add("shared-memory", &shared_memory, "",
+            "reduce and gather large tensors in shared memory where ranks are on one node");
+}
+
+std::string launcher() {
+  const auto set = [](const char* name) { return std::getenv(name) != nullptr; };
+  const char* kind = set("SLURM_PROCID") ? "Slurm" : set("HYDI_CONTROL_FD") ? "hydra" : "";
+  const char* sign = set("PMI_RANK") && set("PMI_SIZE") ? "PMI_RANK"
+                     : set("PMIX_RANK")                 ? "PMIX_RANK"
+                                                        : nullptr;
+  if (sign == nullptr) return "";
+  return *kind == 0 ? sign : fmt::format("{} ({})", kind, sign);
+}
+
+std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
+  const AllToAllWay way = parse_all_to_all(options.all_to_all);
+  if (launcher().empty()) return self_communicator();
+  const auto runtime = std::make_shared<MpiRuntime>(options);
+  const Topology& topology = runtime->topology();
+  std::vector<int> all(static_cast<std::size_t>(runtime->size()));
+  std::iota(all.begin(), all.end(), 0);
+  auto world = std::make_unique<MpiCommunicator>(runtime, MPI_COMM_WORLD, std::move(all), "world");
+  if (topology.one_node() || topology.uniform_node_size() < 2) return world;
+  HierarchyOptions hierarchy{way, {}};
+  if (way == AllToAllWay::automatic) {
+    const auto device = Device::open();
+    Stream stream(*device, 1);
+    hierarchy.costs = measure_costs(*world, topology, stream);
+    if (runtime->rank() == 0) log_debug("links: {}", hierarchy.costs.text());
+    runtime->costs = hierarchy.costs;
+  }
+  return with_hierarchy(std::move(world), topology, hierarchy, runtime->engine());
+}
+
+std::unique_ptr<Communicator> with_all_to_all(Communicator& ranks, const HierarchyOptions& options,
+                                              const std::string& name) {
+  Communicator& flat = without_hierarchy(ranks);
+  auto& mpi = dynamic_cast<MpiCommunicator&>(flat);
+  return with_hierarchy(flat.split(0, name), mpi.runtime().topology().of(mpi.members()), options,
+                        mpi.runtime().engine());
+}
+
+WorldFacts world_facts(const Communicator& ranks) {
+  WorldFacts facts;
+  facts.launcher = launcher();
+  const auto* mpi =
+      dynamic_cast<const MpiCommunicator*>(&without_hierarchy(const_cast<Communicator&>(ranks)));
+  if (mpi == nullptr) return facts;
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  facts.library = text;
+  const MpiRuntime& runtime = mpi->runtime();
+  for (const int m : mpi->members()) facts.peers.push_back(runtime.peers()[static_cast<std::size_t>(m)]);
+  facts.topology = runtime.topology().of(mpi->members());
+  facts.traffic = runtime.traffic;
+  facts.costs = runtime.costs;
+  facts.heartbeats = runtime.heartbeats();
+  facts.shared_memory = mpi->shares_memory();
+  return facts;
+}
+
+}  // namespace moe

@@ -1,0 +1,58 @@
+// Ranks started by mpiexec or srun.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "libmoe/base/options.h"
+#include "libmoe/comm/communicator.h"
+#include "libmoe/comm/heartbeat.h"
+#include "libmoe/comm/hierarchical.h"
+#include "libmoe/comm/topology.h"
+
+namespace moe {
+
+struct WorldOptions {
+  double time_limit_seconds = 1800;  // of one wait: longer than the longest time one rank works alone
+  double start_limit_seconds = 300;  // for all ranks to come together
+  HeartbeatOptions heartbeat{};
+  std::string all_to_all = "auto";  // flat, hierarchical or auto: see with_hierarchy()
+  bool shared_memory = true;        // reductions and gathers of large tensors inside a node
+  void describe(OptionTable& table);
+};
+
+/// What started this process as one of several: "hydra (PMI_RANK)", "Slurm (SLURM_PROCID, PMI_RANK)", "PMIx
+/// (PMIX_RANK)"; empty for a process that stands alone. Looks for PMI_RANK with PMI_SIZE (hydra, Slurm's
+/// PMI-1 and PMI-2) and for PMIX_RANK (Slurm's and other launchers' PMIx): SLURM_PROCID alone is no sign,
+/// since it is also set where srun does not connect ranks (--mpi=none) and inside sbatch.
+std::string launcher();
+
+/// The communicator of all ranks; of one process without a launcher. Once per process, by the main thread,
+/// which also does everything else with it.
+///
+/// All ranks end together: when the last communicator goes in an orderly way, it waits for the other ranks.
+/// When the process ends by an error (an exception is on its way, or it exits without that), the others are
+/// told and end too, with the same exit code. A rank that is lost (killed, or without a sign of life for some
+/// seconds) is noticed within 10 s by all, whether they wait or compute: operations throw Error(device) that
+/// names it, and a rank that computes on is ended with exit code 4.
+///
+/// Throws Error(device) when the ranks do not come together.
+std::shared_ptr<Communicator> open_world(const WorldOptions& options = {});
+
+/// What is known about a communicator.
+struct WorldFacts {
+  std::string library = "none";  // "MPICH 4.0.2"
+  std::string launcher;
+  std::vector<Peer> peers;  // by rank
+  Topology topology;
+  Traffic traffic;             // of this rank, in all communicators of the process
+  CostModel costs;             // all zero unless measured: several nodes, and --all-to-all=auto
+  bool heartbeats = false;     // all ranks have one
+  bool shared_memory = false;  // the ranks of this node use it
+};
+WorldFacts world_facts(const Communicator& ranks);
+
+/// The same ranks, which open_world() gave, with another way of all-to-all. Collective.
+std::unique_ptr<Communicator> with_all_to_all(Communicator& ranks, const HierarchyOptions& options,
+                                              const std::string& name);
+
+}  // namespace moe
