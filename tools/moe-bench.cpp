@@ -1,4 +1,5 @@
 // Rates of this machine and of this toolkit on it.
+#include "libmoe/bench/comm.h"
 #include "libmoe/bench/doctor.h"
 #include "libmoe/bench/infer.h"
 #include "libmoe/bench/io.h"
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   bench::TrainBenchOptions train;
   bench::InferBenchOptions infer;
   bench::IoOptions io;
+  bench::CommOptions comm;
   bench::DoctorOptions doctor;
   tools::Tool tool;
   tool.name = "moe-bench";
@@ -74,6 +76,20 @@ int main(int argc, char** argv) {
                              "moe-bench io --size 64MiB --block 64KiB,1MiB --depth 1,4 --repeat 2"}},
                            [&](OptionTable& t) { io.describe(t); },
                            [&] { return bench::run_io(io); }});
+  tool.commands.push_back(
+      {"comm",
+       "speed of operations among ranks beside the model of the links",
+       "Run it under mpiexec or srun. Every repetition counts as long as its slowest rank takes. 'GB/s' is "
+       "the size over the time; 'bus GB/s' is that times (P-1)/P, for an all-reduce times 2(P-1)/P, with P "
+       "ranks: what each rank must send at least, whatever the algorithm. An all-to-all is measured flat and, "
+       "on several nodes of several ranks, in two steps, first inside the nodes (arXiv 2205.10034).\n\n"
+       "'predicted us' of an all-to-all comes from a time per message and a time per byte (alpha and beta), "
+       "inside a node and between nodes, measured between pairs of ranks at the start of the run: this is what "
+       "--all-to-all=auto decides by. For the other operations alpha and beta are their own at 128KiB and "
+       "4MiB. Messages and MB are those of all ranks together in one operation.",
+       {{"Two ranks on this machine", "mpiexec -n 2 moe-bench comm --size 64KiB,1MiB --repeat 3"}},
+       [&](OptionTable& t) { comm.describe(t); },
+       [&] { return bench::run_comm(comm); }});
   tool.commands.push_back({"doctor",
                            "what this machine has and what of it is used",
                            "Lists processor, instruction sets, memory, limits of the control group, measured "

@@ -1,3 +1,4 @@
+#include "libmoe/comm/mpi_world.h"
 #include "libmoe/h5/file.h"
 #include "libmoe/train/run.h"
 #include "tools/common/tool.h"
@@ -5,6 +6,7 @@
 int main(int argc, char** argv) {
   moe::h5::set_command_line(argc, argv);
   moe::TrainOptions options;
+  moe::WorldOptions world;
   moe::tools::Tool tool;
   tool.name = "moe-train";
   tool.summary = "train a Mixture-of-Experts transformer";
@@ -59,8 +61,11 @@ int main(int argc, char** argv) {
        "0.2 "
        "--batch-tokens 512 --learning-rate 5e-4 --schedule constant --warmup 0 --updates 10 "
        "--valid-sentences 0"}};
-  command.describe = [&](moe::OptionTable& table) { options.describe(table); };
-  command.run = [&] { return moe::run_train(options); };
+  command.describe = [&](moe::OptionTable& table) {
+    options.describe(table);
+    world.describe(table);
+  };
+  command.run = [&] { return moe::run_train(options, moe::open_world(world)); };
   tool.commands = {command};
   tool.see_also = {"moe-prep(1)", "moe-prune(1)", "moe-infer(1)", "moe-bench(1)", "moe-h5(5)"};
   return moe::tools::run_tool(argc, argv, tool);

@@ -84,6 +84,16 @@ complete -c moe-bench -n '__fish_seen_subcommand_from io' -l random -d 'Read the
 complete -c moe-bench -n '__fish_seen_subcommand_from io' -l warm-up -x -d 'Repetitions before the measured ones'
 complete -c moe-bench -n '__fish_seen_subcommand_from io' -l repeat -x -d 'Measured repetitions; the median is shown with minimum and maximum'
 complete -c moe-bench -n '__fish_seen_subcommand_from io' -s o -l output -x -a 'table csv json md' -d 'Table, csv, json or md (Markdown)'
+complete -c moe-bench -n __fish_use_subcommand -f -a comm -d 'speed of operations among ranks beside the model of the links'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -f
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l op -x -a 'all-reduce all-gather reduce-scatter all-to-all' -d 'Operations'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l size -x -d 'Sizes: of the reduced tensor, the gathered tensor, the tensor before it is reduced and scattered, and what one rank sends and keeps in an all-to-all'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l comm-time-limit -x -d 'How long a rank waits for others in one operation; at least as long as one rank works alone'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l all-to-all -x -a 'flat hierarchical auto' -d 'Exchange of rows between nodes: each rank with each other, or in two steps, first inside a node; auto measures the links at the start'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l no-shared-memory -d 'Reduce and gather large tensors in shared memory where ranks are on one node'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l warm-up -x -d 'Repetitions before the measured ones'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -l repeat -x -d 'Measured repetitions; the median is shown with minimum and maximum'
+complete -c moe-bench -n '__fish_seen_subcommand_from comm' -s o -l output -x -a 'table csv json md' -d 'Table, csv, json or md (Markdown)'
 complete -c moe-bench -n __fish_use_subcommand -f -a doctor -d 'what this machine has and what of it is used'
 complete -c moe-bench -n '__fish_seen_subcommand_from doctor' -f
 complete -c moe-bench -n '__fish_seen_subcommand_from doctor' -s d -l directory -r -F -d 'Folder whose disk is looked at'

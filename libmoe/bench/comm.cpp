@@ -164,7 +164,7 @@ int run_comm(const CommOptions& options) {
   print_report({.title = "moe-bench comm",
                 .facts = {{"ranks", std::int64_t{bench.world().size()}},
                           {"nodes", std::int64_t{facts.topology.n_nodes()}},
-                          {"MPI", facts.library},
+                          {"MPI", mpi_library()},
                           {"links", bench.costs().text()},
                           {"median error of predictions from 1 MiB %", Number{bench.median_error(), 0}}},
                 .rows = bench.rows()},

@@ -1,6 +1,7 @@
 #include "libmoe/bench/doctor.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -11,6 +12,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/threads.h"
+#include "libmoe/comm/mpi_world.h"
 #include "libmoe/core/ceiling.h"
 #include "libmoe/h5/environment.h"
 
@@ -92,6 +94,27 @@ void add_libraries(Findings& f, const std::string& libraries) {
                                       fmt::join(folders, ":")));
 }
 
+void add_ranks(Findings& f, const Communicator& world) {
+  const WorldFacts facts = world_facts(world);
+  const std::string by = launcher();
+  f.add("MPI", mpi_library());
+  f.add("launcher", by.empty() ? "none" : by,
+        by.empty() ? "one process; several: mpiexec -n RANKS moe-train ..., or srun --mpi=pmi2" : "");
+  f.add("ranks", std::to_string(world.size()));
+  if (world.size() == 1) return;
+  std::vector<std::string> nodes;
+  for (int n = 0; n < facts.topology.n_nodes(); ++n)
+    nodes.push_back(fmt::format("{} x {}", facts.topology.host_of_node[static_cast<std::size_t>(n)],
+                                facts.topology.ranks_of(n).size()));
+  f.add("nodes", std::to_string(facts.topology.n_nodes()), fmt::format("{}", fmt::join(nodes, ", ")));
+  f.add("shared memory between ranks", facts.shared_memory ? "yes" : "no",
+        facts.shared_memory || !facts.topology.one_node() ? "" : "is /dev/shm full?");
+  f.add("heartbeats", facts.heartbeats ? "yes" : "no",
+        facts.heartbeats ? "a lost rank ends the others within 10 s; the launcher needs no flags for that"
+                         : "let TCP through between the hosts; srun needs --kill-on-bad-exit=1 without them");
+  if (facts.costs.n_nodes > 1) f.add("links", facts.costs.text());
+}
+
 void add_disk(Findings& f, const std::string& directory) {
   struct statvfs disk {};
   if (statvfs(directory.c_str(), &disk) != 0)
@@ -135,14 +158,17 @@ void DoctorOptions::describe(OptionTable& table) {
 }
 
 int run_doctor(const DoctorOptions& options, const std::string& libraries) {
+  const std::shared_ptr<Communicator> world = open_world();
   Findings f;
   Machine machine(0);
   add_processor(f, machine);
   add_memory(f, read_group_limits("/sys/fs/cgroup", read_text("/proc/self/cgroup")));
-  if (!options.quick) add_ceilings(f, machine);
+  if (!options.quick && world->size() == 1) add_ceilings(f, machine);
   add_libraries(f, libraries);
+  add_ranks(f, *world);
   add_disk(f, options.directory);
-  print_report({.title = "moe-bench doctor", .facts = {}, .rows = f.rows}, options.output);
+  if (world->rank() == 0)
+    print_report({.title = "moe-bench doctor", .facts = {}, .rows = f.rows}, options.output);
   return 0;
 }
 

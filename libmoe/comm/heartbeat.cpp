@@ -219,6 +219,8 @@ struct Heartbeat::Impl {
       lost_line = describe(who, cause, code);
       lost_exit_code = code == 0 ? 1 : code;
       lost_time = Clock::now();
+      // A rank that failed has said why, and others may be about to say the same of themselves.
+      announce_after = cause == LostCause::failed ? options.grace_seconds / 2 : kAnnounceSeconds;
     }
     is_lost = true;
     if (rank == 0) to_all(frame(FrameType::lost, who, code, cause));
@@ -245,7 +247,7 @@ struct Heartbeat::Impl {
   void end_if_main_does_not() {
     if (!is_lost) return;
     const double seconds = seconds_since(lost_time);
-    if (!main_knows && !announced && seconds > kAnnounceSeconds) {
+    if (!main_knows && !announced && seconds > announce_after) {
       announced = true;
       log_message(LogLevel::error, lost_line);
     }
@@ -264,6 +266,7 @@ struct Heartbeat::Impl {
   std::vector<bool> met;
   bool launcher_heard = false;
   Clock::time_point launcher_time, lost_time;
+  double announce_after = 0;
 
   mutable std::mutex mutex;  // outbox, lost_line, lost_exit_code, peers
   std::condition_variable sent;

@@ -43,12 +43,12 @@ Counts offsets(std::span<const std::int64_t> counts) {
   return offsets;
 }
 
-class TwoSteps final : public Task {
+class TwoSteps final : public Operation {
  public:
   TwoSteps(Levels& levels, Stream& stream, const TensorView& send, std::span<const std::int64_t> send_rows,
            const TensorView& receive, std::span<const std::int64_t> receive_rows, std::int64_t row_bytes,
            std::string what)
-      : Task(std::move(what)),
+      : Operation(std::move(what)),
         levels_(levels),
         stream_(stream),
         send_(send),

@@ -42,8 +42,8 @@ class MpiCommunicator final : public Communicator {
   bool use_window(std::int64_t bytes) const;
   std::string what(const char* operation) const;
   int next_tag();
-  PendingPtr run(const std::shared_ptr<Task>& task) { return Engine::run(runtime_->engine(), task); }
-  void wait_for(const std::shared_ptr<Task>& task) { run(task)->wait(); }
+  PendingPtr run(const std::shared_ptr<Operation>& task) { return Engine::run(runtime_->engine(), task); }
+  void wait_for(const std::shared_ptr<Operation>& task) { run(task)->wait(); }
 
   std::shared_ptr<MpiRuntime> runtime_;
   MpiGroup group_;

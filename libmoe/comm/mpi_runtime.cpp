@@ -95,7 +95,7 @@ MpiRuntime::MpiRuntime(const WorldOptions& options) : options_(options) {
   int found = 0;
   MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&tag), &found);
   largest_tag_ = found != 0 ? *tag : 32767;
-  engine_ = std::make_shared<Engine>([this](const Task& task, double seconds) { watch(task, seconds); });
+  engine_ = std::make_shared<Engine>([this](const Operation& task, double seconds) { watch(task, seconds); });
   gather_peers();
   find_nodes();
   start_heartbeats();
@@ -156,7 +156,7 @@ void MpiRuntime::start_heartbeats() {
   if (std::getenv("HYDI_CONTROL_FD") != nullptr) std::signal(SIGUSR1, note_launcher_signal);
 }
 
-void MpiRuntime::watch(const Task& task, double seconds) {
+void MpiRuntime::watch(const Operation& task, double seconds) {
   const Heartbeat& heartbeat = *at_exit().heartbeat;
   if (const std::string lost = heartbeat.lost(); !lost.empty())
     fail(static_cast<ErrorCode>(heartbeat.lost_code()), "{} ({})", lost, task.what());

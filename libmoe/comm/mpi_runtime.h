@@ -41,7 +41,7 @@ class MpiRuntime {
   void gather_peers();
   void find_nodes();
   void start_heartbeats();
-  void watch(const Task& task, double seconds);
+  void watch(const Operation& task, double seconds);
   void end_in_order();
 
   WorldOptions options_;
@@ -54,9 +54,9 @@ class MpiRuntime {
 };
 
 /// A task of MPI requests alone.
-class RequestsTask : public Task {
+class RequestsTask : public Operation {
  public:
-  RequestsTask(MpiRuntime& runtime, std::string what) : Task(std::move(what)), runtime_(runtime) {}
+  RequestsTask(MpiRuntime& runtime, std::string what) : Operation(std::move(what)), runtime_(runtime) {}
   bool advance() override;
   /// For the next MPI call.
   MPI_Request* next() { return &requests_.emplace_back(MPI_REQUEST_NULL); }

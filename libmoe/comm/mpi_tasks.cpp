@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "libmoe/comm/process_grid.h"
+#include "libmoe/base/range.h"
 
 namespace moe {
 namespace {
@@ -203,31 +203,31 @@ class ReduceScatter final : public ReducePart {
 
 }  // namespace
 
-std::shared_ptr<Task> mpi_all_to_all(const MpiGroup& group, int tag, const void* send,
-                                     std::span<const std::int64_t> send_bytes, void* receive,
-                                     std::span<const std::int64_t> receive_bytes, std::string what) {
+std::shared_ptr<Operation> mpi_all_to_all(const MpiGroup& group, int tag, const void* send,
+                                          std::span<const std::int64_t> send_bytes, void* receive,
+                                          std::span<const std::int64_t> receive_bytes, std::string what) {
   return std::make_shared<AllToAll>(group, tag, send, send_bytes, receive, receive_bytes, std::move(what));
 }
 
-std::shared_ptr<Task> mpi_all_gather(const MpiGroup& group, int tag, const void* mine, std::int64_t bytes,
-                                     void* all, std::string what) {
+std::shared_ptr<Operation> mpi_all_gather(const MpiGroup& group, int tag, const void* mine,
+                                          std::int64_t bytes, void* all, std::string what) {
   return std::make_shared<AllGather>(group, tag, mine, bytes, all, std::move(what));
 }
 
-std::shared_ptr<Task> mpi_all_reduce(const MpiGroup& group, int tag, void* values, std::int64_t n,
-                                     std::int64_t width, Combine combine, std::string what) {
+std::shared_ptr<Operation> mpi_all_reduce(const MpiGroup& group, int tag, void* values, std::int64_t n,
+                                          std::int64_t width, Combine combine, std::string what) {
   if (n * width * group.size <= kSmallBytes)
     return std::make_shared<SmallAllReduce>(group, values, n, width, combine, std::move(what));
   return std::make_shared<AllReduce>(group, tag, values, n, width, combine, std::move(what));
 }
 
-std::shared_ptr<Task> mpi_reduce_scatter(const MpiGroup& group, int tag, const float* all, float* mine,
-                                         std::int64_t n, std::string what) {
+std::shared_ptr<Operation> mpi_reduce_scatter(const MpiGroup& group, int tag, const float* all, float* mine,
+                                              std::int64_t n, std::string what) {
   return std::make_shared<ReduceScatter>(group, tag, all, mine, n, std::move(what));
 }
 
-std::shared_ptr<Task> mpi_broadcast(const MpiGroup& group, void* data, std::int64_t bytes, int root,
-                                    std::string what) {
+std::shared_ptr<Operation> mpi_broadcast(const MpiGroup& group, void* data, std::int64_t bytes, int root,
+                                         std::string what) {
   const auto task = std::make_shared<RequestsTask>(*group.runtime, std::move(what));
   in_pieces(bytes, [&](std::int64_t begin, int n) {
     task->check(MPI_Ibcast(at(data, begin), n, MPI_BYTE, root, group.comm, task->next()));
@@ -237,7 +237,7 @@ std::shared_ptr<Task> mpi_broadcast(const MpiGroup& group, void* data, std::int6
   return task;
 }
 
-std::shared_ptr<Task> mpi_barrier(const MpiGroup& group, std::string what) {
+std::shared_ptr<Operation> mpi_barrier(const MpiGroup& group, std::string what) {
   const auto task = std::make_shared<RequestsTask>(*group.runtime, std::move(what));
   task->check(MPI_Ibarrier(group.comm, task->next()));
   return task;

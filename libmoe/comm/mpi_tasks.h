@@ -41,20 +41,20 @@ class MessagesTask : public RequestsTask {
 };
 
 /// Bytes to and from each rank, block after block.
-std::shared_ptr<Task> mpi_all_to_all(const MpiGroup& group, int tag, const void* send,
-                                     std::span<const std::int64_t> send_bytes, void* receive,
-                                     std::span<const std::int64_t> receive_bytes, std::string what);
+std::shared_ptr<Operation> mpi_all_to_all(const MpiGroup& group, int tag, const void* send,
+                                          std::span<const std::int64_t> send_bytes, void* receive,
+                                          std::span<const std::int64_t> receive_bytes, std::string what);
 /// mine may be the own block of all.
-std::shared_ptr<Task> mpi_all_gather(const MpiGroup& group, int tag, const void* mine, std::int64_t bytes,
-                                     void* all, std::string what);
+std::shared_ptr<Operation> mpi_all_gather(const MpiGroup& group, int tag, const void* mine,
+                                          std::int64_t bytes, void* all, std::string what);
 /// n elements of `width` bytes, in place.
-std::shared_ptr<Task> mpi_all_reduce(const MpiGroup& group, int tag, void* values, std::int64_t n,
-                                     std::int64_t width, Combine combine, std::string what);
+std::shared_ptr<Operation> mpi_all_reduce(const MpiGroup& group, int tag, void* values, std::int64_t n,
+                                          std::int64_t width, Combine combine, std::string what);
 /// all: size blocks of n f32 values; mine = the sum of the own block.
-std::shared_ptr<Task> mpi_reduce_scatter(const MpiGroup& group, int tag, const float* all, float* mine,
-                                         std::int64_t n, std::string what);
-std::shared_ptr<Task> mpi_broadcast(const MpiGroup& group, void* data, std::int64_t bytes, int root,
-                                    std::string what);
-std::shared_ptr<Task> mpi_barrier(const MpiGroup& group, std::string what);
+std::shared_ptr<Operation> mpi_reduce_scatter(const MpiGroup& group, int tag, const float* all, float* mine,
+                                              std::int64_t n, std::string what);
+std::shared_ptr<Operation> mpi_broadcast(const MpiGroup& group, void* data, std::int64_t bytes, int root,
+                                         std::string what);
+std::shared_ptr<Operation> mpi_barrier(const MpiGroup& group, std::string what);
 
 }  // namespace moe

@@ -1,5 +1,6 @@
 #include "libmoe/comm/mpi_world.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <numeric>
 
@@ -9,7 +10,7 @@
 namespace moe {
 
 void WorldOptions::describe(OptionTable& table) {
-  table.group("Ranks");
+  table.group("Ranks (under mpiexec or srun)");
   table
       .add("comm-time-limit", &time_limit_seconds, "SECONDS",
            "how long a rank waits for others in one operation; at least as long as one rank works alone")
@@ -31,6 +32,17 @@ std::string launcher() {
                                                         : nullptr;
   if (sign == nullptr) return "";
   return *kind == 0 ? sign : fmt::format("{} ({})", kind, sign);
+}
+
+std::string mpi_library() {
+  char buffer[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(buffer, &length);
+  std::string text(buffer);
+  text.resize(std::min(text.find('\n'), text.size()));
+  const std::string label = "MPICH Version:";
+  if (text.starts_with(label)) text = "MPICH " + text.substr(text.find_first_not_of(" \t", label.size()));
+  return text;
 }
 
 std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
@@ -63,14 +75,9 @@ std::unique_ptr<Communicator> with_all_to_all(Communicator& ranks, const Hierarc
 
 WorldFacts world_facts(const Communicator& ranks) {
   WorldFacts facts;
-  facts.launcher = launcher();
   const auto* mpi =
       dynamic_cast<const MpiCommunicator*>(&without_hierarchy(const_cast<Communicator&>(ranks)));
   if (mpi == nullptr) return facts;
-  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  facts.library = text;
   const MpiRuntime& runtime = mpi->runtime();
   for (const int m : mpi->members()) facts.peers.push_back(runtime.peers()[static_cast<std::size_t>(m)]);
   facts.topology = runtime.topology().of(mpi->members());

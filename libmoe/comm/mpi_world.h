@@ -26,6 +26,9 @@ struct WorldOptions {
 /// since it is also set where srun does not connect ranks (--mpi=none) and inside sbatch.
 std::string launcher();
 
+/// The MPI library, "MPICH 4.0.2". Without starting it.
+std::string mpi_library();
+
 /// The communicator of all ranks; of one process without a launcher. Once per process, by the main thread,
 /// which also does everything else with it.
 ///
@@ -40,8 +43,6 @@ std::shared_ptr<Communicator> open_world(const WorldOptions& options = {});
 
 /// What is known about a communicator.
 struct WorldFacts {
-  std::string library = "none";  // "MPICH 4.0.2"
-  std::string launcher;
   std::vector<Peer> peers;  // by rank
   Topology topology;
   Traffic traffic;             // of this rank, in all communicators of the process

@@ -13,7 +13,7 @@ namespace {
 
 class TaskPending final : public Pending {
  public:
-  TaskPending(std::shared_ptr<Engine> engine, std::shared_ptr<Task> task)
+  TaskPending(std::shared_ptr<Engine> engine, std::shared_ptr<Operation> task)
       : engine_(std::move(engine)), task_(std::move(task)) {}
   ~TaskPending() override {
     if (task_->done() || engine_->abandoned()) return;
@@ -36,12 +36,12 @@ class TaskPending final : public Pending {
 
  private:
   std::shared_ptr<Engine> engine_;
-  std::shared_ptr<Task> task_;
+  std::shared_ptr<Operation> task_;
 };
 
 }  // namespace
 
-void Engine::start(const std::shared_ptr<Task>& task) {
+void Engine::start(const std::shared_ptr<Operation>& task) {
   if (abandoned()) throw Error(code_, why_);
   tasks_.push_back(task);
   poll();
@@ -52,7 +52,7 @@ void Engine::poll() {
   polling_ = true;
   try {
     for (std::size_t i = 0; i < tasks_.size(); ++i) {  // a step may start further tasks
-      const std::shared_ptr<Task> task = tasks_[i];
+      const std::shared_ptr<Operation> task = tasks_[i];
       task->done_ = task->advance();
     }
   } catch (const Error& e) {
@@ -63,7 +63,7 @@ void Engine::poll() {
   std::erase_if(tasks_, [](const auto& task) { return task->done(); });
 }
 
-void Engine::wait(Task& task) {
+void Engine::wait(Operation& task) {
   Backoff backoff;
   double watched = 0;
   for (;;) {
@@ -83,7 +83,7 @@ void Engine::wait(Task& task) {
   }
 }
 
-PendingPtr Engine::run(const std::shared_ptr<Engine>& engine, const std::shared_ptr<Task>& task) {
+PendingPtr Engine::run(const std::shared_ptr<Engine>& engine, const std::shared_ptr<Operation>& task) {
   engine->start(task);
   return std::make_unique<TaskPending>(engine, task);
 }

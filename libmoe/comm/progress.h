@@ -12,10 +12,10 @@
 namespace moe {
 
 /// One operation in any number of steps.
-class Task {
+class Operation {
  public:
-  explicit Task(std::string what) : what_(std::move(what)) {}
-  virtual ~Task() = default;
+  explicit Operation(std::string what) : what_(std::move(what)) {}
+  virtual ~Operation() = default;
   /// Does what can be done now without waiting; true when nothing is left. May throw Error. Not called again
   /// after that.
   virtual bool advance() = 0;
@@ -34,18 +34,18 @@ class Engine {
  public:
   /// watch is called about every millisecond of a wait with the task and the seconds waited so far; it throws
   /// when waiting on makes no sense.
-  using Watch = std::function<void(const Task& task, double seconds)>;
+  using Watch = std::function<void(const Operation& task, double seconds)>;
   explicit Engine(Watch watch) : watch_(std::move(watch)) {}
 
   /// Advances the task at once and from now on.
-  void start(const std::shared_ptr<Task>& task);
+  void start(const std::shared_ptr<Operation>& task);
   /// Advances all tasks in the order in which they were started.
   void poll();
   /// Returns when the task is done. Throws what its steps or the watch throw; after that nothing advances any
   /// more and every wait throws the same.
-  void wait(Task& task);
+  void wait(Operation& task);
   /// Starts the task and hands out what its caller holds.
-  static PendingPtr run(const std::shared_ptr<Engine>& engine, const std::shared_ptr<Task>& task);
+  static PendingPtr run(const std::shared_ptr<Engine>& engine, const std::shared_ptr<Operation>& task);
 
   /// Nothing advances any more: this rank is about to end by an error.
   void abandon(std::string why);
@@ -54,7 +54,7 @@ class Engine {
  private:
   [[noreturn]] void give_up(const Error& error);
   Watch watch_;
-  std::vector<std::shared_ptr<Task>> tasks_;
+  std::vector<std::shared_ptr<Operation>> tasks_;
   bool polling_ = false;
   std::string why_;
   ErrorCode code_ = ErrorCode::device;

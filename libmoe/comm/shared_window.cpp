@@ -8,8 +8,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "libmoe/base/range.h"
 #include "libmoe/comm/combine.h"
-#include "libmoe/comm/process_grid.h"
 
 namespace moe {
 
@@ -85,7 +85,7 @@ std::byte* SharedWindow::slot(int rank, std::int64_t chunk) const {
          static_cast<std::size_t>((rank * kSlots + chunk % kSlots) * kSlotBytes);
 }
 
-SharedWindow::Turn SharedWindow::enter(const Task* task, std::int64_t n_chunks) {
+SharedWindow::Turn SharedWindow::enter(const Operation* task, std::int64_t n_chunks) {
   queue_.push_back(task);
   n_chunks_ += n_chunks;
   return {n_chunks_ - n_chunks};
@@ -94,10 +94,10 @@ SharedWindow::Turn SharedWindow::enter(const Task* task, std::int64_t n_chunks) 
 namespace {
 
 /// Chunks of one operation pass through put, sum and take, several at once.
-class WindowTask : public Task {
+class WindowTask : public Operation {
  public:
   WindowTask(SharedWindow& window, std::int64_t n_chunks, std::string what)
-      : Task(std::move(what)),
+      : Operation(std::move(what)),
         window_(window),
         n_chunks_(n_chunks),
         first_(window.enter(this, n_chunks).first_chunk) {}
@@ -268,18 +268,18 @@ class AllGather final : public WindowTask {
 
 }  // namespace
 
-std::shared_ptr<Task> window_all_reduce(SharedWindow& window, Reduce reduce, const TensorView& values,
-                                        std::string what) {
+std::shared_ptr<Operation> window_all_reduce(SharedWindow& window, Reduce reduce, const TensorView& values,
+                                             std::string what) {
   return std::make_shared<AllReduce>(window, reduce, values, std::move(what));
 }
 
-std::shared_ptr<Task> window_reduce_scatter(SharedWindow& window, const TensorView& all,
-                                            const TensorView& mine, std::string what) {
+std::shared_ptr<Operation> window_reduce_scatter(SharedWindow& window, const TensorView& all,
+                                                 const TensorView& mine, std::string what) {
   return std::make_shared<ReduceScatter>(window, all, mine, std::move(what));
 }
 
-std::shared_ptr<Task> window_all_gather(SharedWindow& window, const TensorView& mine, const TensorView& all,
-                                        std::string what) {
+std::shared_ptr<Operation> window_all_gather(SharedWindow& window, const TensorView& mine,
+                                             const TensorView& all, std::string what) {
   return std::make_shared<AllGather>(window, mine, all, std::move(what));
 }
 

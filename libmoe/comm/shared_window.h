@@ -38,8 +38,8 @@ class SharedWindow {
   struct Turn {
     std::int64_t first_chunk;
   };
-  Turn enter(const Task* task, std::int64_t n_chunks);
-  bool has_turn(const Task* task) const { return !queue_.empty() && queue_.front() == task; }
+  Turn enter(const Operation* task, std::int64_t n_chunks);
+  bool has_turn(const Operation* task) const { return !queue_.empty() && queue_.front() == task; }
   void leave() { queue_.pop_front(); }
 
  private:
@@ -48,17 +48,17 @@ class SharedWindow {
   std::byte* memory_;
   std::size_t bytes_;
   std::int64_t n_chunks_ = 0;
-  std::deque<const Task*> queue_;
+  std::deque<const Operation*> queue_;
 };
 
 /// In place. dtype f32, i32 or i64.
-std::shared_ptr<Task> window_all_reduce(SharedWindow& window, Reduce reduce, const TensorView& values,
-                                        std::string what);
+std::shared_ptr<Operation> window_all_reduce(SharedWindow& window, Reduce reduce, const TensorView& values,
+                                             std::string what);
 /// all: size() blocks of mine's length; f32, summed.
-std::shared_ptr<Task> window_reduce_scatter(SharedWindow& window, const TensorView& all,
-                                            const TensorView& mine, std::string what);
+std::shared_ptr<Operation> window_reduce_scatter(SharedWindow& window, const TensorView& all,
+                                                 const TensorView& mine, std::string what);
 /// Of bytes.
-std::shared_ptr<Task> window_all_gather(SharedWindow& window, const TensorView& mine, const TensorView& all,
-                                        std::string what);
+std::shared_ptr<Operation> window_all_gather(SharedWindow& window, const TensorView& mine,
+                                             const TensorView& all, std::string what);
 
 }  // namespace moe
