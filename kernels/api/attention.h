@@ -18,8 +18,9 @@ struct AttentionSegments {
   float scale;                   // of the scores
   float dropout;                 // of the probabilities, in [0, 1)
   /// Probability (query row r, head h, key j) is dropped when
-  /// uniform_at(random, (r * n_heads + h) * kAttentionMaxKeys + j) < dropout, else scaled by 1/(1-dropout).
+  /// uniform_at(random, (r * random_heads + h) * kAttentionMaxKeys + j) < dropout, else scaled by 1/(1-dropout).
   RandomStream random;
+  std::int64_t random_heads;  // n_heads, or more where these are some of a row's heads
 };
 
 inline constexpr std::int64_t kAttentionMaxKeys = 65536;

@@ -126,10 +126,11 @@ struct MoeBiasBackwardArgs {
   float* db;                    // [E,D]
 };
 
-/// Dropout of rows in expert order: element (r,d) takes number choice[r]*D + d, so a token's mask does not
-/// depend on where its row lies. y = x * mask / (1-p); y may be x. Its own backward.
+/// Dropout of rows in expert order: element (r,d) takes number choice[r]*random_width + d, so a token's mask
+/// does not depend on where its row lies. y = x * mask / (1-p); y may be x. Its own backward.
 struct MoeDropoutArgs {
   std::int64_t n, d;
+  std::int64_t random_width;    // D, or more where these are some columns of wider rows
   const float* x;              // [N,D]
   const std::int32_t* choice;  // [N]
   float p;

@@ -49,7 +49,7 @@ struct Pair {
   std::int64_t query_block() const { return least(kQueryBlock, kAttentionPart / ld_scores); }
   /// The dropout numbers of query i start here.
   std::uint64_t first_number(const AttentionSegments& s, std::int64_t i) const {
-    return static_cast<std::uint64_t>(((q_begin + i) * s.n_heads + head) * kAttentionMaxKeys);
+    return static_cast<std::uint64_t>(((q_begin + i) * s.random_heads + head) * kAttentionMaxKeys);
   }
 };
 

@@ -93,7 +93,7 @@ void moe_dropout(const Context& context, const MoeDropoutArgs& a) {
   const Vec scale = splat(1 / (1 - a.p));
   parallel_blocks(context, a.n, rows_per_task(a.d), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r)
-      dropout.for_kept(static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d), a.d,
+      dropout.for_kept(static_cast<std::uint64_t>(a.choice[r] * a.random_width), a.d,
                        [x = a.x + r * a.d, y = a.y + r * a.d, scale](std::int64_t i, auto part, IntVec kept) {
                          store(y + i, select(kept, load(x + i, part) * scale, Vec{}), part);
                        });

@@ -36,7 +36,7 @@ double dot(const float* a, const float* b, std::int64_t n) {
 /// What the probability of key j is multiplied by: 0 or 1 / (1 - dropout).
 double keep_factor(const AttentionSegments& s, const Query& query, std::int64_t j) {
   if (s.dropout == 0) return 1;
-  const std::int64_t index = (query.row * s.n_heads + query.head) * kAttentionMaxKeys + j;
+  const std::int64_t index = (query.row * s.random_heads + query.head) * kAttentionMaxKeys + j;
   return uniform_at(s.random, static_cast<std::uint64_t>(index)) < s.dropout
              ? 0
              : 1 / (1 - static_cast<double>(s.dropout));

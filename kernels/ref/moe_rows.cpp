@@ -39,9 +39,7 @@ void moe_bias_backward(const Context&, const MoeBiasBackwardArgs& a) {
 void moe_dropout(const Context&, const MoeDropoutArgs& a) {
   for (std::int64_t r = 0; r < a.n; ++r)
     for (std::int64_t d = 0; d < a.d; ++d) {
-      const float u =
-          uniform_at(a.random, static_cast<std::uint64_t>(a.choice[r]) * static_cast<std::uint64_t>(a.d) +
-                                   static_cast<std::uint64_t>(d));
+      const float u = uniform_at(a.random, static_cast<std::uint64_t>(a.choice[r] * a.random_width + d));
       a.y[r * a.d + d] = u < a.p ? 0 : a.x[r * a.d + d] / (1 - a.p);
     }
 }

@@ -207,13 +207,20 @@ void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& o
 }
 
 void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p,
-                 const RandomStream& random, const TensorView& y) {
+                 const RandomStream& random, std::int64_t random_width, const TensorView& y) {
   const std::int64_t n = x.shape[0], d = x.shape[1];
   check(x, {n, d});
+  MOE_CHECK(random_width >= d, "{} of {} columns", d, random_width);
   MOE_CHECK(choice.dtype == DType::i32 && choice.rows() >= n && 0 <= p && p < 1);
   check(y, {n, d});
-  const kernels::MoeDropoutArgs args{
-      .n = n, .d = d, .x = x.f32(), .choice = choice.i32(), .p = p, .random = random, .y = y.f32()};
+  const kernels::MoeDropoutArgs args{.n = n,
+                                     .d = d,
+                                     .random_width = random_width,
+                                     .x = x.f32(),
+                                     .choice = choice.i32(),
+                                     .p = p,
+                                     .random = random,
+                                     .y = y.f32()};
   MOE_CALL(stream, moe_dropout, args);
 }
 

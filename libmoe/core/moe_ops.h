@@ -64,9 +64,10 @@ void moe_combine_backward(Stream& stream, const TensorView& dy, const TensorView
                           const TensorView& weight, const TensorView& dh, const TensorView& dweight);
 /// dy: [N,D]; offsets: [E+1] i32; db: [E,D] +=.
 void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& offsets, const TensorView& db);
-/// x, y: [N,D]; choice: at least [N] i32. y may be x.
+/// x, y: [N,D]; choice: at least [N] i32; random_width: D, or more where these are some columns of wider
+/// rows. y may be x.
 void moe_dropout(Stream& stream, const TensorView& x, const TensorView& choice, float p,
-                 const RandomStream& random, const TensorView& y);
+                 const RandomStream& random, std::int64_t random_width, const TensorView& y);
 /// x, y: [T,D].
 void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const RandomStream& random,
                 bool accumulate, const TensorView& y);

@@ -77,7 +77,8 @@ struct AttentionShape {
   float scale = 1;           // of the scores, 1/sqrt(D/H)
   float dropout = 0;         // of the probabilities
   RandomStream random{};     // element (query row, head, key's index in its sequence) takes number
-                             // (row*H + head) * 65536 + index
+                             // (row*R + head) * 65536 + index, R = random_heads
+  std::int64_t random_heads = 0;  // 0: n_heads; more where these are some of a row's heads
 };
 /// y = softmax(scale * q k^T) v per head and sequence. q, y: [Tq,D] (rows may be strided); k, v: [Tk,D];
 /// log_sum_exp: [Tq,H] saved for the backward pass, or empty. A query with no key gives 0. A sequence's result does

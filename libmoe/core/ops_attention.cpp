@@ -40,7 +40,8 @@ kernels::AttentionSegments checked_segments(const AttentionShape& shape, const T
           shape.causal,
           shape.scale,
           shape.dropout,
-          shape.random};
+          shape.random,
+          shape.random_heads == 0 ? shape.n_heads : shape.random_heads};
 }
 
 bool is_log_sum_exp(const TensorView& x, std::int64_t rows, std::int64_t n_heads) {

@@ -11,8 +11,8 @@ namespace {
 /// [r*capacity, r*capacity + position).
 struct State : DecoderState {
   std::int64_t n_rows = 0, position = 0, capacity = 0, max_length = 0;
-  std::vector<Tensor> caches;                             // per layer [R,capacity,2D]
-  std::vector<Tensor> memory_kv;                          // per layer [S,2D]; none for a decoder-only model
+  std::vector<Tensor> caches;                             // per layer [R,capacity,2W]
+  std::vector<Tensor> memory_kv;                          // per layer [S,2W]; none for a decoder-only model
   std::vector<std::int32_t> sentence_of_row;              // [R]
   std::vector<std::int32_t> memory_begin, memory_length;  // per sentence
 };
@@ -80,7 +80,8 @@ std::unique_ptr<DecoderState> Transformer::start(Stream& stream, const EncoderOu
   for (std::int64_t r = 0; r < state->n_rows; ++r)
     state->sentence_of_row.push_back(static_cast<std::int32_t>(r / rows_per_sentence));
   for (const TransformerLayer& layer : m.decoder->layers()) {
-    state->caches.emplace_back(stream.device(), Shape{state->n_rows, state->capacity, 2 * m.config.d_model});
+    state->caches.emplace_back(
+        stream.device(), Shape{state->n_rows, state->capacity, 2 * layer.self_attention().width_here()});
     if (memory != nullptr)
       state->memory_kv.push_back(layer.cross_attention()->keys_and_values(stream, memory->memory));
   }

@@ -67,16 +67,17 @@ TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string&
     : index_(static_cast<std::uint32_t>(index)),
       moe_layer_(moe_layer),
       self_norm_(parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
-      self_attention_(parameters, name + ".attention", c.d_model, c.n_heads),
+      self_attention_(parameters, name + ".attention", c.d_model, c.n_heads, parts.grid->tensor()),
       cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, parameters, name + ".cross_norm",
                                                         c.d_model, c.norm_epsilon)
                              : std::nullopt),
       cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, parameters, name + ".cross",
-                                                                  c.d_model, c.n_heads)
+                                                                  c.d_model, c.n_heads, parts.grid->tensor())
                                   : std::nullopt),
       ffn_norm_(parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
   if (moe_layer < 0)
-    feed_forward_.emplace(parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c));
+    feed_forward_.emplace(parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c),
+                          parts.grid->tensor());
   else
     moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts);
 }

@@ -48,14 +48,13 @@ class TransformerLayer {
 
   /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense
   /// layer.
-  TransformerLayer(ParameterList& parameters, const std::string& name,
-                   const ModelConfig& config, bool with_cross, std::int64_t index, int moe_layer,
-                   const ModelParts& parts);
+  TransformerLayer(ParameterList& parameters, const std::string& name, const ModelConfig& config,
+                   bool with_cross, std::int64_t index, int moe_layer, const ModelParts& parts);
 
-  /// x: [T,D], returned updated.
+  /// x: [T,D], returned updated. Passes are collective over the grid's tensor group.
   Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
-  /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to. Frees
-  /// what was saved but what record() needs.
+  /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to, see
+  /// CrossAttention. Frees what was saved but what record() needs.
   void backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
                 const TensorView& dmemory) const;
   /// Takes the MoE layer's record out of saved; empty for a dense layer.
@@ -66,12 +65,13 @@ class TransformerLayer {
     RowRanges queries, keys;  // of self-attention: [R]
     RowRanges memory_keys{};  // of cross-attention: [R]
     std::int64_t position = 0;
-    TensorView cache;        // [R,P,2D]
-    TensorView memory_kv{};  // [S,2D]
+    TensorView cache;        // [R,P,2W], W as in SelfAttention
+    TensorView memory_kv{};  // [S,2W]
   };
   /// x: [R,D] is updated in place.
   void step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const;
 
+  const SelfAttention& self_attention() const { return self_attention_; }
   const std::optional<CrossAttention>& cross_attention() const { return cross_attention_; }
   /// Null for a dense layer.
   const Gate* gate() const { return moe_ ? &moe_->gate() : nullptr; }

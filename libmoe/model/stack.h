@@ -30,7 +30,7 @@ class Stack {
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
                  std::vector<MoeRecord>& records) const;
-  /// dy: [T,D] of the output; dmemory: [S,D] is added to. Appends to records.
+  /// dy: [T,D] of the output; dmemory: [S,D] is added to, see CrossAttention. Appends to records.
   void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved,
                 const TensorView& dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const;
 

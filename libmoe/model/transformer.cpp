@@ -18,11 +18,20 @@ Sharding sharding_of(const ModelParts& parts) {
           .tensor_index = grid.tensor().rank()};
 }
 
+// Heads and hidden units are divided over the tensor group, heads evenly.
+void check_tensor_group(const ModelConfig& config, const Communicator& tensor) {
+  if (config.n_heads % tensor.size() != 0)
+    usage_error("--n-heads: {} heads cannot be divided among --tp {} ranks", config.n_heads, tensor.size());
+  if (config.d_ffn < tensor.size())
+    usage_error("--d-ffn: {} hidden units are fewer than the --tp {} ranks", config.d_ffn, tensor.size());
+}
+
 }  // namespace
 
 Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, const ModelParts& model_parts)
     : config(model_config), parts(model_parts) {
   config.check();
+  check_tensor_group(config, parts.grid->tensor());
   const bool with_encoder = config.architecture == "encoder-decoder";
   const Shape table_shape{config.vocab_size, config.d_model};
   Parameter* table = nullptr;
@@ -126,6 +135,7 @@ std::vector<const Gate*> gates_of(const Stack* encoder, const Stack& decoder) {
 
 PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptions& options) {
   Impl& m = *impl_;
+  Communicator& tensor = m.parts.grid->tensor();
   if (options.observer != nullptr) options.observer->before_use(stream, 0, options.backward);
   MOE_CHECK(!options.backward || m.output_table->gradient, "a backward pass before make_gradients()");
   const DeviceRows target = m.upload(stream, batch.target, batch.language);
@@ -159,6 +169,7 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
     if (m.encoder) dmemory = Tensor::zeros(stream, memory.shape());
     m.decoder->backward(stream, target, decoder_pass, decoder_saved, dy, dmemory, decoder_records);
     dy = Tensor();
+    if (m.encoder && tensor.size() > 1) tensor.all_reduce(stream, Reduce::sum, dmemory);
     if (m.encoder)
       m.encoder->backward(stream, source, encoder_pass, encoder_saved, dmemory, {}, encoder_records);
   }

@@ -1,5 +1,7 @@
 #include "libmoe/moe/experts.h"
 
+#include "libmoe/nn/linear.h"
+
 namespace moe {
 namespace {
 
@@ -20,14 +22,27 @@ void grouped(Stream& stream, const Plan& plan, const Make& make) {
 }  // namespace
 
 Experts::Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config,
-                 bool with_weights)
-    : config_(config) {
+                 const ProcessGrid& grid, bool with_weights)
+    : config_(config),
+      tensor_(&grid.tensor()),
+      hidden_(part_of(config.hidden, tensor_->size(), tensor_->rank())) {
+  MOE_CHECK(with_weights || tensor_->size() == 1, "experts of a store are whole");
   if (!with_weights) return;
   const std::int64_t e = config.n_experts, d = config.width, f = config.hidden;
-  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true);
-  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true);
-  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true);
+  const std::vector<IndexRange> part = tensor_part(*tensor_, f);
+  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true, {{{{}, {}, part}}});
+  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true, {{{{}, part, {}}}});
+  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true, {{{{}, part, {}}}});
   out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true);
+  for (Parameter* p : {in_weight_, in_bias_, out_weight_}) p->split_over_tensor = !part.empty();
+}
+
+// The numbers of a choice's hidden elements are those of all F, wherever they lie.
+void Experts::drop(Stream& stream, const Plan& plan, const Dropout& dropout, const TensorView& hidden) const {
+  if (dropout.p == 0) return;
+  kernels::RandomStream random = dropout.random;
+  random.first_index += static_cast<std::uint64_t>(hidden_.begin);
+  ops::moe_dropout(stream, hidden, plan.choice, dropout.p, random, config_.hidden, hidden);
 }
 
 std::vector<ExpertWeights> Experts::weights() const {
@@ -41,7 +56,7 @@ std::vector<ExpertWeights> Experts::weights() const {
 void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights,
                       const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const {
   const bool gelu = config_.activation == ops::Activation::gelu;
-  const Shape hidden_shape{plan.n_rows(), config_.hidden};
+  const Shape hidden_shape{plan.n_rows(), hidden_.size()};
   saved.hidden = Tensor(stream.device(), hidden_shape);
   if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
   const TensorView& first = gelu ? saved.pre : saved.hidden;
@@ -54,15 +69,15 @@ void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWe
                         .activation = gelu ? ops::Activation::none : config_.activation});
   });
   if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
-  if (dropout.p > 0)
-    ops::moe_dropout(stream, saved.hidden, plan.choice, dropout.p, dropout.random, saved.hidden);
+  drop(stream, plan, dropout, saved.hidden);
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
     products.push_back({.a = rows_of(plan, saved.hidden, e),
                         .b = w.out_weight,
                         .c = rows_of(plan, y, e),
-                        .bias = w.out_bias});
+                        .bias = tensor_->rank() == 0 ? w.out_bias : TensorView{}});  // once in the sum
   });
+  if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, y);
 }
 
 void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout,
@@ -84,7 +99,7 @@ void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, co
                         .c = rows_of(plan, dhidden, e),
                         .trans_b = true});
   });
-  if (dropout.p > 0) ops::moe_dropout(stream, dhidden, plan.choice, dropout.p, dropout.random, dhidden);
+  drop(stream, plan, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
   ops::moe_bias_backward(stream, dhidden, plan.device_offsets(), in_bias_->gradient);
   grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
@@ -98,6 +113,7 @@ void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, co
                         .c = rows_of(plan, dx, e),
                         .trans_b = true});
   });
+  if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, dx);
 }
 
 }  // namespace moe

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "libmoe/comm/process_grid.h"
 #include "libmoe/moe/config.h"
 #include "libmoe/moe/plan.h"
 #include "libmoe/nn/parameter.h"
@@ -12,19 +13,22 @@
 namespace moe {
 
 /// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D],
-/// "<name>.out.bias" [E,D]; none of them when the weights come from a store.
+/// "<name>.out.bias" [E,D]; none of them when the weights come from a store. The grid's tensor group divides
+/// F; passes are collective over it.
 class Experts {
  public:
   struct Saved {
-    Tensor pre;     // [N,F] before a gelu; empty for relu
-    Tensor hidden;  // [N,F] after activation and dropout
+    Tensor pre;     // [N,F of this rank] before a gelu; empty for relu
+    Tensor hidden;  // [N,F of this rank] after activation and dropout
   };
   struct Dropout {
-    float p = 0;  // of the hidden activations
-    kernels::RandomStream random{};
+    float p = 0;                     // of the hidden activations
+    kernels::RandomStream random{};  // F numbers for every choice
   };
 
-  Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config, bool with_weights);
+  /// The grid must outlive the experts. Weights from a store are whole: then the tensor group is one rank.
+  Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config,
+          const ProcessGrid& grid, bool with_weights);
 
   /// Views of the own parameters, as long as their values stay where they are; empty without.
   std::vector<ExpertWeights> weights() const;
@@ -37,7 +41,10 @@ class Experts {
                 const TensorView& dy, Saved saved, const TensorView& dx) const;
 
  private:
+  void drop(Stream& stream, const Plan& plan, const Dropout& dropout, const TensorView& hidden) const;
   MoeConfig config_;
+  Communicator* tensor_;
+  IndexRange hidden_;  // what this rank has of F
   Parameter *in_weight_ = nullptr, *in_bias_ = nullptr, *out_weight_ = nullptr, *out_bias_ = nullptr;
 };
 

@@ -7,9 +7,10 @@ MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const Moe
     : config_(config),
       grid_(&grid),
       gate_(parameters, name + ".gate", config),
-      experts_(parameters, name + ".experts", config, with_weights) {
+      experts_(parameters, name + ".experts", config, grid, with_weights) {
   if (!config.residual_experts) return;
-  residual_.emplace(parameters, name + ".residual", config.width, config.hidden, config.activation);
+  residual_.emplace(parameters, name + ".residual", config.width, config.hidden, config.activation,
+                    grid.tensor());
   mix_.emplace(parameters, name + ".mix", config.width, 2);
 }
 

@@ -4,10 +4,10 @@ namespace moe {
 
 using ops::Activation;
 
-FeedForward::FeedForward(ParameterList& parameters, const std::string& name,
-                         std::int64_t width, std::int64_t hidden, Activation activation)
-    : in_(parameters, name + ".in", width, hidden),
-      out_(parameters, name + ".out", hidden, width),
+FeedForward::FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width,
+                         std::int64_t hidden, Activation activation, Communicator& tensor)
+    : in_(parameters, name + ".in", width, hidden, {TensorSplit::outputs, tensor}),
+      out_(parameters, name + ".out", hidden, width, {TensorSplit::inputs, tensor}),
       activation_(activation) {}
 
 void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {

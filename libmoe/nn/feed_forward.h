@@ -4,16 +4,17 @@
 
 namespace moe {
 
-/// Parameters "<name>.in.*" [D,F] and "<name>.out.*" [F,D].
+/// Parameters "<name>.in.*" [D,F] and "<name>.out.*" [F,D]. Ranks of a tensor group, which must outlive the
+/// module, divide F; passes are collective over it.
 class FeedForward {
  public:
   struct Saved {
-    Tensor pre;     // [T,F] before a gelu; empty for relu
-    Tensor hidden;  // [T,F]
+    Tensor pre;     // [T,F of this rank] before a gelu; empty for relu
+    Tensor hidden;  // [T,F of this rank]
   };
 
-  FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width,
-              std::int64_t hidden, ops::Activation activation);
+  FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t hidden,
+              ops::Activation activation, Communicator& tensor);
 
   /// x, y: [T,D].
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;

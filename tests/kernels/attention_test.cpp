@@ -55,7 +55,8 @@ struct Case {
             causal,
             1 / std::sqrt(static_cast<float>(width)),
             dropout,
-            {.seed = 3, .sequence = 4, .first_index = 5}};
+            {.seed = 3, .sequence = 4, .first_index = 5},
+            heads + 1};
   }
 
   void forward(const KernelTable& table, const Context& context, bool save = true) {

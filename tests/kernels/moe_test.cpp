@@ -245,7 +245,7 @@ TEST(MoeKernels, RowMovementOfEveryIsaIsTheReferences) {
         table.moe_combine_backward(
             context, {s.t, s.k, d, dy.data(), h.data(), p.row.data(), weight.data(), dh, next(s.t * s.k)});
         table.moe_bias_backward(context, {s.e, d, h.data(), p.offsets.data(), next(s.e * d)});
-        table.moe_dropout(context, {n, d, h.data(), p.choice.data(), 0.4f, {3, 4, 21}, next(n * d)});
+        table.moe_dropout(context, {n, d, d + 3, h.data(), p.choice.data(), 0.4f, {3, 4, 21}, next(n * d)});
         table.moe_mix(context, {s.t, d, logits.data(), dy.data(), other.data(), next(s.t * d)});
         float *dlogits = next(2 * s.t), *da = next(s.t * d);
         table.moe_mix_backward(

@@ -26,6 +26,7 @@ class Modules : public testing::Test {
   std::unique_ptr<Device> device_;
   Stream stream_;
   ParameterList parameters_;
+  const std::unique_ptr<Communicator> one_ = self_communicator();
 };
 
 TEST_F(Modules, Linear) {
@@ -69,7 +70,7 @@ TEST_F(Modules, LayerNorm) {
 TEST_F(Modules, FeedForward) {
   for (const ops::Activation activation : {ops::Activation::gelu, ops::Activation::relu}) {
     ParameterList parameters;
-    const FeedForward ffn(parameters, "ffn", 8, 20, activation);
+    const FeedForward ffn(parameters, "ffn", 8, 20, activation, *one_);
     test::randomise(stream_, parameters, 0.5f);
     const Tensor x = random_tensor(stream_, {5, 8}, 1), dy = random_tensor(stream_, {5, 8}, 2);
     const Tensor y = empty({5, 8}), dx = empty({5, 8});
@@ -119,7 +120,7 @@ TEST_F(Modules, SinusoidsOfVaswani) {
 class AttentionModules : public Modules, public testing::WithParamInterface<float> {};
 
 TEST_P(AttentionModules, Self) {
-  const SelfAttention attention(parameters_, "attention", 8, 2);
+  const SelfAttention attention(parameters_, "attention", 8, 2, *one_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3, 4}), length = ints({3, 1, 5});
   const RowRanges rows{begin, length};
@@ -142,7 +143,7 @@ TEST_P(AttentionModules, Self) {
 }
 
 TEST_P(AttentionModules, Cross) {
-  const CrossAttention attention(parameters_, "cross", 8, 2);
+  const CrossAttention attention(parameters_, "cross", 8, 2, *one_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3}), length = ints({3, 2}), from = ints({0, 4}), n = ints({4, 3});
   const RowRanges rows{begin, length}, memory_rows{from, n};

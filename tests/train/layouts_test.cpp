@@ -15,6 +15,7 @@ constexpr int kUpdates = 50;
 ModelConfig dense_config() {
   ModelConfig config = test::tiny_config();
   config.n_experts = 0;
+  config.n_heads = 4;
   config.dropout = 0;
   return config;
 }
@@ -35,6 +36,63 @@ INSTANTIATE_TEST_SUITE_P(
                     Layout{.n_ranks = 2, .zero_stage = 2}, Layout{.n_ranks = 4, .zero_stage = 2},
                     Layout{.n_ranks = 2, .zero_stage = 3}, Layout{.n_ranks = 4, .zero_stage = 3},
                     Layout{.n_ranks = 4, .zero_stage = 3, .overlap = false}));
+
+INSTANTIATE_TEST_SUITE_P(Tensor, DenseLayouts,
+                         testing::Values(Layout{.n_ranks = 2, .tensor = 2}, Layout{.n_ranks = 4, .tensor = 4},
+                                         Layout{.n_ranks = 4, .tensor = 2},
+                                         Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 1},
+                                         Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 2},
+                                         Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 3}));
+
+// Random numbers are those of the whole model, whichever rank draws them.
+class DropoutLayouts : public testing::TestWithParam<Layout> {};
+
+TEST_P(DropoutLayouts, TrainAsOneProcessDoes) {
+  ModelConfig config = dense_config();
+  config.activation = "gelu";  // no kinks: a hidden value of 1e-9 may round to either side of a relu's
+  config.dropout = 0.1;
+  config.attention_dropout = 0.2;
+  static const Curve one = test::train_layout(config, {}, kUpdates);
+  const Curve many = test::train_layout(config, GetParam(), kUpdates);
+  EXPECT_LT(test::largest_difference(one, many), 1e-4) << GetParam().text();
+  EXPECT_NEAR(one.gradient_norm[0], many.gradient_norm[0], 1e-5 * one.gradient_norm[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tensor, DropoutLayouts,
+                         testing::Values(Layout{.n_ranks = 2, .tensor = 2}, Layout{.n_ranks = 4, .tensor = 2},
+                                         Layout{.n_ranks = 4, .tensor = 4, .zero_stage = 3}));
+
+// Tensor parallelism alone: the ranks of a group see all tokens, so the experts do as in one process.
+class TensorLayoutsWithExperts : public testing::TestWithParam<Layout> {};
+
+TEST_P(TensorLayoutsWithExperts, TrainAsOneProcessDoes) {
+  ModelConfig config = test::tiny_config();
+  config.n_heads = 4;
+  config.top_k = 2;
+  config.residual_experts = true;
+  config.activation = "gelu";
+  config.dropout = 0.1;
+  config.expert_dropout = 0.2;
+  static const Curve one = test::train_layout(config, {}, kUpdates);
+  const Curve many = test::train_layout(config, GetParam(), kUpdates);
+  EXPECT_LT(test::largest_difference(one, many), 1e-4) << GetParam().text();
+}
+
+INSTANTIATE_TEST_SUITE_P(Tensor, TensorLayoutsWithExperts,
+                         testing::Values(Layout{.n_ranks = 2, .tensor = 2},
+                                         Layout{.n_ranks = 4, .tensor = 4}));
+
+TEST(TensorLayouts, WantHeadsThatDivide) {
+  ModelConfig config = dense_config();
+  config.n_heads = 2;
+  try {
+    test::train_layout(config, {.n_ranks = 4, .tensor = 4}, 1);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::usage);
+    EXPECT_NE(std::string(e.what()).find("--n-heads"), std::string::npos) << e.what();
+  }
+}
 
 }  // namespace
 }  // namespace moe
