@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "libmoe/base/log.h"
+#include "libmoe/comm/wait_clock.h"
 
 namespace moe {
 namespace {

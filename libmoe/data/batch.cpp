@@ -1,31 +1,10 @@
 #include "libmoe/data/batch.h"
 
 #include <algorithm>
-
-#include "libmoe/base/range.h"
+#include <numeric>
 
 namespace moe {
 namespace {
-
-// First sentences of each rank, and one past the last.
-std::vector<std::size_t> divide(const Batch& batch, int n_ranks) {
-  const std::size_t n = batch.target.length.size();
-  std::int64_t total = batch.source.n_tokens() + batch.target.n_tokens(), rows = 0;
-  std::vector<std::size_t> begin{0};
-  std::size_t b = 0;
-  for (int r = 1; r < n_ranks; ++r) {
-    // A sentence belongs to the rank in whose share of the rows its middle lies.
-    for (; b < n; ++b) {
-      const std::int64_t length =
-          batch.target.length[b] + (batch.source.length.empty() ? 0 : batch.source.length[b]);
-      if ((2 * rows + length) * n_ranks > 2 * total * r) break;
-      rows += length;
-    }
-    begin.push_back(b);
-  }
-  begin.push_back(n);
-  return begin;
-}
 
 std::int64_t first_row(const Ragged& rows, std::size_t sentence) {
   return sentence < rows.begin.size() ? rows.begin[sentence] : rows.n_tokens();
@@ -40,9 +19,29 @@ Ragged part_of(const Ragged& rows, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
+std::vector<std::size_t> divide_batch(const std::vector<double>& cost, int n_ranks) {
+  const double total = std::accumulate(cost.begin(), cost.end(), 0.0);
+  std::vector<std::size_t> begin{0};
+  std::size_t b = 0;
+  double before = 0;
+  for (int r = 1; r < n_ranks; ++r) {
+    // A sentence belongs to the rank in whose share of the cost its middle lies.
+    for (; b < cost.size() && (2 * before + cost[b]) * n_ranks <= 2 * total * r; ++b) before += cost[b];
+    begin.push_back(b);
+  }
+  begin.push_back(cost.size());
+  return begin;
+}
+
 Batch part_of_batch(const Batch& batch, int rank, int n_ranks) {
-  if (n_ranks == 1) return batch;
-  const std::vector<std::size_t> begin = divide(batch, n_ranks);
+  std::vector<double> rows;
+  for (std::size_t b = 0; b < batch.target.length.size(); ++b)
+    rows.push_back(batch.target.length[b] + (batch.source.length.empty() ? 0 : batch.source.length[b]));
+  return part_of_batch(batch, rank, divide_batch(rows, n_ranks));
+}
+
+Batch part_of_batch(const Batch& batch, int rank, const std::vector<std::size_t>& begin) {
+  if (begin.size() == 2) return batch;
   const std::size_t b = begin[static_cast<std::size_t>(rank)], e = begin[static_cast<std::size_t>(rank) + 1];
   Batch part;
   part.source = part_of(batch.source, b, e);
@@ -56,6 +55,7 @@ Batch part_of_batch(const Batch& batch, int rank, int n_ranks) {
   };
   copy(batch.language, part.language);
   copy(batch.task, part.task);
+  copy(batch.drawn_from, part.drawn_from);
   part.first_source_row = batch.first_source_row + first_row(batch.source, b);
   part.first_target_row = batch.first_target_row + first_target;
   for (std::size_t r = 0; r + 1 < begin.size(); ++r) {

@@ -23,11 +23,12 @@ struct Ragged {
 /// Encoder rows: [<denoise>] <2target> tokens </s>. Decoder rows: <s> tokens, labels: tokens </s>.
 /// A language model has no source; its decoder rows are <2language> tokens, labels: tokens </s>.
 struct Batch {
-  Ragged source;                       // empty for decoder-only models
-  Ragged target;                       // decoder inputs
-  std::vector<std::int32_t> labels;    // [target tokens], -1 = not counted
-  std::vector<std::int32_t> language;  // [B] target language index
-  std::vector<Task> task;              // [B]
+  Ragged source;                         // empty for decoder-only models
+  Ragged target;                         // decoder inputs
+  std::vector<std::int32_t> labels;      // [target tokens], -1 = not counted
+  std::vector<std::int32_t> language;    // [B] target language index
+  std::vector<Task> task;                // [B]
+  std::vector<std::int32_t> drawn_from;  // [B] index of the batcher's source; empty outside training
   // Position of this batch's first rows in the update's global order: random numbers do not depend on the
   // split.
   std::int64_t first_source_row = 0, first_target_row = 0;
@@ -35,8 +36,12 @@ struct Batch {
   std::vector<std::int64_t> source_rows_by_rank, target_rows_by_rank;
 };
 
-/// Sentences of a micro-batch for one of n ranks: a run of sentences with about equally many rows. A rank may
-/// get none.
+/// The first sentence of each of n ranks, and one past the last: runs of sentences of about equal cost. A
+/// rank may get none. cost: [B], not negative.
+std::vector<std::size_t> divide_batch(const std::vector<double>& cost, int n_ranks);
+/// A rank's sentences, by that division.
+Batch part_of_batch(const Batch& batch, int rank, const std::vector<std::size_t>& begin);
+/// With about equally many rows for each rank.
 Batch part_of_batch(const Batch& batch, int rank, int n_ranks);
 
 }  // namespace moe

@@ -133,25 +133,38 @@ Batcher::Example Batcher::draw() const {
   return example;
 }
 
+Batch Batcher::make_batch(std::vector<Example> examples) const {
+  if (options_.group_by_source)
+    std::ranges::stable_sort(examples, {}, [](const Example& e) { return e.source; });
+  Batch batch;
+  for (const Example& e : examples) {
+    const TrainingSource& source = sources_[e.source];
+    const Tokens input = source.task == Task::language_model ? Tokens{} : e.input;
+    add_example(batch, ids_, source.task, input, e.target, source.language);
+    batch.drawn_from.push_back(static_cast<std::int32_t>(e.source));
+  }
+  return batch;
+}
+
 UpdateBatches Batcher::next() {
   UpdateBatches update;
   for (std::int64_t m = 0; m < options_.n_micro_batches; ++m) {
-    Batch batch;
-    batch.first_source_row = update.n_source_tokens;
-    batch.first_target_row = update.n_target_tokens;
+    std::vector<Example> examples;
     for (std::int64_t used = 0;;) {
       // A drawn example that no longer fits is not taken: the next batch draws it again.
-      const Example example = draw();
-      const TrainingSource& source = sources_[example.source];
-      const ExampleRows rows = example_rows(source.task, static_cast<std::int64_t>(example.input.size()),
-                                            static_cast<std::int64_t>(example.target.size()));
+      Example example = draw();
+      const ExampleRows rows =
+          example_rows(sources_[example.source].task, static_cast<std::int64_t>(example.input.size()),
+                       static_cast<std::int64_t>(example.target.size()));
       if (used > 0 && used + rows.source + rows.target > options_.batch_tokens) break;
-      const Tokens input = source.task == Task::language_model ? Tokens{} : example.input;
-      add_example(batch, ids_, source.task, input, example.target, source.language);
       used += rows.source + rows.target;
       ++cursor_.n_draws;
       ++cursor_.n_taken[example.source];
+      examples.push_back(std::move(example));
     }
+    Batch batch = make_batch(std::move(examples));
+    batch.first_source_row = update.n_source_tokens;
+    batch.first_target_row = update.n_target_tokens;
     update.n_sentences += batch.target.n_sentences();
     update.n_source_tokens += batch.source.n_tokens();
     update.n_target_tokens += batch.target.n_tokens();

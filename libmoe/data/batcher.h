@@ -22,6 +22,7 @@ struct BatcherOptions {
   std::int64_t batch_tokens = 4096;  // rows of a micro-batch, source and target together
   std::int64_t n_micro_batches = 1;  // of an update
   std::int64_t max_length = 256;     // rows of one side; longer sentences are left out
+  bool group_by_source = false;      // the sentences of a micro-batch stand in the order of their sources
 };
 
 /// A place in the data: all that a resumed run needs.
@@ -78,6 +79,7 @@ class Batcher {
   void add_text_sources(Task task);
   void set_probabilities();
   Example draw() const;
+  Batch make_batch(std::vector<Example> examples) const;
 
   const Corpus* corpus_;
   ControlIds ids_;

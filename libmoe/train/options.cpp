@@ -134,6 +134,14 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
            "and "
            "weights (ZeRO)")
       .range(0, 3);
+  table
+      .add("task-ranks", &o.task_ranks, "HOW",
+           "Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off "
+           "= as they "
+           "come; even = as many ranks for each task; auto = ranks in proportion to the measured work of "
+           "each task, "
+           "which follows the mix (such runs do not repeat bit for bit)")
+      .one_of({"off", "even", "auto"});
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
 }
 
@@ -183,7 +191,12 @@ BatcherOptions TrainOptions::batcher(const ModelConfig& config) const {
   b.batch_tokens = batch_tokens;
   b.n_micro_batches = accumulate;
   b.max_length = config.max_length;
+  b.group_by_source = task_ranks != "off";
   return b;
+}
+
+TaskRanks TrainOptions::task_division() const {
+  return task_ranks == "even" ? TaskRanks::even : task_ranks == "auto" ? TaskRanks::cost : TaskRanks::rows;
 }
 
 std::string TrainOptions::beside_output(const std::string& word) const {

@@ -9,6 +9,7 @@
 #include "libmoe/model/config.h"
 #include "libmoe/nn/optimizer.h"
 #include "libmoe/nn/schedule.h"
+#include "libmoe/train/task_costs.h"
 
 namespace moe {
 
@@ -45,11 +46,13 @@ struct TrainOptions {
   // Ranks, when a launcher started several
   std::int64_t tensor_parallel = 1, expert_parallel = 1, zero_stage = 0;
   bool overlap = true;
+  std::string task_ranks = "off";
 
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit the others.
   void check() const;
   BatcherOptions batcher(const ModelConfig& config) const;
+  TaskRanks task_division() const;
 
   /// "model.h5" -> "model.best.h5".
   std::string beside_output(const std::string& word) const;

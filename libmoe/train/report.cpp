@@ -52,6 +52,13 @@ Json layer_json(const LayerBalance& layer, const std::string& name,
   return j;
 }
 
+// Of several ranks.
+std::string idle_text(const std::vector<double>& idle) {
+  if (idle.size() < 2) return "";
+  const auto [least, most] = std::minmax_element(idle.begin(), idle.end());
+  return fmt::format(" : idle {:.0f}-{:.0f}%", 100 * *least, 100 * *most);
+}
+
 }  // namespace
 
 std::int64_t resident_bytes() {
@@ -82,6 +89,15 @@ void Interval::add(const UpdateResult& u) {
   sums.z_loss += u.z_loss;
   sums.gradient_norm += u.gradient_norm;
   add_balance(u.balance, sums.balance);
+  sums.seconds += u.seconds;
+  sums.busy_seconds.resize(u.busy_seconds.size());
+  for (std::size_t r = 0; r < u.busy_seconds.size(); ++r) sums.busy_seconds[r] += u.busy_seconds[r];
+}
+
+std::vector<double> Interval::idle() const {
+  std::vector<double> idle;
+  for (const double busy : sums.busy_seconds) idle.push_back(std::max(0.0, 1 - ratio(busy, sums.seconds)));
+  return idle;
 }
 
 Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
@@ -140,9 +156,10 @@ void Reporter::interval(const Interval& interval, const RunState& state, double 
                tokens_per_s = ratio(n_source + n_target, interval.seconds);
   const double norm = ratio(s.gradient_norm, n_updates);
   log_info(
-      "Ep. {} : Up. {} : Sen. {} : Cost {:.4f} : Time {:.2f}s : {:.2f} words/s : gNorm {:.4f} : L.r. {:.4e}",
+      "Ep. {} : Up. {} : Sen. {} : Cost {:.4f} : Time {:.2f}s : {:.2f} words/s : gNorm {:.4f} : L.r. "
+      "{:.4e}{}",
       epoch(state), state.update, with_commas(state.n_sentences % n_epoch_sentences_), cost, interval.seconds,
-      tokens_per_s, norm, rate);
+      tokens_per_s, norm, rate, idle_text(interval.idle()));
   if (!json_) return;
   if (std::chrono::steady_clock::now() - measured_ > kRemeasure) measure_ceiling();
   const double flops =
@@ -161,6 +178,7 @@ void Reporter::interval(const Interval& interval, const RunState& state, double 
          {"gradient_norm", norm},
          {"learning_rate", rate},
          {"tokens_per_s", tokens_per_s},
+         {"idle", interval.idle()},
          {"target_tokens_per_s", ratio(n_target, interval.seconds)},
          {"mfu", ratio(flops, interval.seconds * ceiling_gflops_ * 1e9)},
          {"ceiling_gflops", ceiling_gflops_},

@@ -24,6 +24,8 @@ struct Interval {
   std::int64_t n_updates = 0;
   double seconds = 0;  // of training, without validation and saving
   void add(const UpdateResult& update);
+  /// Of each data-parallel rank: the share of the time that it waited for others.
+  std::vector<double> idle() const;
 };
 
 /// Not thread-safe.

@@ -119,12 +119,13 @@ class Run {
     u.rate = learning_rate(options_.schedule, number, progress(number), state_.warmup_progress);
     u.clip_norm = options_.clip_norm;
     u.label_smoothing = options_.label_smoothing;
+    u.costs = &session_.task_costs();
     UpdateResult result;
     try {
       result =
           run_update(session_.stream(), session_.model(), session_.adam(), session_.parallel(), batches, u);
     } catch (const Error& e) {
-      if (reporter_) reporter_->end(state_, "diverged");
+      if (reporter_) reporter_->end(state_, e.code() == ErrorCode::failed ? "diverged" : "failed");
       throw Error(e.code(), fmt::format("{}. {}", e.what(),
                                         saved_update_ > 0 ? fmt::format("{} holds update {}", options_.output,
                                                                         saved_update_)

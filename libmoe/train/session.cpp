@@ -102,6 +102,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   corpus_ = load_corpus(*dataset_, Split::train);
   batcher_.emplace(corpus_, ControlIds::of(dataset_->vocabulary()), NoiseSymbols::of(dataset_->vocabulary()),
                    options.batcher(origin.config));
+  task_costs_.emplace(options.task_division(), batcher_->sources().size());
   validator_.emplace(*dataset_, origin.config, options.directions, options.validation);
   state_.seed = options.seed;
   if (!origin.resumed) return;
@@ -110,6 +111,8 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
     usage_error("--seed {} is not the seed of the run in {}, {}", options.seed, origin.path, state_.seed);
   upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
   batcher_->set_cursor(state_.cursor);
+  if (state_.task_costs.size() == task_costs_->cost_per_row().size())
+    task_costs_->set_cost_per_row(state_.task_costs);
 }
 
 void Session::save(const std::string& path, bool with_training) {
@@ -119,6 +122,7 @@ void Session::save(const std::string& path, bool with_training) {
   checkpoint.parameters = download_parameters(stream_, *model_);
   checkpoint.expert_ids = expert_ids_;
   if (with_training) {
+    state_.task_costs = task_costs_->cost_per_row();
     checkpoint.training.json = state_.to_json();
     download_moments(stream_, *model_, *adam_, checkpoint.training);
   }

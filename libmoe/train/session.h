@@ -42,6 +42,7 @@ class Session {
   Batcher& batcher() { return *batcher_; }
   Validator& validator() { return *validator_; }
   const Dataset& dataset() const { return *dataset_; }
+  TaskCosts& task_costs() { return *task_costs_; }
   RunState& state() { return state_; }
 
   /// The model as it is now; with what a resumed run needs, or without. Collective.
@@ -59,6 +60,7 @@ class Session {
   std::vector<std::vector<std::int64_t>> expert_ids_;
   Corpus corpus_;
   std::optional<Batcher> batcher_;
+  std::optional<TaskCosts> task_costs_;
   std::optional<Validator> validator_;
   RunState state_;
 };

@@ -19,6 +19,7 @@ std::string RunState::to_json() const {
               {"seed", seed},
               {"draws", cursor.n_draws},
               {"taken", cursor.n_taken},
+              {"task_costs", task_costs},
               {"has_best", has_best},
               {"best_score", best_score},
               {"best_update", best_update},
@@ -40,6 +41,7 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     j.at("seed").get_to(s.seed);
     j.at("draws").get_to(s.cursor.n_draws);
     j.at("taken").get_to(s.cursor.n_taken);
+    if (j.contains("task_costs")) j.at("task_costs").get_to(s.task_costs);  // absent in older files
     j.at("has_best").get_to(s.has_best);
     j.at("best_score").get_to(s.best_score);
     j.at("best_update").get_to(s.best_update);
@@ -52,6 +54,7 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
   }
   bool sane = s.update >= 0 && s.cursor.n_draws >= 0 && s.seconds >= 0;
   for (std::int64_t n : s.cursor.n_taken) sane &= n >= 0;
+  for (double c : s.task_costs) sane &= c > 0 && c < 1e9;
   if (!sane) bad_input("{}: its training state holds negative counts", where);
   return s;
 }

@@ -16,6 +16,7 @@ struct RunState {
   double warmup_progress = 0;    // how far the run was when its warm-up ended
   std::int64_t seed = 1;
   DataCursor cursor;
+  std::vector<double> task_costs;  // per row, by source of sentences: see TaskCosts
   bool has_best = false;
   double best_score = 0;
   std::int64_t best_update = 0;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 
 #include "libmoe/base/error.h"
+#include "libmoe/comm/wait_clock.h"
 
 namespace moe {
 namespace {
@@ -67,6 +69,37 @@ void reduce_sums(Communicator& data, UpdateResult& update) {
   reduce_balance(data, update.balance);
 }
 
+// Of the time since it began, how much was not waiting for other ranks.
+class BusyClock {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  double busy_seconds() const { return seconds() - (waited_seconds() - waited_); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  double waited_ = waited_seconds();
+};
+
+std::vector<double> gather_busy(Communicator& data, const BusyClock& clock) {
+  const std::array<std::int64_t, 1> mine_ns{static_cast<std::int64_t>(clock.busy_seconds() * 1e9)};
+  std::vector<std::int64_t> all_ns(static_cast<std::size_t>(data.size()));
+  data.all_gather(mine_ns, all_ns);
+  std::vector<double> seconds;
+  for (std::int64_t ns : all_ns) seconds.push_back(static_cast<double>(ns) * 1e-9);
+  return seconds;
+}
+
+// rows[rank][task] += those of the batch, when it says where its sentences come from.
+void count_rows(const Batch& batch, const std::vector<std::size_t>& begin,
+                std::vector<std::vector<std::int64_t>>& rows) {
+  for (std::size_t r = 0; r + 1 < begin.size(); ++r)
+    for (std::size_t b = begin[r]; b < begin[r + 1] && !rows[r].empty(); ++b)
+      rows[r][static_cast<std::size_t>(batch.drawn_from[b])] +=
+          batch.target.length[b] + (batch.source.length.empty() ? 0 : batch.source.length[b]);
+}
+
 }  // namespace
 
 void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance>& to) {
@@ -90,7 +123,12 @@ void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance
 
 UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataParallel& parallel,
                         const UpdateBatches& batches, const UpdateOptions& options) {
+  const BusyClock clock;
   Communicator& data = model.parts().grid->data();
+  TaskCosts by_rows(TaskRanks::rows, 0);
+  TaskCosts& costs = options.costs != nullptr ? *options.costs : by_rows;
+  std::vector<std::vector<std::int64_t>> rows(static_cast<std::size_t>(data.size()),
+                                              std::vector<std::int64_t>(costs.cost_per_row().size()));
   UpdateResult update;
   update.n_source_tokens = batches.n_source_tokens;
   update.n_sentences = batches.n_sentences;
@@ -106,7 +144,9 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
   for (const Batch& batch : batches.batches) {
     pass.aux_scale = static_cast<double>(batch.source.n_tokens() + batch.target.n_tokens()) / n_rows;
     parallel.begin_pass(&batch == &batches.batches.back());
-    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), data.size()), pass);
+    const std::vector<std::size_t> begin = divide_batch(costs.of_sentences(batch), data.size());
+    count_rows(batch, begin, rows);
+    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), begin), pass);
     update.loss_sum += result.loss_sum;
     update.nll_sum += result.nll_sum;
     update.n_target_tokens += result.n_target_tokens;
@@ -122,6 +162,9 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
     diverged(stream, model, options.update, "gradient norm", update.gradient_norm);
   adam.step(stream, model.parameters(), options.rate, clip_scale(update.gradient_norm, options.clip_norm));
   parallel.publish_values(stream);
+  update.seconds = clock.seconds();
+  update.busy_seconds = gather_busy(data, clock);
+  costs.learn(update.busy_seconds, rows);
   return update;
 }
 

@@ -7,6 +7,7 @@
 #include "libmoe/model/transformer.h"
 #include "libmoe/nn/optimizer.h"
 #include "libmoe/parallel/data_parallel.h"
+#include "libmoe/train/task_costs.h"
 
 namespace moe {
 
@@ -14,6 +15,8 @@ struct UpdateOptions {
   std::uint64_t seed = 1;
   std::uint64_t update = 1;  // its number: part of the key of all random numbers
   double rate = 0, clip_norm = 0, label_smoothing = 0;
+  TaskCosts* costs =
+      nullptr;  // how sentences are divided among ranks, learning from their times; null: by rows
 };
 
 struct UpdateResult {
@@ -22,6 +25,8 @@ struct UpdateResult {
   double aux_loss = 0, z_loss = 0;    // unweighted, means over the update's micro-batches by their share
   double gradient_norm = 0;           // before clipping
   std::vector<LayerBalance> balance;  // summed over micro-batches
+  double seconds = 0;                 // of this rank, waits included
+  std::vector<double> busy_seconds;   // by data-parallel rank: without its waits for others
 };
 
 /// to += from, also the first time (to empty).

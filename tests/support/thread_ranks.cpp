@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "libmoe/comm/wait_clock.h"
+
 namespace moe::test {
 namespace {
 
@@ -42,6 +44,7 @@ class Board {
     std::unique_lock lock(mutex_);
     if (*poisoned) throw Error(ErrorCode::device, "another rank has failed");
     const std::int64_t round = round_;
+    const WaitClock clock;
     if (++arrived_ == slots_.size()) {
       arrived_ = 0;
       ++round_;

@@ -146,7 +146,8 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
     batches.n_source_tokens = batches.batches[0].source.n_tokens();
     batches.n_target_tokens = batches.batches[0].target.n_tokens();
     const auto before = values();
-    const UpdateResult result = run_update(stream, model, adam, parallel, batches, {.update = u, .rate = 0.01});
+    const UpdateResult result =
+        run_update(stream, model, adam, parallel, batches, {.update = u, .rate = 0.01});
     const auto after = values();
     int layer = -1, n_idle = 0;
     std::string prefix;

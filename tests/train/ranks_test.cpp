@@ -106,3 +106,19 @@ TEST_F(RanksRun, LayoutsThatDoNotFitAreRefused) {
   o.tensor_parallel = 3;
   EXPECT_THROW(train(o, 2), Error);
 }
+
+// Which rank works on which task changes nothing in the model.
+TEST_F(RanksRun, TasksOnTheirOwnRanksGiveTheSameLosses) {
+  TrainOptions one = dense("one");
+  one.denoise_ratio = 0.3;
+  one.task_ranks = "even";
+  train(one, 1);
+  for (const char* how : {"even", "auto"}) {
+    TrainOptions three = one;
+    three.task_ranks = how;
+    three.output = folder / (std::string(how) + ".h5");
+    three.log_json = folder / (std::string(how) + ".jsonl");
+    train(three, 3);
+    expect_close(logged(one.log_json, "update", "loss"), logged(three.log_json, "update", "loss"), 1e-4);
+  }
+}
