@@ -26,6 +26,7 @@ complete -c moe-train -l no-drop-tokens -d 'Limit the tokens of an expert to its
 complete -c moe-train -l capacity-factor -x -d 'Capacity of an expert in training, in shares of an even load'
 complete -c moe-train -l eval-capacity-factor -x -d 'The same in validation'
 complete -c moe-train -l min-capacity -x -d 'Least capacity of an expert'
+complete -c moe-train -l capacity-scope -x -a 'global rank' -d 'Whose tokens share the capacity of an expert: those of the whole micro-batch, so that the ranks do not change the result, or those of each data-parallel rank, which then need not tell each other'
 complete -c moe-train -l drop-policy -x -a 'position probability' -d 'Which tokens a full expert keeps: by position, first choices before second ones, or those of the highest probability'
 complete -c moe-train -l no-use-rts -d 'Random token selection: in training, dropping by position is by a random order of the tokens'
 complete -c moe-train -l gate-noise -x -a 'none jitter rsample' -d 'Noise of the gate in training: jitter scales its input, rsample adds Gumbel noise to its choice'

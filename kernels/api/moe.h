@@ -30,20 +30,24 @@ enum class KeepOrder : std::uint8_t {
   probability,  // the gate's probability
 };
 
-/// Sorts choices by expert. Rows of an expert are in token order.
+/// Sorts choices by expert. All T tokens compete for the places of an expert; only the M = end - begin tokens
+/// [begin, end) get rows, those of an expert in token order.
 struct MoePlanArgs {
   std::int64_t t, e, k;
+  std::int64_t begin, end;
   const std::int32_t* index;  // [T,K], -1 = unused
-  std::int64_t capacity;      // choices an expert keeps; negative = all
+  std::int64_t capacity;      // choices an expert keeps of all T tokens; negative = all
   KeepOrder order;
-  RandomStream random;       // choice j of a token takes number token*K + j
-  const float* probability;  // [T,E], for KeepOrder::probability
-  std::uint64_t* scratch;    // [T*K + 2*E]
-  std::int32_t* counts;      // [E] choices before any drop
-  std::int32_t* offsets;     // [E+1] rows of expert e are [offsets[e], offsets[e+1])
-  std::int32_t* row;         // [T,K] -1 = unused or dropped
-  std::int32_t* choice;      // [T*K] token*K + j of each row; entries from offsets[E] on stay as they are
-  std::int32_t* token;       // [T*K] token of each row; likewise
+  RandomStream random;        // choice j of a token takes number token*K + j
+  const float* probability;   // [T,K] of each choice, for KeepOrder::probability
+  std::int32_t first_choice;  // number of the first of the M*K choices
+  std::uint64_t* scratch;     // [T*K + 3*E]
+  std::int32_t* counts;       // [E] choices of the M tokens before any drop
+  std::int32_t* offsets;      // [E+1] rows of expert e are [offsets[e], offsets[e+1])
+  std::int32_t* row;          // [M,K] -1 = unused or dropped
+  std::int32_t* choice;       // [M*K] first_choice + i*K + j of each row, i = token - begin; entries from
+                              // offsets[E] on stay as they are
+  std::int32_t* token;        // [M*K] i of each row; likewise
 };
 
 /// How the weights of a token's experts come from the gate's probabilities.
@@ -176,8 +180,7 @@ static inline float gumbel(const RandomStream& stream, std::uint64_t i) {
 }
 
 /// Order of an overflowing expert's choices: the smallest keys stay. Unique per expert.
-static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, std::int64_t j,
-                                     std::int64_t expert) {
+static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, std::int64_t j) {
   const std::uint64_t position = static_cast<std::uint32_t>(token);
   const std::uint64_t rank = static_cast<std::uint64_t>(j) << 56;
   switch (a.order) {
@@ -190,7 +193,7 @@ static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, s
     }
     case KeepOrder::probability: {
       std::uint32_t bits;  // of a number in [0,1]: as an integer they rise with it
-      __builtin_memcpy(&bits, a.probability + token * a.e + expert, sizeof bits);
+      __builtin_memcpy(&bits, a.probability + token * a.k + j, sizeof bits);
       return (static_cast<std::uint64_t>(0xFFFFFFFFu - bits) << 32) | position;
     }
   }

@@ -62,7 +62,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 4;
+inline constexpr int kKernelTableVersion = 5;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

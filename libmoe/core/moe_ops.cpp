@@ -46,25 +46,31 @@ void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& nois
 }
 
 void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const TensorView& counts, const TensorView& offsets, const TensorView& row,
-              const TensorView& choice, const TensorView& token) {
-  const std::int64_t t = index.shape[0], k = index.shape[1], e = counts.shape[0];
+              const MoePlanTokens& tokens, const TensorView& counts, const TensorView& offsets,
+              const TensorView& row, const TensorView& choice, const TensorView& token) {
+  const std::int64_t t = index.shape[0], k = index.shape[1], e = counts.shape[0], m = tokens.mine.size();
+  MOE_CHECK(tokens.mine.begin >= 0 && m >= 0 && tokens.mine.end <= t && tokens.first_choice >= 0);
+  // Numbers of choices are 32 bits wide.
+  MOE_CHECK(std::max(t * k, tokens.first_choice + m * k) < std::int64_t{1} << 31);
   check_i32(index, {t, k});
-  check(probability, {t, e});
+  if (probability || keep.order == KeepOrder::probability) check(probability, {t, k});
   check_i32(counts, {e});
   check_i32(offsets, {e + 1});
-  check_i32(row, {t, k});
-  check_i32(choice, {t * k});
-  check_i32(token, {t * k});
-  const Tensor scratch(stream.device(), {t * k + 2 * e}, DType::i64);
+  check_i32(row, {m, k});
+  check_i32(choice, {m * k});
+  check_i32(token, {m * k});
+  const Tensor scratch(stream.device(), {t * k + 3 * e}, DType::i64);
   const kernels::MoePlanArgs args{.t = t,
                                   .e = e,
                                   .k = k,
+                                  .begin = tokens.mine.begin,
+                                  .end = tokens.mine.end,
                                   .index = index.i32(),
                                   .capacity = keep.capacity,
                                   .order = keep.order,
                                   .random = keep.random,
                                   .probability = probability.f32(),
+                                  .first_choice = static_cast<std::int32_t>(tokens.first_choice),
                                   .scratch = static_cast<std::uint64_t*>(scratch.view().data),
                                   .counts = counts.i32(),
                                   .offsets = offsets.i32(),

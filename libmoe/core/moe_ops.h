@@ -3,6 +3,7 @@
 // order. What each op computes stands in kernels/api/moe.h.
 #pragma once
 #include "kernels/api/moe.h"
+#include "libmoe/base/range.h"
 #include "libmoe/core/tensor.h"
 
 namespace moe::ops {
@@ -28,11 +29,16 @@ struct MoeKeep {
   KeepOrder order = KeepOrder::position;
   RandomStream random{};
 };
-/// index: [T,K] i32; probability: [T,E]; counts: [E], offsets: [E+1], row: [T,K], choice, token: [T*K], all
-/// i32.
+/// Tokens of a plan.
+struct MoePlanTokens {
+  IndexRange mine;                // that get rows, of all that compete: M tokens
+  std::int64_t first_choice = 0;  // number of their first choice
+};
+/// index: [T,K] i32; probability: [T,K] of the choices, or empty unless they are kept by it; counts: [E],
+/// offsets: [E+1], row: [M,K], choice, token: [M*K], all i32.
 void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const TensorView& counts, const TensorView& offsets, const TensorView& row,
-              const TensorView& choice, const TensorView& token);
+              const MoePlanTokens& tokens, const TensorView& counts, const TensorView& offsets,
+              const TensorView& row, const TensorView& choice, const TensorView& token);
 
 /// probability: [T,E]; chosen, row: [T,K] i32; weight: [T,K].
 void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen,

@@ -39,6 +39,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("capacity_factor", c.capacity_factor);
   visit("eval_capacity_factor", c.eval_capacity_factor);
   visit("min_capacity", c.min_capacity);
+  visit("capacity_scope", c.capacity_scope);
   visit("drop_policy", c.drop_policy);
   visit("use_rts", c.use_rts);
   visit("gate_noise", c.gate_noise);
@@ -141,6 +142,7 @@ void check_experts(const ModelConfig& c) {
   check_range("capacity-factor", c.capacity_factor, 1e-3, 1e6);
   check_range("eval-capacity-factor", c.eval_capacity_factor, 1e-3, 1e6);
   check_range("min-capacity", c.min_capacity, 0, 1 << 30);
+  check_word("capacity-scope", c.capacity_scope, {"global", "rank"});
   check_word("drop-policy", c.drop_policy, {"position", "probability"});
   check_word("gate-noise", c.gate_noise, {"none", "jitter", "rsample"});
   check_word("second-policy", c.second_policy, {"all", "random"});
@@ -203,6 +205,11 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
       .range(1e-3, 1e6);
   table.add("eval-capacity-factor", &c.eval_capacity_factor, "X", "The same in validation").range(1e-3, 1e6);
   table.add("min-capacity", &c.min_capacity, "TOKENS", "Least capacity of an expert").range(0, 1 << 30);
+  table
+      .add("capacity-scope", &c.capacity_scope, "NAME",
+           "Whose tokens share the capacity of an expert: those of the whole micro-batch, so that the ranks do "
+           "not change the result, or those of each data-parallel rank, which then need not tell each other")
+      .one_of({"global", "rank"});
   table
       .add("drop-policy", &c.drop_policy, "NAME",
            "Which tokens a full expert keeps: by position, first choices before second ones, or those of the "

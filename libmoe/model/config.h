@@ -26,6 +26,8 @@ struct ModelConfig {
   bool drop_tokens = true;              // false: dropless
   double capacity_factor = 1.0, eval_capacity_factor = 2.0;
   std::int64_t min_capacity = 4;
+  std::string capacity_scope = "global";  // whose tokens share an expert's places: "global" (all of the
+                                          // micro-batch), or "rank" (each data-parallel rank's own)
   std::string drop_policy = "position"; // who stays when an expert overflows: "position" (first choices before
                                         // second ones, then the first tokens), or "probability" (of the gate)
   bool use_rts = true;                  // random token selection: in training, random tokens instead of the first

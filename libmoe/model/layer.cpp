@@ -46,6 +46,7 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   m.capacity_factor = c.capacity_factor;
   m.eval_capacity_factor = c.eval_capacity_factor;
   m.min_capacity = c.min_capacity;
+  m.capacity_scope = c.capacity_scope == "rank" ? CapacityScope::rank : CapacityScope::global;
   m.keep = c.drop_policy == "probability" ? ops::KeepOrder::probability : ops::KeepOrder::position;
   m.use_rts = c.use_rts;
   m.noise = c.gate_noise == "jitter"    ? GateNoise::jitter

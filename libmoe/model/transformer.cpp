@@ -104,7 +104,7 @@ LayerBalance balance_of(Stream& stream, const MoeRecord& record, bool with_langu
   balance.expert_confidence.assign(confidence.begin(), confidence.end());
   balance.n_dropped = record.n_dropped;
   for (std::int64_t n : balance.expert_tokens) balance.n_choices += n;
-  balance.entropy_sum = to_host<float>(stream, s.totals)[0];
+  balance.entropy_sum = to_host<float>(stream, s.entropy)[0];
   balance.n_tokens = s.n_tokens;
   if (!with_languages) return balance;
   const std::vector<std::int32_t> flat = to_host<std::int32_t>(stream, s.by_group);

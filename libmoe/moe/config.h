@@ -8,6 +8,8 @@
 namespace moe {
 
 enum class GateNoise { none, jitter, rsample };
+/// Whose tokens share the places of an expert: all of the micro-batch, or those of each data-parallel rank.
+enum class CapacityScope { global, rank };
 
 struct MoeConfig {
   std::int64_t width = 0, hidden = 0;     // D, F
@@ -16,6 +18,7 @@ struct MoeConfig {
   bool drop_tokens = true;  // false: dropless
   double capacity_factor = 1, eval_capacity_factor = 2;
   std::int64_t min_capacity = 4;
+  CapacityScope capacity_scope = CapacityScope::global;
   ops::KeepOrder keep = ops::KeepOrder::position;  // who stays when an expert overflows
   bool use_rts = true;                // random token selection: in training, random instead of position
   GateNoise noise = GateNoise::none;  // in training

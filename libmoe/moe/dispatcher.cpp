@@ -4,26 +4,41 @@
 
 namespace moe {
 
-Tensor LocalDispatcher::dispatch(Stream& stream, const Plan& plan, const TensorView& x) {
+Tensor Dispatcher::dispatch(Stream& stream, const Plan& plan, const TensorView& x) {
   Tensor rows(stream.device(), {plan.n_rows(), x.shape[1]});
   ops::gather_rows(stream, x, plan.token.view().slice(0, plan.n_rows()), rows);
   return rows;
 }
 
-void LocalDispatcher::dispatch_backward(Stream& stream, const Plan& plan, const TensorView& drows,
-                                        const TensorView& dx) {
+void Dispatcher::dispatch_backward(Stream& stream, const Plan& plan, const TensorView& drows,
+                                   const TensorView& dx) {
   ops::moe_combine(stream, drows, plan.row, {}, false, dx);
 }
 
-void LocalDispatcher::combine(Stream& stream, const Plan& plan, const TensorView& rows,
-                              const TensorView& weight, const TensorView& y) {
+void Dispatcher::combine(Stream& stream, const Plan& plan, const TensorView& rows, const TensorView& weight,
+                         const TensorView& y) {
   ops::moe_combine(stream, rows, plan.row, weight, false, y);
 }
 
-void LocalDispatcher::combine_backward(Stream& stream, const Plan& plan, const TensorView& rows,
-                                       const TensorView& weight, const TensorView& dy,
-                                       const TensorView& drows, const TensorView& dweight) {
+void Dispatcher::combine_backward(Stream& stream, const Plan& plan, const TensorView& rows,
+                                  const TensorView& weight, const TensorView& dy, const TensorView& drows,
+                                  const TensorView& dweight) {
   ops::moe_combine_backward(stream, dy, rows, plan.row, weight, drows, dweight);
+}
+
+Route LocalDispatcher::route(Stream&, Plan& plan, bool) const {
+  Route route;
+  route.n_received = plan.n_rows();
+  Route::Stage& stage = route.stages.emplace_back();
+  stage.sizes.sent = stage.sizes.received = {0, plan.n_rows()};
+  stage.experts = plan.rows();
+  return route;
+}
+
+void LocalDispatcher::run(Stream&, const Route&, const TensorView& rows, const TensorView& received,
+                          const Work& work, const TensorView& results) const {
+  MOE_CHECK(!received || received.data == rows.data);
+  work(0, rows, results);
 }
 
 }  // namespace moe

@@ -5,17 +5,17 @@
 namespace moe {
 namespace {
 
-TensorView rows_of(const Plan& plan, const TensorView& x, std::int64_t expert) {
+TensorView rows_of(const ExpertRows& rows, const TensorView& x, std::int64_t expert) {
   const auto e = static_cast<std::size_t>(expert);
-  return x.slice(plan.offsets[e], plan.offsets[e + 1]);
+  return x.slice(rows.offsets[e], rows.offsets[e + 1]);
 }
 
 // One product per expert with rows.
 template <class Make>
-void grouped(Stream& stream, const Plan& plan, const Make& make) {
+void grouped(Stream& stream, const ExpertRows& rows, const Make& make) {
   std::vector<ops::Gemm> products;
-  for (std::int64_t e = 0; e < plan.n_experts(); ++e)
-    if (plan.n_rows(e) > 0) make(e, products);
+  for (std::int64_t e = 0; e < rows.n_experts(); ++e)
+    if (rows.n_rows(e) > 0) make(e, products);
   if (!products.empty()) ops::gemm(stream, products);
 }
 
@@ -29,20 +29,21 @@ Experts::Experts(ParameterList& parameters, const std::string& name, const MoeCo
   MOE_CHECK(with_weights || tensor_->size() == 1, "experts of a store are whole");
   if (!with_weights) return;
   const std::int64_t e = config.n_experts, d = config.width, f = config.hidden;
-  const std::vector<IndexRange> part = tensor_part(*tensor_, f);
-  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true, {{{{}, {}, part}}});
-  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true, {{{{}, part, {}}}});
-  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true, {{{{}, part, {}}}});
-  out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true);
+  const std::vector<IndexRange> part = tensor_part(*tensor_, f), mine = tensor_part(grid.expert(), e);
+  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true, {{{mine, {}, part}}});
+  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true, {{{mine, part, {}}}});
+  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true, {{{mine, part, {}}}});
+  out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true, {{{mine, {}, {}}}});
   for (Parameter* p : {in_weight_, in_bias_, out_weight_}) p->split_over_tensor = !part.empty();
 }
 
 // The numbers of a choice's hidden elements are those of all F, wherever they lie.
-void Experts::drop(Stream& stream, const Plan& plan, const Dropout& dropout, const TensorView& hidden) const {
+void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout,
+                   const TensorView& hidden) const {
   if (dropout.p == 0) return;
   kernels::RandomStream random = dropout.random;
   random.first_index += static_cast<std::uint64_t>(hidden_.begin);
-  ops::moe_dropout(stream, hidden, plan.choice, dropout.p, random, config_.hidden, hidden);
+  ops::moe_dropout(stream, hidden, rows.choice, dropout.p, random, config_.hidden, hidden);
 }
 
 std::vector<ExpertWeights> Experts::weights() const {
@@ -53,64 +54,64 @@ std::vector<ExpertWeights> Experts::weights() const {
   return weights;
 }
 
-void Experts::forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights,
+void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
                       const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const {
   const bool gelu = config_.activation == ops::Activation::gelu;
-  const Shape hidden_shape{plan.n_rows(), hidden_.size()};
+  const Shape hidden_shape{rows.n_rows(), hidden_.size()};
   saved.hidden = Tensor(stream.device(), hidden_shape);
   if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
   const TensorView& first = gelu ? saved.pre : saved.hidden;
-  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
-    products.push_back({.a = rows_of(plan, x, e),
+    products.push_back({.a = rows_of(rows, x, e),
                         .b = w.in_weight,
-                        .c = rows_of(plan, first, e),
+                        .c = rows_of(rows, first, e),
                         .bias = w.in_bias,
                         .activation = gelu ? ops::Activation::none : config_.activation});
   });
   if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
-  drop(stream, plan, dropout, saved.hidden);
-  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  drop(stream, rows, dropout, saved.hidden);
+  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
-    products.push_back({.a = rows_of(plan, saved.hidden, e),
+    products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = w.out_weight,
-                        .c = rows_of(plan, y, e),
+                        .c = rows_of(rows, y, e),
                         .bias = tensor_->rank() == 0 ? w.out_bias : TensorView{}});  // once in the sum
   });
   if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, y);
 }
 
-void Experts::backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout,
+void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
                        const TensorView& dy, Saved saved, const TensorView& dx) const {
   MOE_CHECK(in_weight_ != nullptr, "a backward pass through experts of a store");
   for (Parameter* p : {in_weight_, in_bias_, out_weight_, out_bias_})
-    for (std::int64_t e = 0; e < plan.n_experts(); ++e)
-      if (plan.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
+    for (std::int64_t e = 0; e < rows.n_experts(); ++e)
+      if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
   const Tensor dhidden(stream.device(), saved.hidden.shape());
-  ops::moe_bias_backward(stream, dy, plan.device_offsets(), out_bias_->gradient);
-  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
-    products.push_back({.a = rows_of(plan, saved.hidden, e),
-                        .b = rows_of(plan, dy, e),
+  ops::moe_bias_backward(stream, dy, rows.device_offsets, out_bias_->gradient);
+  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    products.push_back({.a = rows_of(rows, saved.hidden, e),
+                        .b = rows_of(rows, dy, e),
                         .c = out_weight_->gradient.at(e),
                         .trans_a = true,
                         .accumulate = true});
-    products.push_back({.a = rows_of(plan, dy, e),
+    products.push_back({.a = rows_of(rows, dy, e),
                         .b = out_weight_->value.at(e),
-                        .c = rows_of(plan, dhidden, e),
+                        .c = rows_of(rows, dhidden, e),
                         .trans_b = true});
   });
-  drop(stream, plan, dropout, dhidden);
+  drop(stream, rows, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
-  ops::moe_bias_backward(stream, dhidden, plan.device_offsets(), in_bias_->gradient);
-  grouped(stream, plan, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
-    products.push_back({.a = rows_of(plan, x, e),
-                        .b = rows_of(plan, dhidden, e),
+  ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias_->gradient);
+  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+    products.push_back({.a = rows_of(rows, x, e),
+                        .b = rows_of(rows, dhidden, e),
                         .c = in_weight_->gradient.at(e),
                         .trans_a = true,
                         .accumulate = true});
-    products.push_back({.a = rows_of(plan, dhidden, e),
+    products.push_back({.a = rows_of(rows, dhidden, e),
                         .b = in_weight_->value.at(e),
-                        .c = rows_of(plan, dx, e),
+                        .c = rows_of(rows, dx, e),
                         .trans_b = true});
   });
   if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, dx);

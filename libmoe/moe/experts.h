@@ -13,8 +13,8 @@
 namespace moe {
 
 /// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D],
-/// "<name>.out.bias" [E,D]; none of them when the weights come from a store. The grid's tensor group divides
-/// F; passes are collective over it.
+/// "<name>.out.bias" [E,D]; none of them when the weights come from a store. The grid's expert group
+/// divides E, its tensor group F; passes are collective over the latter.
 class Experts {
  public:
   struct Saved {
@@ -32,16 +32,17 @@ class Experts {
 
   /// Views of the own parameters, as long as their values stay where they are; empty without.
   std::vector<ExpertWeights> weights() const;
-  /// x, y: [N,D] in the plan's order. weights: one per expert; only those with rows are looked at.
-  void forward(Stream& stream, const Plan& plan, std::span<const ExpertWeights> weights, const TensorView& x,
-               const Dropout& dropout, const TensorView& y, Saved& saved) const;
+  /// x, y: [N,D] in the order of the rows, whose experts are numbered from this rank's first on. weights: one
+  /// per expert; only those with rows are looked at.
+  void forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
+               const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const;
   /// With the own parameters: their gradients accumulate, and experts with rows are marked as touched. dx:
   /// [N,D] is overwritten. Frees what was saved.
-  void backward(Stream& stream, const Plan& plan, const TensorView& x, const Dropout& dropout,
+  void backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
                 const TensorView& dy, Saved saved, const TensorView& dx) const;
 
  private:
-  void drop(Stream& stream, const Plan& plan, const Dropout& dropout, const TensorView& hidden) const;
+  void drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout, const TensorView& hidden) const;
   MoeConfig config_;
   Communicator* tensor_;
   IndexRange hidden_;  // what this rank has of F

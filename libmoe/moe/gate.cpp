@@ -52,13 +52,21 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
                 saved.index());
 }
 
-ops::MoeKeep Gate::keep(std::int64_t n_tokens, const MoePass& pass) const {
+ops::MoeKeep Gate::keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const {
   if (pass.dropless || !config_.drop_tokens) return {};
   const double factor = pass.training ? config_.capacity_factor : config_.eval_capacity_factor;
   const bool random = pass.training && config_.use_rts && config_.keep == ops::KeepOrder::position;
+  PassRandom numbers = pass.random;
+  numbers.first_row = first_row;
   return {.capacity = expert_capacity(n_tokens, n_experts(), factor, top_k_, config_.min_capacity),
           .order = random ? ops::KeepOrder::random : config_.keep,
-          .random = pass.random.stream(RandomUse::token_selection, top_k_)};
+          .random = numbers.stream(RandomUse::token_selection, top_k_)};
+}
+
+Tensor Gate::chosen_probability(Stream& stream, const Saved& saved) const {
+  Tensor p(stream.device(), saved.chosen.shape());
+  ops::moe_weight(stream, saved.probability, saved.chosen, saved.index(), ops::GateNormal::none, p);
+  return p;
 }
 
 Tensor Gate::weights(Stream& stream, const Saved& saved, const Plan& plan) const {
@@ -67,40 +75,44 @@ Tensor Gate::weights(Stream& stream, const Saved& saved, const Plan& plan) const
   return weight;
 }
 
-GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& pass) const {
+GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& pass,
+                                std::int64_t n_loss_tokens) const {
   const std::int64_t e = n_experts();
   Device& device = stream.device();
   GateStatistics s;
-  s.probability_sum = Tensor(device, {e});
-  s.load = Tensor(device, {e});
+  s.sums = Tensor(device, {2 + 2 * e});
+  s.entropy = s.sums.view().slice(0, 1);
+  s.square = s.sums.view().slice(1, 2);
+  s.probability = s.sums.view().slice(2, 2 + e);
+  s.load = s.sums.view().slice(2 + e, 2 + 2 * e);
   s.confidence = Tensor(device, {e});
-  s.totals = Tensor(device, {2});
   s.by_group = Tensor(device, {pass.n_groups, e}, DType::i32);
   s.n_tokens = saved.probability.shape()[0];
+  s.n_loss_tokens = n_loss_tokens;
   ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
-                      saved.index(), load_choices(), pass.group, s.probability_sum, s.load, s.confidence,
-                      s.totals, s.by_group);
+                      saved.index(), load_choices(), pass.group, s.probability, s.load, s.confidence,
+                      s.sums.view().slice(0, 2), s.by_group);
   return s;
 }
 
 double Gate::aux_loss(Stream& stream, const GateStatistics& s) const {
-  if (s.n_tokens == 0) return 0;
-  const std::vector<float> sum = to_host<float>(stream, s.probability_sum),
-                           load = to_host<float>(stream, s.load);
+  if (s.n_loss_tokens == 0) return 0;
+  const std::vector<float> sum = to_host<float>(stream, s.probability), load = to_host<float>(stream, s.load);
   double dot = 0;
   for (std::size_t e = 0; e < sum.size(); ++e) dot += static_cast<double>(sum[e]) * load[e];
-  const double t = static_cast<double>(s.n_tokens);
+  const double t = static_cast<double>(s.n_loss_tokens);
   return static_cast<double>(n_experts()) * dot / (t * t) / static_cast<double>(load_choices());
 }
 
 double Gate::z_loss(Stream& stream, const GateStatistics& s) const {
-  return s.n_tokens == 0 ? 0 : to_host<float>(stream, s.totals)[1] / static_cast<double>(s.n_tokens);
+  if (s.n_loss_tokens == 0) return 0;
+  return to_host<float>(stream, s.square)[0] / static_cast<double>(s.n_loss_tokens);
 }
 
 void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
                     const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
                     const TensorView& dx) const {
-  const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_tokens, 1));
+  const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_loss_tokens, 1));
   const ops::MoeAuxGradient aux{
       .load_scale = static_cast<float>(pass.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
                                        (t * t) / static_cast<double>(load_choices())),

@@ -23,14 +23,21 @@ struct MoePass {
   std::vector<std::int64_t> tokens_by_rank{};
 };
 
-/// Sums over the tokens of a pass, on the device until read.
+/// Sums over the tokens of a pass, on the device until read. What the auxiliary losses need is summed over
+/// the ranks of a divided micro-batch, the rest over this rank's tokens.
 struct GateStatistics {
-  Tensor probability_sum;  // [E]
-  Tensor load;             // [E] choices that the auxiliary loss counts
-  Tensor confidence;       // [E] sum of the probability over tokens that chose e
-  Tensor totals;           // [2] entropy, square of log-sum-exp
-  Tensor by_group;         // [G,E] i32
+  Tensor confidence;  // [E] sum of the probability over tokens that chose e
+  Tensor by_group;    // [G,E] i32
   std::int64_t n_tokens = 0;
+  Tensor sums;                     // [2+2E], viewed by:
+  TensorView entropy;              // [1]
+  TensorView square;               // [1] of log-sum-exp, of all ranks
+  TensorView probability;          // [E] of all ranks
+  TensorView load;                 // [E] choices that the auxiliary loss counts, of all ranks
+  std::int64_t n_loss_tokens = 0;  // of all ranks
+
+  /// What ranks add up.
+  TensorView shared() const { return sums.view().slice(1, sums.shape()[0]); }
 };
 
 /// A bias-free linear map in fp32, parameter "<name>.weight" [D,E], softmax, and the choice of k experts.
@@ -53,11 +60,16 @@ class Gate {
   ops::GateNormal normal() const;
   /// x: [T,D].
   void forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const;
-  /// Capacity and the order of keeping for a pass over n_tokens tokens.
-  ops::MoeKeep keep(std::int64_t n_tokens, const MoePass& pass) const;
+  /// Capacity and the order of keeping for n_tokens tokens that compete, the first of which is row first_row
+  /// of the update.
+  ops::MoeKeep keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const;
+  /// [T,K] the gate's probability of each choice, 0 for unused ones.
+  Tensor chosen_probability(Stream& stream, const Saved& saved) const;
   /// weight: [T,K], 0 for dropped choices.
   Tensor weights(Stream& stream, const Saved& saved, const Plan& plan) const;
-  GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass) const;
+  /// Of this rank's tokens; n_loss_tokens: of all ranks, whose shared() the caller adds up.
+  GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass,
+                            std::int64_t n_loss_tokens) const;
   /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k.
   /// Waits.
   double aux_loss(Stream& stream, const GateStatistics& statistics) const;

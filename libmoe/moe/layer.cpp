@@ -1,11 +1,22 @@
 #include "libmoe/moe/layer.h"
 
+#include "libmoe/moe/expert_parallel.h"
+
 namespace moe {
+namespace {
+
+std::unique_ptr<const Dispatcher> make_dispatcher(const ProcessGrid& grid, bool with_weights) {
+  if (!with_weights || grid.expert().size() == 1) return std::make_unique<LocalDispatcher>();
+  return std::make_unique<ExpertParallelDispatcher>(grid.expert());
+}
+
+}  // namespace
 
 MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
                    const ProcessGrid& grid, bool with_weights)
     : config_(config),
       grid_(&grid),
+      dispatcher_(make_dispatcher(grid, with_weights)),
       gate_(parameters, name + ".gate", config),
       experts_(parameters, name + ".experts", config, grid, with_weights) {
   if (!config.residual_experts) return;
@@ -14,26 +25,76 @@ MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const Moe
   mix_.emplace(parameters, name + ".mix", config.width, 2);
 }
 
-Experts::Dropout MoeLayer::dropout(const MoePass& pass) const {
+Experts::Dropout MoeLayer::dropout(const MoePass& pass, const MicroBatchRows& rows) const {
   if (!pass.training) return {};
+  PassRandom random = pass.random;
+  random.first_row -= rows.mine.begin;  // choices are numbered over the micro-batch
   return {static_cast<float>(config_.expert_dropout),
-          pass.random.stream(RandomUse::expert_dropout, gate_.top_k() * config_.hidden)};
+          random.stream(RandomUse::expert_dropout, gate_.top_k() * config_.hidden)};
 }
 
-void MoeLayer::run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer,
-                           Saved& saved) const {
+Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& rows,
+                    const Gate::Saved& gate) const {
+  const bool together = rows.divided() && config_.capacity_scope == CapacityScope::global;
+  const std::int64_t n_tokens = together ? rows.n_rows : rows.mine.size();
+  const ops::MoeKeep keep =
+      gate_.keep(n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0), pass);
+  const bool drops = keep.capacity >= 0 && keep.capacity < n_tokens;
+  Tensor probability;
+  if (drops && keep.order == ops::KeepOrder::probability)
+    probability = gate_.chosen_probability(stream, gate);
+  Choices choices{.index = gate.index(),
+                  .probability = probability,
+                  .mine = {0, rows.mine.size()},
+                  .first_choice = rows.mine.begin * gate_.top_k()};
+  if (together && drops) choices = gather_choices(stream, grid_->data(), rows, gate.index(), probability);
+  return make_plan(stream, choices, gate_.n_experts(), drops ? keep : ops::MoeKeep{});
+}
+
+void MoeLayer::run_experts(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source,
+                           int layer, Saved& saved) const {
+  const Experts::Dropout drop = dropout(pass, saved.micro_batch);
+  saved.route = dispatcher_->route(stream, saved.plan, drop.p > 0);
+  const Route& route = saved.route;
+  Tensor rows = Dispatcher::dispatch(stream, saved.plan, x);
+  saved.out = Tensor(stream.device(), rows.shape());
+  saved.rows = dispatcher_->moves() ? Tensor(stream.device(), {route.n_received, x.shape[1]}) : Tensor();
   const std::vector<ExpertWeights> own = experts_.weights();
   std::span<const ExpertWeights> weights = own;
   if (source != nullptr) {
-    std::vector<std::int32_t> rows;
+    std::vector<std::int32_t> counts;
     for (std::int64_t e = 0; e < saved.plan.n_experts(); ++e)
-      rows.push_back(static_cast<std::int32_t>(saved.plan.n_rows(e)));
-    weights = source->acquire(stream, layer, rows);
+      counts.push_back(static_cast<std::int32_t>(saved.plan.n_rows(e)));
+    weights = source->acquire(stream, layer, counts);
   }
-  MOE_CHECK(weights.size() == saved.plan.counts.size(), "{} experts instead of {}", weights.size(),
-            saved.plan.counts.size());
-  experts_.forward(stream, saved.plan, weights, saved.rows, dropout(pass), saved.out, saved.experts);
+  saved.experts.resize(route.stages.size());
+  const auto work = [&](std::size_t stage, const TensorView& in, const TensorView& out) {
+    const ExpertRows& experts = route.stages[stage].experts;
+    MOE_CHECK(static_cast<std::int64_t>(weights.size()) == experts.n_experts(), "{} experts instead of {}",
+              weights.size(), experts.n_experts());
+    experts_.forward(stream, experts, weights, in, drop, out, saved.experts[stage]);
+  };
+  dispatcher_->run(stream, route, rows, saved.rows, work, saved.out);
+  if (!dispatcher_->moves()) saved.rows = std::move(rows);
   if (source != nullptr) source->release(stream, layer);
+}
+
+void MoeLayer::run_experts_backward(Stream& stream, const MoePass& pass, const TensorView& drouted,
+                                    Saved& saved, const TensorView& dweight, const TensorView& dx) const {
+  const Experts::Dropout drop = dropout(pass, saved.micro_batch);
+  const Tensor dout(stream.device(), saved.out.shape());
+  Dispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, drouted, dout, dweight);
+  saved.out = Tensor();
+  const Tensor drows(stream.device(), dout.shape());
+  const auto work = [&](std::size_t stage, const TensorView& dy, const TensorView& din) {
+    const Route::Stage& s = saved.route.stages[stage];
+    experts_.backward(stream, s.experts,
+                      saved.rows.view().slice(s.sizes.received.begin, s.sizes.received.end), drop, dy,
+                      std::move(saved.experts[stage]), din);
+  };
+  dispatcher_->run(stream, saved.route, dout, {}, work, drows);
+  saved.rows = Tensor();
+  Dispatcher::dispatch_backward(stream, saved.plan, drows, dx);
 }
 
 void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source,
@@ -41,20 +102,25 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   const std::int64_t t = x.rows();
   Device& device = stream.device();
   gate_.forward(stream, x, pass, saved.gate);
-  saved.plan = make_plan(stream, saved.gate.index(), saved.gate.probability, gate_.keep(t, pass));
-  if (!pass.dropless) saved.statistics = gate_.statistics(stream, saved.gate, pass);
+  saved.micro_batch = micro_batch_rows(grid_->data(), pass.tokens_by_rank, t);
+  saved.plan = plan(stream, pass, saved.micro_batch, saved.gate);
+  PendingPtr sums;
+  if (!pass.dropless) {
+    saved.statistics = gate_.statistics(stream, saved.gate, pass, saved.micro_batch.n_rows);
+    if (saved.micro_batch.divided())
+      sums = grid_->data().start_all_reduce(stream, Reduce::sum, saved.statistics.shared());
+  }
+  run_experts(stream, x, pass, source, layer, saved);
   saved.weight = gate_.weights(stream, saved.gate, saved.plan);
-  saved.rows = LocalDispatcher::dispatch(stream, saved.plan, x);
-  saved.out = Tensor(device, saved.rows.shape());
-  run_experts(stream, pass, source, layer, saved);
+  if (sums) sums->wait();
   if (!residual_) {
-    LocalDispatcher::combine(stream, saved.plan, saved.out, saved.weight, y);
+    Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, y);
     return;
   }
   saved.routed = Tensor(device, x.shape);
   saved.always = Tensor(device, x.shape);
   saved.mix = Tensor(device, {t, 2});
-  LocalDispatcher::combine(stream, saved.plan, saved.out, saved.weight, saved.routed);
+  Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, saved.routed);
   residual_->forward(stream, x, saved.always, saved.residual);
   mix_->forward(stream, x, saved.mix);
   ops::moe_mix(stream, saved.mix, saved.routed, saved.always, y);
@@ -71,16 +137,7 @@ void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass
     ops::moe_mix_backward(stream, saved.mix, saved.routed, saved.always, dy, dmix, drouted, dalways);
   }
   const Tensor dweight(device, saved.weight.shape());
-  {
-    Tensor dout(device, saved.out.shape());
-    LocalDispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, residual_ ? drouted : dy,
-                                      dout, dweight);
-    saved.out = Tensor();
-    const Tensor drows(device, saved.rows.shape());
-    experts_.backward(stream, saved.plan, saved.rows, dropout(pass), dout, std::move(saved.experts), drows);
-    saved.rows = Tensor();
-    LocalDispatcher::dispatch_backward(stream, saved.plan, drows, dx);
-  }
+  run_experts_backward(stream, pass, residual_ ? drouted.view() : dy, saved, dweight, dx);
   gate_.backward(stream, x, pass, saved.gate, saved.plan, saved.statistics, dweight, dx);
   if (!residual_) return;
   residual_->backward(stream, x, dalways, std::move(saved.residual), dx, true);

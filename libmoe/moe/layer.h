@@ -1,5 +1,6 @@
 // The MoE layer: gate, plan, dispatch, experts, combine.
 #pragma once
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,18 +20,22 @@ class MoeLayer {
  public:
   struct Saved {
     Gate::Saved gate;
+    MicroBatchRows micro_batch;
     GateStatistics statistics;  // not of a dropless (inference) pass
     Plan plan;
-    Tensor weight;     // [T,K]
-    Tensor rows, out;  // [N,D] what the experts read and wrote
-    Experts::Saved experts;
+    Route route;
+    Tensor weight;                        // [T,K]
+    Tensor rows;                          // [n_received,D] what the experts of this rank read
+    Tensor out;                           // [N,D] what the experts made of this rank's rows
+    std::vector<Experts::Saved> experts;  // of each stage
     // Residual experts only.
     Tensor routed, always;  // [T,D]
     Tensor mix;             // [T,2] logits
     FeedForward::Saved residual;
   };
 
-  /// The grid must outlive the layer.
+  /// The grid must outlive the layer. With weights they are divided over its expert group: forward and
+  /// backward are then collective.
   MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
            const ProcessGrid& grid, bool with_weights = true);
 
@@ -44,11 +49,16 @@ class MoeLayer {
                 const TensorView& dx) const;
 
  private:
-  Experts::Dropout dropout(const MoePass& pass) const;
-  void run_experts(Stream& stream, const MoePass& pass, ExpertSource* source, int layer, Saved& saved) const;
+  Plan plan(Stream& stream, const MoePass& pass, const MicroBatchRows& rows, const Gate::Saved& gate) const;
+  Experts::Dropout dropout(const MoePass& pass, const MicroBatchRows& rows) const;
+  void run_experts(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
+                   Saved& saved) const;
+  void run_experts_backward(Stream& stream, const MoePass& pass, const TensorView& drouted, Saved& saved,
+                            const TensorView& dweight, const TensorView& dx) const;
 
   MoeConfig config_;
   const ProcessGrid* grid_;
+  std::unique_ptr<const Dispatcher> dispatcher_;
   Gate gate_;
   Experts experts_;
   std::optional<FeedForward> residual_;

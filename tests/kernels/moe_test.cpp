@@ -107,18 +107,25 @@ struct PlanResult {
   Ints counts, offsets, row, choice, token;
 };
 
-PlanResult plan(const KernelTable& table, const Routing& r, std::int64_t capacity, KeepOrder order) {
-  const auto n = static_cast<std::size_t>(r.t * r.k), e = static_cast<std::size_t>(r.e);
+PlanResult plan_part(const KernelTable& table, const Routing& r, std::int64_t capacity, KeepOrder order,
+                     std::int64_t begin, std::int64_t end, std::int32_t first_choice) {
+  const auto n = static_cast<std::size_t>((end - begin) * r.k), e = static_cast<std::size_t>(r.e);
   PlanResult p{Ints(e), Ints(e + 1), Ints(n), Ints(n, -9), Ints(n, -9)};
-  std::vector<std::uint64_t> scratch(n + 2 * e, 0xDEADBEEF);
+  std::vector<std::uint64_t> scratch(static_cast<std::size_t>(r.t * r.k) + 3 * e, 0xDEADBEEF);
+  Floats probability;
+  for (std::int64_t i = 0; i < r.t * r.k; ++i)
+    probability.push_back(r.index[i] < 0 ? 0 : r.probability[i / r.k * r.e + r.index[i]]);
   table.moe_plan(three_threads(), {.t = r.t,
                                    .e = r.e,
                                    .k = r.k,
+                                   .begin = begin,
+                                   .end = end,
                                    .index = r.index.data(),
                                    .capacity = capacity,
                                    .order = order,
                                    .random = {4, 4, 40},
-                                   .probability = r.probability.data(),
+                                   .probability = probability.data(),
+                                   .first_choice = first_choice,
                                    .scratch = scratch.data(),
                                    .counts = p.counts.data(),
                                    .offsets = p.offsets.data(),
@@ -126,6 +133,10 @@ PlanResult plan(const KernelTable& table, const Routing& r, std::int64_t capacit
                                    .choice = p.choice.data(),
                                    .token = p.token.data()});
   return p;
+}
+
+PlanResult plan(const KernelTable& table, const Routing& r, std::int64_t capacity, KeepOrder order) {
+  return plan_part(table, r, capacity, order, 0, r.t, 0);
 }
 
 TEST(MoeKernels, PlanOfEveryIsaIsTheReferences) {
@@ -144,6 +155,41 @@ TEST(MoeKernels, PlanOfEveryIsaIsTheReferences) {
         }
       }
   }
+}
+
+// Tokens that get rows compete with those that do not: the parts of a batch keep what the whole keeps.
+TEST(MoeKernels, PlansOfPartsAreThePlanOfTheWhole) {
+  std::vector<const KernelTable*> tables = cpu_tables();
+  tables.push_back(&ref_table());
+  for (const KernelTable* table : tables)
+    for (const Sizes& s : kSizes) {
+      const Routing r = route(ref_table(), one_thread(), s.t, s.e, s.k, s.k, s.k == 2, 6);
+      for (std::int64_t capacity : {-1, 0, 1, 7})
+        for (KeepOrder order : {KeepOrder::position, KeepOrder::random, KeepOrder::probability}) {
+          const PlanResult whole = plan(*table, r, capacity, order);
+          Ints counts(s.e), n_rows(s.e);
+          for (std::int64_t begin = 0, part = 0; begin < s.t || part == 0; ++part) {
+            const std::int64_t end = std::min(begin + (part == 1 ? 0 : 1 + s.t / 3), s.t);
+            const auto first_choice = static_cast<std::int32_t>(begin * s.k);
+            const PlanResult p = plan_part(*table, r, capacity, order, begin, end, first_choice);
+            for (std::int64_t e = 0; e < s.e; ++e) {
+              counts[e] += p.counts[e];
+              n_rows[e] += p.offsets[e + 1] - p.offsets[e];
+              for (std::int64_t i = p.offsets[e]; i < p.offsets[e + 1]; ++i) {
+                const std::int32_t c = p.choice[i];
+                EXPECT_EQ(r.index[c], e);
+                EXPECT_GE(whole.row[c], 0);
+                EXPECT_EQ(p.row[c - first_choice], i);
+                EXPECT_EQ(p.token[i], (c - first_choice) / s.k);
+              }
+            }
+            begin = end;
+          }
+          EXPECT_EQ(counts, whole.counts);
+          for (std::int64_t e = 0; e < s.e; ++e)
+            EXPECT_EQ(n_rows[e], whole.offsets[e + 1] - whole.offsets[e]);
+        }
+    }
 }
 
 // By hand: expert 0 is wanted by tokens 0, 1, 2 first and 3 second; expert 1 by 3 first and 0, 1 second.
@@ -165,11 +211,13 @@ TEST(MoeKernels, RandomSelectionIsFairToPositions) {
   const std::int64_t t = 100;
   const Ints index(t, 0);
   Ints kept(t), counts(1), offsets(2), row(t), choice(t), token(t);
-  std::vector<std::uint64_t> scratch(t + 2);
+  std::vector<std::uint64_t> scratch(t + 3);
   for (std::uint64_t stream = 0; stream < 400; ++stream) {
     ref_table().moe_plan(one_thread(), {.t = t,
                                         .e = 1,
                                         .k = 1,
+                                        .begin = 0,
+                                        .end = t,
                                         .index = index.data(),
                                         .capacity = 25,
                                         .order = KeepOrder::random,

@@ -61,7 +61,8 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   const MoePass pass{.training = true};
   Gate::Saved saved;
   gate.forward(stream_, x, pass, saved);
-  const Plan plan = make_plan(stream_, saved.index(), saved.probability, gate.keep(kTokens, pass));
+  const Plan plan =
+      make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, gate.keep(kTokens, 0, pass));
   EXPECT_GT(plan.n_dropped(), 0);
   const Tensor rows = LocalDispatcher::dispatch(stream_, plan, x);
   const Tensor r = random_tensor(stream_, rows.shape(), 2), back = empty({kTokens, kWidth});
@@ -406,7 +407,7 @@ TEST_F(Layer, StatisticsByGroup) {
   EXPECT_EQ(by_group, expected);
   double entropy = 0;
   for (float p : host(saved.gate.probability)) entropy -= p * std::log(p);
-  EXPECT_NEAR(host(saved.statistics.totals)[0], entropy, 1e-4);
+  EXPECT_NEAR(host(saved.statistics.entropy)[0], entropy, 1e-4);
 }
 
 }  // namespace

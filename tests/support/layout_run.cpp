@@ -42,6 +42,7 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
   Adam adam(stream, model.parameters(), {});
   DataParallel parallel(*parts.grid, model.parameters(), layout.overlap);
   Curve curve;
+  std::vector<LayerBalance> balance;
   for (int u = 0; u < n_updates; ++u) {
     const UpdateOptions options{
         .update = static_cast<std::uint64_t>(u + 1), .rate = 3e-3, .clip_norm = 1, .label_smoothing = 0.1};
@@ -49,7 +50,12 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
     curve.loss.push_back(r.loss_sum / static_cast<double>(r.n_target_tokens));
     curve.gradient_norm.push_back(r.gradient_norm);
     curve.aux_loss.push_back(r.aux_loss);
+    curve.z_loss.push_back(r.z_loss);
+    curve.n_dropped.push_back(0);
+    for (const LayerBalance& layer : r.balance) curve.n_dropped.back() += layer.n_dropped;
+    add_balance(r.balance, balance);
   }
+  for (const LayerBalance& layer : balance) curve.expert_tokens.push_back(layer.expert_tokens);
   for (HostTensor& t : download_parameters(stream, model)) curve.parameters.push_back(std::move(t.values));
   return curve;
 }
@@ -68,6 +74,7 @@ Curve train_layout(const ModelConfig& config, const Layout& layout, int n_update
   });
   for (const Curve& c : curves) {
     EXPECT_EQ(c.loss, curves[0].loss) << layout.text();
+    EXPECT_EQ(c.aux_loss, curves[0].aux_loss) << layout.text();
     EXPECT_EQ(c.parameters, curves[0].parameters) << layout.text();
   }
   return curves[0];

@@ -1,5 +1,6 @@
 // The same training under different layouts of ranks, for comparing what comes out.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,10 @@ struct Layout {
 };
 
 struct Curve {
-  std::vector<double> loss, gradient_norm, aux_loss;  // per update; loss per target token
-  std::vector<std::vector<float>> parameters;         // whole, after the last update
+  std::vector<double> loss, gradient_norm, aux_loss, z_loss;  // per update; loss per target token
+  std::vector<std::int64_t> n_dropped;                        // per update, over all MoE layers
+  std::vector<std::vector<std::int64_t>> expert_tokens;       // of each MoE layer, over all updates
+  std::vector<std::vector<float>> parameters;                 // whole, after the last update
 };
 
 /// Trains a model from scratch on made-up batches (two micro-batches per update, sentences of 1 to 12 tokens)

@@ -1,0 +1,152 @@
+// A run with experts gives the same model however it is laid over ranks: capacity, random selection and the
+// auxiliary losses are those of the whole micro-batch.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "tests/support/layout_run.h"
+#include "tests/support/tiny_model.h"
+
+namespace moe {
+namespace {
+
+using test::Curve;
+using test::Layout;
+
+constexpr int kUpdates = 50;
+
+struct Case {
+  const char* name;
+  void (*change)(ModelConfig&);
+};
+
+ModelConfig config_of(const Case& c) {
+  ModelConfig config = test::tiny_config();
+  config.dropout = 0;
+  config.min_capacity = 1;
+  config.aux_loss = 0.05;
+  config.z_loss = 0.01;
+  c.change(config);
+  return config;
+}
+
+const Curve& one_process(const Case& c) {
+  static std::map<std::string, Curve> curves;
+  const auto [it, missing] = curves.try_emplace(c.name);
+  if (missing) it->second = test::train_layout(config_of(c), {}, kUpdates);
+  return it->second;
+}
+
+class MoeLayouts : public testing::TestWithParam<std::tuple<Case, Layout>> {};
+
+TEST_P(MoeLayouts, TrainAsOneProcessDoes) {
+  const auto& [c, layout] = GetParam();
+  const Curve& one = one_process(c);
+  EXPECT_LT(one.loss.back(), 0.9 * one.loss.front());
+  const Curve many = test::train_layout(config_of(c), layout, kUpdates);
+  EXPECT_LT(test::largest_difference(one, many), 1e-4) << layout.text();
+  for (std::size_t u = 0; u < one.aux_loss.size(); ++u) {
+    ASSERT_GT(one.aux_loss[u], 0);
+    EXPECT_NEAR(many.aux_loss[u] / one.aux_loss[u], 1, 1e-4) << layout.text() << ", update " << u + 1;
+    EXPECT_NEAR(many.z_loss[u] / one.z_loss[u], 1, 1e-4) << layout.text() << ", update " << u + 1;
+  }
+  if (config_of(c).drop_tokens) {
+    EXPECT_GT(one.n_dropped.back(), 0);
+  }
+  EXPECT_EQ(many.n_dropped, one.n_dropped) << layout.text();
+  EXPECT_EQ(many.expert_tokens, one.expert_tokens) << layout.text();
+}
+
+void dropping(ModelConfig& c) {
+  c.capacity_factor = 0.7;
+}
+
+const Case kDropless{"top1_dropless", [](ModelConfig& c) { c.drop_tokens = false; }};
+const Case kRts{"top1_rts", [](ModelConfig& c) { dropping(c); }};
+const Case kFirst{"top1_first_tokens", [](ModelConfig& c) {
+                    dropping(c);
+                    c.use_rts = false;
+                  }};
+const Case kTop2{"top2_rts", [](ModelConfig& c) {
+                   dropping(c);
+                   c.top_k = 2;
+                 }};
+const Case kTop3{"top3_by_probability", [](ModelConfig& c) {
+                   dropping(c);
+                   c.top_k = 3;
+                   c.drop_policy = "probability";
+                 }};
+const Case kNoise{"dropout_and_noise", [](ModelConfig& c) {
+                    dropping(c);
+                    c.top_k = 2;
+                    c.dropout = c.attention_dropout = 0.1;
+                    c.expert_dropout = 0.2;
+                    c.gate_noise = "jitter";
+                    c.second_policy = "random";
+                    c.residual_experts = true;
+                  }};
+
+std::string name_of(const testing::TestParamInfo<std::tuple<Case, Layout>>& info) {
+  const auto& [c, layout] = info.param;
+  std::string name = std::string(c.name) + "_on_" + layout.text();
+  std::string word;
+  for (char letter : name) word += std::isalnum(static_cast<unsigned char>(letter)) ? letter : '_';
+  return word;
+}
+
+const Case kAll[] = {kDropless, kRts, kFirst, kTop2, kTop3, kNoise};
+
+// D, E, E+D.
+INSTANTIATE_TEST_SUITE_P(
+    Ranks, MoeLayouts,
+    testing::Combine(testing::ValuesIn(kAll),
+                     testing::Values(Layout{.n_ranks = 2}, Layout{.n_ranks = 2, .expert = 2},
+                                     Layout{.n_ranks = 4, .expert = 4}, Layout{.n_ranks = 4, .expert = 2})),
+    name_of);
+
+// D+Z, E+Z, E+D+Z.
+INSTANTIATE_TEST_SUITE_P(
+    Zero, MoeLayouts,
+    testing::Combine(testing::Values(kDropless, kTop2),
+                     testing::Values(Layout{.n_ranks = 2, .zero_stage = 3},
+                                     Layout{.n_ranks = 4, .expert = 4, .zero_stage = 1},
+                                     Layout{.n_ranks = 2, .expert = 2, .zero_stage = 3},
+                                     Layout{.n_ranks = 4, .expert = 2, .zero_stage = 1},
+                                     Layout{.n_ranks = 4, .expert = 2, .zero_stage = 2},
+                                     Layout{.n_ranks = 4, .expert = 2, .zero_stage = 3, .overlap = false})),
+    name_of);
+
+// Experts that the ranks do not divide, and fewer experts than ranks.
+const Case kThree{"three_experts", [](ModelConfig& c) {
+                    dropping(c);
+                    c.n_experts = 3;
+                    c.top_k = 2;
+                  }};
+const Case kSeven{"seven_experts", [](ModelConfig& c) {
+                    c.drop_tokens = false;
+                    c.n_experts = 7;
+                  }};
+INSTANTIATE_TEST_SUITE_P(
+    Uneven, MoeLayouts,
+    testing::Combine(testing::Values(kThree, kSeven),
+                     testing::Values(Layout{.n_ranks = 2, .expert = 2}, Layout{.n_ranks = 4, .expert = 4},
+                                     Layout{.n_ranks = 4, .expert = 4, .zero_stage = 3})),
+    name_of);
+
+// Each rank's own capacity: fewer ranks tell each other, and the result is another one.
+TEST(MoeLayouts, CapacityOfEachRankIsAnotherRun) {
+  Case c = kRts;
+  c.change = [](ModelConfig& config) {
+    dropping(config);
+    config.capacity_scope = "rank";
+  };
+  const Curve one = test::train_layout(config_of(c), {}, kUpdates);
+  EXPECT_EQ(one.loss, one_process(kRts).loss);
+  const Curve two = test::train_layout(config_of(c), {.n_ranks = 2, .expert = 2}, kUpdates);
+  EXPECT_GT(test::largest_difference(one, two), 1e-4);
+  EXPECT_LT(two.loss.back(), 0.9 * two.loss.front());
+}
+
+}  // namespace
+}  // namespace moe
