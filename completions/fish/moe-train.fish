@@ -70,7 +70,7 @@ complete -c moe-train -l keep -x -d 'Keep the models of the last N saves beside 
 complete -c moe-train -l average -d 'At the end write the average of the kept models (OUTPUT.average.h5)'
 complete -c moe-train -l log-every -x -d 'Print a line so often'
 complete -c moe-train -l dry-run -d 'Print parameters and memory to stdout, and stop'
-complete -c moe-train -l threads -x -d 'Threads; 0 = all processors'
+complete -c moe-train -l threads -x -d 'Threads of a rank; 0 = its share of the processors'
 complete -c moe-train -l ep -x -d 'Expert parallelism: so many ranks share the experts of a layer; divides ranks / --tp'
 complete -c moe-train -l tp -x -d 'Tensor parallelism: so many ranks share every weight matrix'
 complete -c moe-train -l zero-stage -x -d 'Divide among ranks with the same parameters: 1 = the optimizer\'s moments, 2 = and gradients, 3 = and weights (ZeRO)'

@@ -32,6 +32,8 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  /// Of all ranks of the job, those that share this machine.
+  virtual int ranks_on_machine() const { return 1; }
   /// For messages: "world", "expert group 1 of 2".
   virtual const std::string& name() const = 0;
   /// Ranks of equal colour, in the order of this communicator, form a new one. Collective.

@@ -192,6 +192,7 @@ class Hierarchical final : public Communicator {
   int rank() const override { return ranks_->rank(); }
   int size() const override { return ranks_->size(); }
   const std::string& name() const override { return ranks_->name(); }
+  int ranks_on_machine() const override { return ranks_->ranks_on_machine(); }
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override {
     const Counts mine{colour};
     Counts colours(static_cast<std::size_t>(size()));

@@ -161,4 +161,10 @@ void MpiCommunicator::broadcast(std::string& text, int root) {
   wait_for(mpi_broadcast(group_, text.data(), length, root, what("broadcast")));
 }
 
+int MpiCommunicator::ranks_on_machine() const {
+  const std::vector<int>& nodes = runtime_->topology().node_of_rank;
+  return static_cast<int>(
+      std::ranges::count(nodes, nodes[static_cast<std::size_t>(runtime_->rank())]));
+}
+
 }  // namespace moe

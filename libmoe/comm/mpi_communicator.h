@@ -19,6 +19,7 @@ class MpiCommunicator final : public Communicator {
   int rank() const override { return group_.rank; }
   int size() const override { return group_.size; }
   const std::string& name() const override { return name_; }
+  int ranks_on_machine() const override;
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override;
 
   PendingPtr start_all_reduce(Stream& stream, Reduce reduce, const TensorView& values) override;

@@ -65,6 +65,8 @@ void Engine::poll() {
 }
 
 void Engine::wait(Operation& task) {
+  if (task.done()) return;
+  const WaitClock clock;
   Backoff backoff;
   double watched = 0;
   for (;;) {

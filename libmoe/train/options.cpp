@@ -117,7 +117,7 @@ void describe_rest(TrainOptions& o, OptionTable& table) {
   table.group("Reports");
   table.add("log-every", &o.log_every, "UPDATES", "Print a line so often").range(1, 1e9);
   table.add("dry-run", &o.dry_run, "", "Print parameters and memory to stdout, and stop");
-  table.add("threads", &o.threads, "N", "Threads; 0 = all processors").range(0, 1024);
+  table.add("threads", &o.threads, "N", "Threads of a rank; 0 = its share of the processors").range(0, 1024);
 }
 
 void describe_ranks(TrainOptions& o, OptionTable& table) {

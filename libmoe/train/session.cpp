@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -50,6 +51,14 @@ std::vector<std::vector<std::int64_t>> fresh_ids(const ModelConfig& config) {
   return ids;
 }
 
+/// Ranks that were not bound to processors of their own divide the machine's.
+int threads_of(const TrainOptions& options, const Communicator& world) {
+  if (options.threads > 0) return static_cast<int>(options.threads);
+  const int available = available_processors();
+  const bool bound = available < sysconf(_SC_NPROCESSORS_ONLN);
+  return bound ? available : std::max(1, available / world.ranks_on_machine());
+}
+
 }  // namespace
 
 Origin find_origin(const TrainOptions& options) {
@@ -80,7 +89,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       dataset_(std::move(origin.dataset)),
       inputs_{options.data},
       device_(Device::open()),
-      stream_(*device_, static_cast<int>(options.threads)) {
+      stream_(*device_, threads_of(options, *world)) {
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
   ModelParts parts;
   parts.grid = std::make_shared<ProcessGrid>(
