@@ -1,5 +1,5 @@
-#include "kernels/cpu/gemm_simd.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/vec.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -17,8 +17,8 @@ struct Results {
 void chains_of_fma(void* arg, std::int64_t task, int) {
   auto& results = *static_cast<Results*>(arg);
   Vec sum[kChains];
-  for (Vec& s : sum) s = broadcast(static_cast<float>(task));
-  const Vec half = broadcast(0.5f), one = broadcast(1.0f);
+  for (Vec& s : sum) s = splat(static_cast<float>(task));
+  const Vec half = splat(0.5f), one = splat(1.0f);
   for (std::int64_t i = 0; i < results.n; ++i) {
 #pragma GCC unroll 12
     for (int c = 0; c < kChains; ++c) sum[c] = multiply_add(sum[c], half, one);
@@ -31,14 +31,14 @@ void sum_a_part(void* arg, std::int64_t task, int) {
   auto& results = *static_cast<Results*>(arg);
   const std::int64_t begin = task * results.part;
   const std::int64_t end = begin + results.part < results.n ? begin + results.part : results.n;
-  Vec sum[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
+  Vec sum[4] = {splat(0), splat(0), splat(0), splat(0)};
   std::int64_t i = begin;
-  for (; i + 4 * kWidth <= end; i += 4 * kWidth)
-    for (int c = 0; c < 4; ++c) sum[c] += load(results.data + i + c * kWidth);
-  for (; i < end; i += kWidth) sum[0] += load_first(results.data + i, end - i);
+  for (; i + 4 * kLanes <= end; i += 4 * kLanes)
+    for (int c = 0; c < 4; ++c) sum[c] += load(results.data + i + c * kLanes);
+  for (; i < end; i += kLanes) sum[0] += load_first(results.data + i, end - i);
   sum[0] += sum[1] + sum[2] + sum[3];
   float total = 0;
-  for (int lane = 0; lane < kWidth; ++lane) total += sum[0][lane];
+  for (int lane = 0; lane < kLanes; ++lane) total += sum[0][lane];
   results.sums[task] = total;
 }
 
@@ -49,7 +49,7 @@ void fma_probe(const Context& context, const FmaProbeArgs& args) {
   results.n = args.n_steps;
   const int tasks = context.parallel->n_threads * 4 < kMaxTasks ? context.parallel->n_threads * 4 : kMaxTasks;
   context.parallel->run(context.parallel->self, tasks, chains_of_fma, &results);
-  *args.n_operations = 2.0 * kWidth * kChains * tasks * static_cast<double>(args.n_steps);
+  *args.n_operations = 2.0 * kLanes * kChains * tasks * static_cast<double>(args.n_steps);
 }
 
 void read_probe(const Context& context, const ReadProbeArgs& args) {
