@@ -3,18 +3,24 @@
 // this folder. One object is for one thread at a time; objects in different threads take turns at one global lock.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "libmoe/base/box.h"
+
 namespace moe::h5 {
 
 /// What a file is for: its "format" attribute and version. A reader refuses a newer version, saying so.
 struct Kind {
-  const char* name;    // "moe-dataset", "moe-checkpoint", "moe-store", "moe-expert-use"
+  const char* name;    // "moe-dataset", "moe-checkpoint", "moe-store", "moe-expert-use", "moe-part"
   std::int64_t version;
 };
+
+/// A file that holds pieces of another file's mapped datasets, each dataset one-dimensional.
+inline constexpr Kind kPartKind{"moe-part", 1};
 
 enum class Storage {
   compressed,  // chunked, byte-shuffled, zstd (registered filter 32015)
@@ -36,6 +42,14 @@ struct DatasetInfo {
   Type type;
   std::vector<std::int64_t> dims;
   std::int64_t bytes;        // uncompressed
+};
+
+/// A box of a mapped dataset, whose elements lie one after the other in a part.
+struct Piece {
+  std::string file;             // its name, in the folder of the file that maps it
+  std::string dataset;          // there
+  std::int64_t first = 0;       // where the box begins in it
+  Box box;                      // in the mapped dataset
 };
 
 /// Where an extent dataset's bytes lie in the file.
@@ -63,6 +77,13 @@ class Writer {
   /// No more append() to this dataset, which was appended to: the memory it keeps is free again.
   void finish(const std::string& path);
   void write_text(const std::string& path, const std::string& utf8);  // scalar string dataset
+  /// A dataset that lies in parts, which must be named by add_part(): an HDF5 virtual dataset. The pieces must tile it.
+  void write_mapped(const std::string& path, Type type, const std::vector<std::int64_t>& dims,
+                    std::span<const Piece> pieces);
+  /// A part beside this file, and the digest() of its writer: a reader accepts no other content.
+  void add_part(const std::string& file, std::uint64_t digest);
+  /// Of the names and checksums of all datasets written so far.
+  std::uint64_t digest() const;
   void make_group(const std::string& path);
   void attribute(const std::string& object, const std::string& name, const std::string& value);
   void attribute(const std::string& object, const std::string& name, std::int64_t value);
@@ -80,7 +101,8 @@ class Writer {
 
 class Reader {
  public:
-  /// Probes in a child process with a time limit, then opens and checks kind, version and completeness mark.
+  /// Probes in a child process with a time limit, then opens and checks kind, version and completeness mark. Parts are
+  /// opened when they are needed, and must lie in the file's own folder.
   /// Throws Error(bad_input) naming the file and the remedy.
   Reader(const std::string& path, Kind kind);
   ~Reader();
@@ -93,11 +115,16 @@ class Reader {
   /// Reads all and checks the checksum. Throws Error(bad_input) naming file and dataset (absent, wrong type, altered).
   template <class T>
   std::vector<T> read(const std::string& dataset) const;
-  /// Rows [begin, begin + count) of dimension 0, without checksum.
+  /// Rows [begin, begin + count) of dimension 0, without checksum. Not of a mapped dataset.
   template <class T>
   std::vector<T> read_rows(const std::string& dataset, std::int64_t begin, std::int64_t count) const;
   /// Reads all in pieces and checks the checksum.
   void check(const std::string& dataset) const;
+  /// Reads in pieces, with their checksums, what is stored together with any element of `wanted`, and calls
+  /// use(box, bytes) for boxes of the dataset and their bytes; elements outside of wanted may be among them. A piece
+  /// found damaged throws after its bytes were given out. Memory: 4 MiB, or a chunk.
+  void read_boxes(const std::string& dataset, Type type, std::span<const Box> wanted,
+                  const std::function<void(const Box& box, std::span<const std::byte> bytes)>& use) const;
   /// As read(), into memory of exactly the dataset's size.
   void read_into(const std::string& dataset, Type type, std::span<std::byte> bytes) const;
   std::string read_text(const std::string& dataset) const;
@@ -109,6 +136,12 @@ class Reader {
   /// Every dataset's path, sorted.
   std::vector<std::string> datasets() const;
   Extent extent(const std::string& dataset) const;
+  /// Names of the parts that mapped datasets need; none in a file that is whole by itself.
+  std::vector<std::string> parts() const;
+  /// Opens and checks all of them as read() does when it needs one.
+  void open_parts() const;
+  /// As Writer::digest().
+  std::uint64_t digest() const;
   Provenance provenance() const;
 
  private:

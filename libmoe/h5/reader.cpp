@@ -9,6 +9,7 @@
 
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
+#include "libmoe/h5/mapping.h"
 #include "libmoe/h5/probe.h"
 #include "libmoe/h5/provenance.h"
 #include "libmoe/h5/structure.h"
@@ -17,6 +18,8 @@
 namespace moe::h5 {
 
 namespace {
+
+constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
 
 /// Plain reading of contiguous bytes.
 class Descriptor {
@@ -54,6 +57,7 @@ struct Reader::Impl {
   Descriptor descriptor;
   Id file;
   Structure structure;
+  std::unique_ptr<Parts> parts;
 
   Impl(const std::string& file_path, const Kind& kind)
       : path(file_path), descriptor(open_probed(file_path, kind)) {
@@ -62,6 +66,8 @@ struct Reader::Impl {
     if (!file) bad_input("{}: cannot be read: {}", path, last_error());
     try {
       structure = read_structure(file.get(), descriptor.size());
+      if (const auto it = structure.datasets.find(kPartsDataset); it != structure.datasets.end())
+        parts = std::make_unique<Parts>(path, parse_parts(read_text(kPartsDataset, it->second)));
     } catch (const Fault& fault) {
       bad_input("{}: damaged ({}); make it again or restore a copy", path, fault.what());
     }
@@ -115,23 +121,128 @@ struct Reader::Impl {
   }
 
   void read_all(const std::string& dataset, const DatasetEntry& entry, std::span<std::byte> out) const {
+    if (!entry.pieces.empty()) return read_mapped(dataset, entry, out);
     read_bytes(dataset, entry, 0, out);
     check_sum(dataset, entry, checksum(out));
   }
 
-  void check_pieces(const std::string& dataset, const DatasetEntry& entry) const {
-    constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
-    const std::int64_t unit = entry.chunked ? entry.chunk_bytes : 1;
+  std::string read_text(const std::string& dataset, const DatasetEntry& entry) const {
+    if (entry.info.type != Type::text)
+      bad_input("{}: {} holds {}, not text", path, dataset, type_name(entry.info.type));
+    check_memory(dataset, entry.info.bytes);
+    std::string text(static_cast<std::size_t>(entry.info.bytes), '\0');
+    read_all(dataset, entry, std::as_writable_bytes(std::span(text)));
+    text.resize(text.find_last_not_of('\0') + 1);
+    return text;
+  }
+
+  using UseBytes = std::function<void(std::int64_t begin, std::span<const std::byte> bytes)>;
+
+  // All bytes of a dataset that is no mapped one, piece by piece, and their checksum.
+  void stream(const std::string& dataset, const DatasetEntry& entry, const UseBytes& use) const {
+    const std::int64_t unit = entry.chunked ? entry.chunk_bytes : type_bytes(entry.info.type);
     const std::int64_t step = std::max(kPieceBytes / std::max<std::int64_t>(unit, 1), std::int64_t{1}) * unit;
     std::vector<std::byte> piece(static_cast<std::size_t>(std::min(step, entry.info.bytes)));
     Checksum sum;
     for (std::int64_t begin = 0; begin < entry.info.bytes; begin += step) {
-      const auto part =
+      const auto bytes =
           std::span(piece).first(static_cast<std::size_t>(std::min(step, entry.info.bytes - begin)));
-      read_bytes(dataset, entry, begin, part);
-      sum.add(part);
+      read_bytes(dataset, entry, begin, bytes);
+      sum.add(bytes);
+      use(begin, bytes);
     }
     check_sum(dataset, entry, sum.value());
+  }
+
+  // The dataset of a part that a piece lies in.
+  const DatasetEntry& find_stored(const Impl& part, const Piece& piece, Type type) const {
+    const DatasetEntry& entry = part.find(piece.dataset, type);
+    if (!entry.pieces.empty() || entry.info.dims.size() != 1 ||
+        piece.first + piece.box.n_elements() > entry.info.dims[0])
+      bad_input("{}: {} does not have the elements that {} names; restore both from the same save", part.path,
+                piece.dataset, path);
+    return entry;
+  }
+
+  using UsePieces = std::function<void(const Impl& part, const DatasetEntry& stored,
+                                       const std::vector<const Piece*>& pieces)>;
+
+  // Those datasets of parts in which a piece lies that `wanted` accepts, with all pieces in them.
+  void for_each_stored(const std::string& dataset, const DatasetEntry& entry,
+                       const std::function<bool(const Box&)>& wanted, const UsePieces& use) const {
+    if (!parts) bad_input("{}: {} is mapped to other files, and {} is missing", path, dataset, kPartsDataset);
+    std::map<std::pair<std::string, std::string>, std::vector<const Piece*>> stored;
+    for (const Piece& piece : entry.pieces) stored[{piece.file, piece.dataset}].push_back(&piece);
+    for (const auto& [place, pieces] : stored) {
+      if (std::none_of(pieces.begin(), pieces.end(), [&](const Piece* p) { return wanted(p->box); }))
+        continue;
+      const Impl& part = *parts->open(place.first).impl_;
+      const DatasetEntry* found = nullptr;
+      for (const Piece* piece : pieces) found = &find_stored(part, *piece, entry.info.type);
+      use(part, *found, pieces);
+    }
+  }
+
+  using UseBox = std::function<void(const Box& box, std::span<const std::byte> bytes)>;
+
+  // Boxes of what lies in the bytes from `begin` on of a dataset in which the elements of `box` begin at
+  // `first`.
+  static void use_boxes(const Box& box, std::int64_t first, std::int64_t element_bytes, std::int64_t begin,
+                        std::span<const std::byte> bytes, const UseBox& use) {
+    const std::int64_t here = begin / element_bytes;
+    const IndexRange range =
+        intersection(IndexRange{first, first + box.n_elements()},
+                     {here, here + static_cast<std::int64_t>(bytes.size()) / element_bytes});
+    std::int64_t at = range.begin;
+    for (const Box& part : boxes_of_range(box, {range.begin - first, range.end - first})) {
+      use(part, bytes.subspan(static_cast<std::size_t>((at - here) * element_bytes),
+                              static_cast<std::size_t>(part.n_elements() * element_bytes)));
+      at += part.n_elements();
+    }
+  }
+
+  void read_boxes(const std::string& dataset, const DatasetEntry& entry, std::span<const Box> wanted,
+                  const UseBox& use) const {
+    const std::int64_t element_bytes = type_bytes(entry.info.type);
+    const auto is_wanted = [&](const Box& box) {
+      return std::any_of(wanted.begin(), wanted.end(),
+                         [&](const Box& w) { return intersection(box, w).n_elements() > 0; });
+    };
+    if (entry.pieces.empty()) {
+      const Box whole = whole_box(entry.info.dims);
+      if (!is_wanted(whole)) return;
+      return stream(dataset, entry, [&](std::int64_t begin, std::span<const std::byte> bytes) {
+        use_boxes(whole, 0, element_bytes, begin, bytes, use);
+      });
+    }
+    for_each_stored(
+        dataset, entry, is_wanted,
+        [&](const Impl& part, const DatasetEntry& stored, const std::vector<const Piece*>& pieces) {
+          part.stream(pieces[0]->dataset, stored, [&](std::int64_t begin, std::span<const std::byte> bytes) {
+            for (const Piece* p : pieces) use_boxes(p->box, p->first, element_bytes, begin, bytes, use);
+          });
+        });
+  }
+
+  void read_mapped(const std::string& dataset, const DatasetEntry& entry, std::span<std::byte> out) const {
+    const Box whole = whole_box(entry.info.dims);
+    const auto n = static_cast<std::size_t>(type_bytes(entry.info.type));
+    read_boxes(dataset, entry, std::span(&whole, 1), [&](const Box& box, std::span<const std::byte> bytes) {
+      for_each_common_run(box, whole, box, [&](std::int64_t to, std::int64_t from, std::int64_t count) {
+        std::memcpy(out.data() + static_cast<std::size_t>(to) * n,
+                    bytes.data() + static_cast<std::size_t>(from) * n, static_cast<std::size_t>(count) * n);
+      });
+    });
+  }
+
+  void check(const std::string& dataset, const DatasetEntry& entry) const {
+    const auto nothing = [](std::int64_t, std::span<const std::byte>) {};
+    if (entry.pieces.empty()) return stream(dataset, entry, nothing);
+    for_each_stored(
+        dataset, entry, [](const Box&) { return true; },
+        [&](const Impl& part, const DatasetEntry& stored, const std::vector<const Piece*>& pieces) {
+          part.stream(pieces[0]->dataset, stored, nothing);
+        });
   }
 
   void check_sum(const std::string& dataset, const DatasetEntry& entry, std::uint64_t sum) const {
@@ -189,6 +300,8 @@ std::vector<T> Reader::read(const std::string& dataset) const {
 template <class T>
 std::vector<T> Reader::read_rows(const std::string& dataset, std::int64_t begin, std::int64_t count) const {
   const DatasetEntry& entry = impl_->find(dataset, kTypeOf<T>);
+  if (!entry.pieces.empty())
+    bad_input("{}: {} lies in other files, not readable by rows", impl_->path, dataset);
   const std::int64_t rows = entry.info.dims.empty() ? 1 : entry.info.dims[0];
   if (begin < 0 || count < 0 || begin > rows || count > rows - begin)
     bad_input("{}: {} has {} rows, not rows {} to {}", impl_->path, dataset, rows, begin, begin + count);
@@ -199,7 +312,13 @@ std::vector<T> Reader::read_rows(const std::string& dataset, std::int64_t begin,
 }
 
 void Reader::check(const std::string& dataset) const {
-  impl_->check_pieces(dataset, impl_->find(dataset));
+  impl_->check(dataset, impl_->find(dataset));
+}
+
+void Reader::read_boxes(
+    const std::string& dataset, Type type, std::span<const Box> wanted,
+    const std::function<void(const Box& box, std::span<const std::byte> bytes)>& use) const {
+  impl_->read_boxes(dataset, impl_->find(dataset, type), wanted, use);
 }
 
 void Reader::read_into(const std::string& dataset, Type type, std::span<std::byte> bytes) const {
@@ -209,12 +328,7 @@ void Reader::read_into(const std::string& dataset, Type type, std::span<std::byt
 }
 
 std::string Reader::read_text(const std::string& dataset) const {
-  const DatasetEntry& entry = impl_->find(dataset, Type::text);
-  impl_->check_memory(dataset, entry.info.bytes);
-  std::string text(static_cast<std::size_t>(entry.info.bytes), '\0');
-  impl_->read_all(dataset, entry, std::as_writable_bytes(std::span(text)));
-  text.resize(text.find_last_not_of('\0') + 1);
-  return text;
+  return impl_->read_text(dataset, impl_->find(dataset));
 }
 
 std::string Reader::text_attribute(const std::string& object, const std::string& name) const {
@@ -244,7 +358,23 @@ std::vector<std::string> Reader::datasets() const {
 Extent Reader::extent(const std::string& dataset) const {
   const DatasetEntry& entry = impl_->find(dataset);
   if (entry.chunked) bad_input("{}: {} is compressed, not readable by offset", impl_->path, dataset);
+  if (!entry.pieces.empty())
+    bad_input("{}: {} lies in other files, not readable by offset", impl_->path, dataset);
   return {std::max<std::int64_t>(entry.offset, 0), entry.info.bytes};
+}
+
+std::vector<std::string> Reader::parts() const {
+  return impl_->parts ? impl_->parts->names() : std::vector<std::string>();
+}
+
+void Reader::open_parts() const {
+  for (const std::string& name : parts()) impl_->parts->open(name);
+}
+
+std::uint64_t Reader::digest() const {
+  std::map<std::string, std::uint64_t> checksums;
+  for (const auto& [path, entry] : impl_->structure.datasets) checksums[path] = entry.checksum;
+  return digest_of(checksums);
 }
 
 Provenance Reader::provenance() const {
@@ -279,6 +409,7 @@ VerifyResult verify(const std::string& path, Kind kind, bool quick) {
     result.n_bytes += reader.info(dataset).bytes;
     if (!quick) reader.check(dataset);
   }
+  reader.open_parts();
   return result;
 }
 

@@ -5,6 +5,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/h5/chunk.h"
+#include "libmoe/h5/mapping.h"
 #include "libmoe/h5/types.h"
 #include "libmoe/h5/zstd_filter.h"
 
@@ -126,6 +127,9 @@ DatasetEntry read_dataset(hid_t dataset, std::int64_t file_bytes, const std::str
     case H5D_CHUNKED:
       read_chunk_layout(properties.get(), path, entry);
       break;
+    case H5D_VIRTUAL:
+      entry.pieces = read_pieces(properties.get(), entry.info.dims, path);
+      return entry;
     default:
       fault("{} has a layout that these files never have", path);
   }

@@ -25,6 +25,7 @@ struct DatasetEntry {
   std::int64_t chunk_bytes = 0;  // uncompressed
   std::int64_t row_bytes = 0;    // bytes of one index of dimension 0
   std::int64_t offset = -1;      // in the file, of contiguous bytes
+  std::vector<Piece> pieces;     // of a mapped dataset, which has no bytes and no checksum of its own
 };
 
 struct Structure {

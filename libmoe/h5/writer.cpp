@@ -9,6 +9,7 @@
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 #include "libmoe/h5/chunk.h"
+#include "libmoe/h5/mapping.h"
 #include "libmoe/h5/partial_file.h"
 #include "libmoe/h5/provenance.h"
 #include "libmoe/h5/types.h"
@@ -62,6 +63,8 @@ struct Writer::Impl {
   bool aligned = false;
   std::map<std::string, Growing> growing;
   Provenance provenance;
+  std::map<std::string, std::uint64_t> checksums;  // of datasets
+  std::map<std::string, std::uint64_t> parts;      // digests
 
   void ok(std::int64_t result) const {
     if (result < 0) write_failed(target.path(), last_error());
@@ -142,7 +145,8 @@ struct Writer::Impl {
     return object;
   }
 
-  void finish_dataset(hid_t dataset, Type type, std::uint64_t sum) {
+  void finish_dataset(const std::string& path, hid_t dataset, Type type, std::uint64_t sum) {
+    checksums[path] = sum;
     if (type == Type::bf16) set_attribute(dataset, "dtype", std::string("bf16"));
     set_attribute(dataset, "xxh3", checksum_text(sum));
   }
@@ -157,7 +161,7 @@ struct Writer::Impl {
                     std::span<const std::byte> bytes, hid_t stored_type) {
     Id dataset = create(path, stored_type, make_space(dims), contiguous_properties());
     if (!bytes.empty()) ok(H5Dwrite(dataset.get(), stored_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()));
-    finish_dataset(dataset.get(), type, checksum(bytes));
+    finish_dataset(path, dataset.get(), type, checksum(bytes));
     ok(dataset.reset());
   }
 
@@ -181,7 +185,7 @@ struct Writer::Impl {
       write_chunk(dataset.get(), type, position, part);
       position[0] += static_cast<hsize_t>(chunk[0]);
     }
-    finish_dataset(dataset.get(), type, checksum(bytes));
+    finish_dataset(path, dataset.get(), type, checksum(bytes));
     ok(dataset.reset());
   }
 
@@ -244,7 +248,7 @@ struct Writer::Impl {
       g.waiting.resize(kAppendBytes);
       store_growing(path, g, g.waiting, n_valid);
     }
-    finish_dataset(g.dataset.get(), g.type, g.sum.value());
+    finish_dataset(path, g.dataset.get(), g.type, g.sum.value());
     ok(g.dataset.reset());
   }
 
@@ -303,6 +307,22 @@ void Writer::write_text(const std::string& path, const std::string& utf8) {
   impl_->write_extent(path, Type::text, {}, std::as_bytes(std::span(text)), text_type(text.size()).get());
 }
 
+void Writer::write_mapped(const std::string& path, Type type, const std::vector<std::int64_t>& dims,
+                          std::span<const Piece> pieces) {
+  const Lock lock;
+  Id dataset = impl_->create(path, hdf5_type(type), make_space(dims), mapped_properties(dims, pieces));
+  if (type == Type::bf16) impl_->set_attribute(dataset.get(), "dtype", std::string("bf16"));
+  impl_->ok(dataset.reset());
+}
+
+void Writer::add_part(const std::string& file, std::uint64_t digest) {
+  impl_->parts[file] = digest;
+}
+
+std::uint64_t Writer::digest() const {
+  return digest_of(impl_->checksums);
+}
+
 void Writer::make_group(const std::string& path) {
   const Lock lock;
   if (H5Lexists(impl_->file.get(), path.c_str(), H5P_DEFAULT) > 0) return;
@@ -336,16 +356,19 @@ void Writer::add_source(const std::string& description) {
 }
 
 void Writer::commit() {
-  const Lock lock;
   auto& impl = *impl_;
-  MOE_CHECK(impl.file, "commit() twice");
-  for (auto& [path, g] : impl.growing) impl.finish_growing(path, g);
-  impl.growing.clear();
-  impl.write_header(false);
-  impl.ok(H5Fflush(impl.file.get(), H5F_SCOPE_GLOBAL));
-  impl.write_header(true);
-  impl.close_file();
-  impl.target.publish();
+  if (!impl.parts.empty()) write_text(kPartsDataset, parts_text(impl.parts));
+  {
+    const Lock lock;
+    MOE_CHECK(impl.file, "commit() twice");
+    for (auto& [path, g] : impl.growing) impl.finish_growing(path, g);
+    impl.growing.clear();
+    impl.write_header(false);
+    impl.ok(H5Fflush(impl.file.get(), H5F_SCOPE_GLOBAL));
+    impl.write_header(true);
+    impl.close_file();
+  }
+  impl.target.publish();  // others may use HDF5 while this waits for the disk
 }
 
 #define MOE_INSTANTIATE(T)                                                                                 \

@@ -1,23 +1,17 @@
 #include "libmoe/model/checkpoint.h"
 
-#include <algorithm>
+#include <memory>
 #include <numeric>
-#include <set>
 
 #include "libmoe/base/error.h"
 #include "libmoe/data/vocabulary_file.h"
+#include "libmoe/model/checkpoint_file.h"
+#include "libmoe/model/checkpoint_format.h"
+#include "libmoe/model/checkpoint_parts.h"
 
 namespace moe {
 
 namespace {
-
-constexpr const char* kParameters = "/parameters/";
-constexpr const char* kOptimizer = "/optimizer/";
-constexpr const char* kSteps = "/optimizer_steps/";
-
-std::string ids_path(std::size_t layer) {
-  return fmt::format("/expert_ids/{:04}", layer);
-}
 
 std::vector<std::vector<std::int64_t>> all_expert_ids(const ModelConfig& config) {
   std::vector<std::vector<std::int64_t>> ids(static_cast<std::size_t>(config.n_moe_layers()));
@@ -28,112 +22,15 @@ std::vector<std::vector<std::int64_t>> all_expert_ids(const ModelConfig& config)
   return ids;
 }
 
-void write_tensors(h5::Writer& writer, const std::string& prefix, const std::vector<HostTensor>& tensors) {
-  std::int64_t index = 0;
-  for (const HostTensor& tensor : tensors) {
-    const std::string path = prefix + tensor.name;
-    writer.write<float>(path, tensor.values, tensor.dims, h5::Storage::extent);
-    writer.attribute(path, "index", index++);
-  }
-}
-
-void write_expert_ids(h5::Writer& writer, const Checkpoint& checkpoint) {
-  const auto ids = checkpoint.expert_ids.empty() ? all_expert_ids(checkpoint.config) : checkpoint.expert_ids;
-  MOE_CHECK(static_cast<std::int64_t>(ids.size()) == checkpoint.config.n_moe_layers());
+void write_expert_ids(h5::Writer& writer, const ModelConfig& config,
+                      const std::vector<std::vector<std::int64_t>>& expert_ids) {
+  const auto ids = expert_ids.empty() ? all_expert_ids(config) : expert_ids;
+  MOE_CHECK(static_cast<std::int64_t>(ids.size()) == config.n_moe_layers());
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    MOE_CHECK(static_cast<std::int64_t>(ids[i].size()) == checkpoint.config.experts_in(static_cast<int>(i)));
-    writer.write<std::int64_t>(ids_path(i), ids[i], {static_cast<std::int64_t>(ids[i].size())});
+    MOE_CHECK(static_cast<std::int64_t>(ids[i].size()) == config.experts_in(static_cast<int>(i)));
+    writer.write<std::int64_t>(expert_ids_path(i), ids[i], {static_cast<std::int64_t>(ids[i].size())});
   }
 }
-
-/// A checkpoint whose tensors are still in the file.
-class CheckpointFile {
- public:
-  explicit CheckpointFile(const std::string& path) : reader_(path, kCheckpointKind) {
-    header_.config = ModelConfig::from_json(reader_.read_text("/config"), path + ": /config");
-    header_.vocabulary = read_vocabulary(reader_);
-    if (header_.config.vocab_size != header_.vocabulary->size())
-      bad_input("{}: the model has {} tokens, its vocabulary {}", path, header_.config.vocab_size,
-                header_.vocabulary->size());
-    read_expert_ids();
-    names_ = names_in_order(kParameters);
-    check_size();
-  }
-
-  const std::string& path() const { return reader_.path(); }
-  const Checkpoint& header() const { return header_; }
-  const std::vector<std::string>& names() const { return names_; }
-  std::vector<std::int64_t> dims(const std::string& name) const {
-    return reader_.info(kParameters + name).dims;
-  }
-
-  HostTensor read_parameter(const std::string& name) const { return read_tensor(kParameters, name); }
-
-  TrainingState read_training() const {
-    TrainingState state;
-    if (!reader_.has("/state"))
-      bad_input(
-          "{}: holds a model without the state of its training; it can start a training, not resume one",
-          path());
-    state.json = reader_.read_text("/state");
-    for (const auto& name : names_in_order(kOptimizer))
-      state.moments.push_back(read_tensor(kOptimizer, name));
-    for (const auto& name : names_in_order(kSteps)) state.expert_steps.push_back(read_tensor(kSteps, name));
-    return state;
-  }
-
- private:
-  // Before anybody allocates a model of the shape that the file claims.
-  void check_size() const {
-    double n_elements = 0;
-    for (const auto& name : names_)
-      n_elements += static_cast<double>(reader_.info(kParameters + name).bytes) / 4;
-    if (const double least = header_.config.least_parameters(true); n_elements < least)
-      bad_input(
-          "{}: a model of the shape in /config has at least {:.0f} parameters, and the file holds {:.0f}",
-          path(), least, n_elements);
-  }
-
-  void read_expert_ids() {
-    const ModelConfig& config = header_.config;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(config.n_moe_layers()); ++i) {
-      auto ids = reader_.read<std::int64_t>(ids_path(i));
-      const std::set<std::int64_t> distinct(ids.begin(), ids.end());
-      if (distinct.size() != ids.size() ||
-          static_cast<std::int64_t>(ids.size()) != config.experts_in(static_cast<int>(i)) ||
-          *distinct.begin() < 0)
-        bad_input("{}: {} does not name the {} experts of its layer", path(), ids_path(i),
-                  config.experts_in(static_cast<int>(i)));
-      header_.expert_ids.push_back(std::move(ids));
-    }
-  }
-
-  HostTensor read_tensor(const std::string& prefix, const std::string& name) const {
-    const std::string dataset = prefix + name;
-    return {name, reader_.info(dataset).dims, reader_.read<float>(dataset)};
-  }
-
-  // Names below a prefix, in the order in which they were saved.
-  std::vector<std::string> names_in_order(const std::string& prefix) const {
-    std::vector<std::string> found;
-    for (const auto& dataset : reader_.datasets())
-      if (dataset.starts_with(prefix)) found.push_back(dataset);
-    std::vector<std::string> names(found.size());
-    for (const auto& dataset : found) {
-      const std::int64_t index = reader_.integer_attribute(dataset, "index");
-      if (index < 0 || index >= static_cast<std::int64_t>(names.size()) ||
-          !names[static_cast<std::size_t>(index)].empty())
-        bad_input("{}: {} has the index {}, which another one has or which is too high; a tensor is missing",
-                  path(), dataset, index);
-      names[static_cast<std::size_t>(index)] = dataset.substr(prefix.size());
-    }
-    return names;
-  }
-
-  h5::Reader reader_;
-  Checkpoint header_;
-  std::vector<std::string> names_;
-};
 
 void check_same_model(const CheckpointFile& first, const CheckpointFile& other) {
   const auto refuse = [&](const std::string& what) {
@@ -150,22 +47,41 @@ void check_same_model(const CheckpointFile& first, const CheckpointFile& other) 
 
 }  // namespace
 
+std::string expert_ids_path(std::size_t layer) {
+  return fmt::format("/expert_ids/{:04}", layer);
+}
+
+void write_checkpoint_header(h5::Writer& writer, const ModelConfig& config, const Vocabulary& vocabulary,
+                             const std::vector<std::vector<std::int64_t>>& expert_ids) {
+  writer.write_text("/config", config.to_json());
+  write_vocabulary(writer, vocabulary);
+  write_expert_ids(writer, config, expert_ids);
+}
+
+void write_tensors(h5::Writer& writer, const std::string& prefix, const std::vector<HostTensor>& tensors) {
+  std::int64_t index = 0;
+  for (const HostTensor& tensor : tensors) {
+    const std::string path = prefix + tensor.name;
+    writer.write<float>(path, tensor.values, tensor.dims, h5::Storage::extent);
+    writer.attribute(path, "index", index++);
+  }
+}
+
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint,
                      const std::vector<std::string>& inputs, bool force) {
   MOE_CHECK(checkpoint.vocabulary && checkpoint.vocabulary->size() == checkpoint.config.vocab_size);
-  h5::Writer writer(path, kCheckpointKind, force);
+  h5::Writer writer(path, kWholeCheckpointKind, force);
   for (const auto& input : inputs) writer.add_input(input);
-  writer.write_text("/config", checkpoint.config.to_json());
-  write_vocabulary(writer, *checkpoint.vocabulary);
-  write_expert_ids(writer, checkpoint);
-  write_tensors(writer, kParameters, checkpoint.parameters);
+  write_checkpoint_header(writer, checkpoint.config, *checkpoint.vocabulary, checkpoint.expert_ids);
+  write_tensors(writer, kParameterPrefix, checkpoint.parameters);
   const TrainingState& training = checkpoint.training;
   if (!training.json.empty()) {
-    writer.write_text("/state", training.json);
-    write_tensors(writer, kOptimizer, training.moments);
-    write_tensors(writer, kSteps, training.expert_steps);
+    writer.write_text(kStateDataset, training.json);
+    write_tensors(writer, kMomentPrefix, training.moments);
+    write_tensors(writer, kStepPrefix, training.expert_steps);
   }
   writer.commit();
+  remove_stale_parts(path, {});
 }
 
 Checkpoint load_checkpoint(const std::string& path, bool with_training) {

@@ -66,22 +66,6 @@ TensorView owned_part(const ParameterGroup& group, const Tensor& buffer, IndexRa
   return buffer.view().slice(range.begin - group.owned.begin, range.end - group.owned.begin);
 }
 
-// Experts' step counts of one rank's experts, at their places among all.
-HostTensor whole_steps(Stream& stream, const ModelParts& parts, const Parameter& p,
-                       const std::vector<std::int64_t>& steps) {
-  HostTensor tensor{p.name, {p.experts ? p.whole_shape[0] : 1}, {}};
-  tensor.values.assign(static_cast<std::size_t>(tensor.dims[0]), 0.0f);
-  const auto& ranges = p.slice.axis[0];
-  const std::int64_t first = p.experts && !ranges.empty() ? ranges[0].begin : 0;
-  std::copy(steps.begin(), steps.end(), tensor.values.begin() + first);
-  Communicator& world = parts.grid->world();
-  if (world.size() == 1) return tensor;
-  const Tensor device = Tensor::from_host<float>(stream, tensor.values, {tensor.dims[0]});
-  world.all_reduce(stream, Reduce::max, device);
-  tensor.values = to_host<float>(stream, device);
-  return tensor;
-}
-
 using ByName = std::map<std::string, const HostTensor*>;
 
 ByName by_name(const std::vector<HostTensor>& tensors) {
@@ -152,25 +136,6 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
   }
   for (const auto& p : list.all())
     if (!done.contains(p->name)) bad_input("{}: {} is missing", where, p->name);
-}
-
-void download_moments(Stream& stream, const Transformer& model, const Adam& adam, TrainingState& state) {
-  const ParameterList& list = model.parameters();
-  const GroupOf groups = group_of(list);
-  for (std::size_t i = 0; i < list.all().size(); ++i) {
-    const Parameter& p = *list.all()[i];
-    const std::size_t g = groups.at(&p);
-    const ParameterGroup& group = list.groups()[g];
-    const IndexRange range = intersection(p.range(), group.share);
-    for (const auto& [prefix, buffer] :
-         {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
-      HostTensor& t =
-          state.moments.emplace_back(take(stream, p, prefix + p.name, range,
-                                          range.empty() ? TensorView{} : owned_part(group, *buffer, range)));
-      add_over_ranks(model.parts(), p, stream, t);
-    }
-    state.expert_steps.push_back(whole_steps(stream, model.parts(), p, adam.steps()[i]));
-  }
 }
 
 void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model,

@@ -222,6 +222,23 @@ void Reporter::validation(const ValidationReport& report, const RunState& state,
   write(j.dump());
 }
 
+void Reporter::saved(const SaveReport& report, const std::string& path) {
+  Json j{{"event", "save"},
+         {"update", report.update},
+         {"file", path},
+         {"bytes", report.n_bytes},
+         {"stall_seconds", report.stall_seconds},
+         {"write_seconds", report.write_seconds}};
+  if (report.error.empty()) {
+    log_info("[save] Up. {} : {} : {} : stalled {:.3f}s : written in {:.2f}s", report.update, path,
+             format_bytes(report.n_bytes), report.stall_seconds, report.write_seconds);
+  } else {
+    j["error"] = report.error;
+    log_warn("update {} is not saved: {}. What was saved before is still there", report.update, report.error);
+  }
+  write(j.dump());
+}
+
 void Reporter::end(const RunState& state, const std::string& reason) {
   write(Json{{"event", "end"}, {"update", state.update}, {"seconds", state.seconds}, {"reason", reason}}
             .dump());

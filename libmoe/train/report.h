@@ -9,6 +9,7 @@
 
 #include "libmoe/core/device.h"
 #include "libmoe/eval/validation.h"
+#include "libmoe/model/checkpoint_saver.h"
 #include "libmoe/train/footprint.h"
 #include "libmoe/train/state.h"
 #include "libmoe/train/update.h"
@@ -41,6 +42,9 @@ class Reporter {
   /// : words/s (source and target tokens) : gNorm mean before clipping : L.r.
   void interval(const Interval& interval, const RunState& state, double rate);
   void validation(const ValidationReport& report, const RunState& state, bool is_best);
+  /// A checkpoint is in place, or could not be written: then the run goes on, and tries again at the next
+  /// one.
+  void saved(const SaveReport& report, const std::string& path);
   void end(const RunState& state, const std::string& reason);
   std::int64_t epoch(const RunState& state) const;
 

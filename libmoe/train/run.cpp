@@ -2,13 +2,14 @@
 
 #include <array>
 #include <chrono>
-#include <filesystem>
 #include <optional>
+#include <tuple>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/signals.h"
 #include "libmoe/comm/together.h"
+#include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/train/feeder.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/session.h"
@@ -38,7 +39,8 @@ class Run {
         n_epoch_sentences_(session.batcher().n_usable()),
         start_(Clock::now()),
         seconds_before_(state_.seconds),
-        saved_update_(state_.update) {
+        saved_update_(state_.update),
+        asked_update_(state_.update) {
     on_first_rank(world_, [&] {
       reporter_.emplace(session.stream(), options.log_json, session.model().config(),
                         session.dataset().vocabulary().languages(), layer_names(session.model()),
@@ -52,8 +54,12 @@ class Run {
     std::string reason;
     for (;;) {
       agree();
+      if (const auto ended = session_.saver().poll()) note(*ended);
       if (due(options_.valid_every, state_.validated_update)) validate();
-      if (due(options_.save_every, saved_update_)) save();
+      if (due(options_.save_every, asked_update_))
+        save();
+      else if (save_best_)
+        start_save({});
       reason = reason_to_end();
       if (!reason.empty()) break;
       step(feeder.next());
@@ -125,7 +131,9 @@ class Run {
       result =
           run_update(session_.stream(), session_.model(), session_.adam(), session_.parallel(), batches, u);
     } catch (const Error& e) {
-      if (reporter_) reporter_->end(state_, e.code() == ErrorCode::failed ? "diverged" : "failed");
+      const bool diverged = e.code() == ErrorCode::failed;
+      if (diverged) finish_save();  // all ranks have come here
+      if (reporter_) reporter_->end(state_, diverged ? "diverged" : "failed");
       throw Error(e.code(), fmt::format("{}. {}", e.what(),
                                         saved_update_ > 0 ? fmt::format("{} holds update {}", options_.output,
                                                                         saved_update_)
@@ -159,42 +167,82 @@ class Run {
         options_.valid_metric == "loss" ? score < state_.best_score : score > state_.best_score;
     const bool is_best = !state_.has_best || better;
     if (is_best) {
-      state_.has_best = true;
+      best_before_ = {state_.has_best, state_.best_score, state_.best_update};
+      state_.has_best = save_best_ = true;
       state_.best_score = score;
       state_.best_update = state_.update;
-      session_.save(options_.beside_output("best"), false);
     }
     state_.n_stalled = is_best ? 0 : state_.n_stalled + 1;
     if (reporter_) reporter_->validation(report, state_, is_best);
   }
 
   void save() {
-    std::vector<std::string> gone;
     const std::string kept = options_.beside_output(fmt::format("u{}", state_.update));
+    std::vector<SaveTarget> targets;
+    finish_save();
     if (options_.keep > 0 && (state_.kept.empty() || state_.kept.back() != kept)) {
+      targets.push_back({kept, false});
       state_.kept.push_back(kept);
-      session_.save(kept, false);
       while (static_cast<std::int64_t>(state_.kept.size()) > options_.keep) {
-        gone.push_back(state_.kept.front());
+        gone_.push_back(state_.kept.front());
         state_.kept.erase(state_.kept.begin());
       }
     }
-    session_.save(options_.output, true);
-    saved_update_ = state_.update;
-    std::error_code ignored;  // an old model that cannot be removed does no harm
-    if (world_.rank() != 0) return;
-    for (const std::string& path : gone) std::filesystem::remove(path, ignored);
-    log_debug("saved {} at update {}", options_.output, state_.update);
+    targets.push_back({options_.output, true});
+    asked_update_ = state_.update;
+    start_save(std::move(targets));
+  }
+
+  /// With the best model before them when it is a new one.
+  void start_save(std::vector<SaveTarget> targets) {
+    finish_save();
+    if (save_best_) targets.insert(targets.begin(), {options_.beside_output("best"), false});
+    save_best_ = false;
+    targets_ = targets;
+    session_.start_save(std::move(targets));
+  }
+
+  void finish_save() {
+    if (session_.saver().busy()) note(session_.saver().wait());
+  }
+
+  /// What became of a save.
+  void note(const SaveReport& report) {
+    if (reporter_) reporter_->saved(report, targets_.back().path);
+    save_error_ = report.error;
+    for (std::size_t t = 0; t < targets_.size(); ++t) note(targets_[t].path, t < report.n_in_place, report);
+    if (!report.error.empty()) return;
+    if (targets_.back().with_training && world_.rank() == 0)
+      for (const std::string& path : gone_) remove_checkpoint(path);
+    if (targets_.back().with_training) gone_.clear();
+  }
+
+  void note(const std::string& path, bool in_place, const SaveReport& report) {
+    if (path == options_.output) {
+      if (in_place) saved_update_ = report.update;
+    } else if (path == options_.beside_output("best")) {
+      if (!in_place) std::tie(state_.has_best, state_.best_score, state_.best_update) = best_before_;
+    } else if (!in_place) {
+      std::erase(state_.kept, path);
+    }
   }
 
   int finish(const std::string& reason) {
     report();
     const int signal = signal_;
+    finish_save();
     if (signal == 0 && state_.update > 0 && state_.validated_update != state_.update) {
       validate();
       saved_update_ = -1;  // what it found is part of the state
     }
-    if (saved_update_ != state_.update) save();
+    if (saved_update_ != state_.update) {
+      save();
+      finish_save();
+      if (!save_error_.empty()) {
+        if (reporter_) reporter_->end(state_, "failed");
+        fail(ErrorCode::failed, "{}", save_error_);
+      }
+    }
     if (signal == 0 && options_.average) on_first_rank(world_, [&] { average(); });
     if (!reporter_) return signal != 0 ? 128 + signal : 0;
     reporter_->end(state_, reason);
@@ -225,7 +273,13 @@ class Run {
   int signal_ = 0;
   Clock::time_point start_;
   double seconds_before_, rate_ = 0;
-  std::int64_t saved_update_;  // update that the output holds
+  std::int64_t saved_update_;        // update that the output holds
+  std::int64_t asked_update_;        // update that it was last asked to hold
+  std::vector<SaveTarget> targets_;  // of the save under way
+  std::string save_error_;           // of the last one
+  bool save_best_ = false;           // the model as it is now is the best, and not yet being saved
+  std::tuple<bool, double, std::int64_t> best_before_;
+  std::vector<std::string> gone_;  // models that are not kept any more, to be removed after the next save
   Interval interval_;
 };
 

@@ -11,6 +11,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/comm/together.h"
+#include "libmoe/model/checkpoint_parts.h"
 
 namespace moe {
 namespace {
@@ -32,9 +33,11 @@ void check_folder(const std::string& output) {
 }
 
 /// The output of an earlier run, to go on from.
-Checkpoint load_existing(const std::string& path) {
+void open_existing(const std::string& path, Origin& origin) {
   try {
-    return load_checkpoint(path, true);
+    origin.file = std::make_shared<CheckpointFile>(path);
+    origin.checkpoint = origin.file->header();
+    origin.checkpoint.training.json = origin.file->read_state();
   } catch (const Error& e) {
     fail(e.code(), "{}. To train another model choose another --output, or overwrite this file with --force",
          e.what());
@@ -67,11 +70,12 @@ Origin find_origin(const TrainOptions& options) {
   origin.dataset = std::make_shared<const Dataset>(options.data);
   if (!options.force && std::filesystem::exists(options.output)) {
     origin.path = options.output;
-    origin.checkpoint = load_existing(options.output);
+    open_existing(options.output, origin);
     origin.resumed = true;
   } else if (!options.init_from.empty()) {
     origin.path = options.init_from;
-    origin.checkpoint = load_checkpoint(options.init_from, false);
+    origin.file = std::make_shared<CheckpointFile>(options.init_from);
+    origin.checkpoint = origin.file->header();
   }
   if (origin.path.empty()) {
     origin.config = options.model;
@@ -97,15 +101,16 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
                                     .expert = static_cast<int>(options.expert_parallel)});
   parts.zero_stage = static_cast<int>(options.zero_stage);
   model_.emplace(stream_, origin.config, parts);
-  if (origin.path.empty()) {
+  if (origin.path.empty())
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
-  } else {
-    upload_parameters(stream_, origin.checkpoint.parameters, *model_, origin.path);
-    expert_ids_ = std::move(origin.checkpoint.expert_ids);
-  }
-  if (expert_ids_.empty()) expert_ids_ = fresh_ids(origin.config);
+  else
+    on_every_rank(this->world(), [&] { load(origin); });
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
+  SaveHeader header{std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary()),
+                    origin.checkpoint.expert_ids, inputs_};
+  if (header.expert_ids.empty()) header.expert_ids = fresh_ids(origin.config);
+  saver_.emplace(stream_, *model_, *adam_, std::move(header));
   parallel_.emplace(*model_->parts().grid, model_->parameters(), options.overlap);
 
   corpus_ = load_corpus(*dataset_, Split::train);
@@ -114,28 +119,33 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   task_costs_.emplace(options.task_division(), batcher_->sources().size());
   validator_.emplace(*dataset_, origin.config, options.directions, options.validation);
   state_.seed = options.seed;
-  if (!origin.resumed) return;
+  if (origin.resumed) on_every_rank(this->world(), [&] { go_on(origin); });
+}
+
+void Session::load(const Origin& origin) {
+  if (origin.checkpoint.parameters.empty())
+    origin.file->load_parameters(stream_, *model_);
+  else
+    upload_parameters(stream_, origin.checkpoint.parameters, *model_, origin.path);
+}
+
+void Session::go_on(const Origin& origin) {
   state_ = RunState::from_json(origin.checkpoint.training.json, origin.path);
-  if (state_.seed != options.seed)
-    usage_error("--seed {} is not the seed of the run in {}, {}", options.seed, origin.path, state_.seed);
-  upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
+  if (state_.seed != options_.seed)
+    usage_error("--seed {} is not the seed of the run in {}, {}", options_.seed, origin.path, state_.seed);
+  if (origin.checkpoint.parameters.empty())
+    origin.file->load_moments(stream_, *model_, *adam_);
+  else
+    upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
   batcher_->set_cursor(state_.cursor);
   if (state_.task_costs.size() == task_costs_->cost_per_row().size())
     task_costs_->set_cost_per_row(state_.task_costs);
+  if (world().rank() == 0 && origin.file) remove_stale_parts(origin.path, origin.file->parts());
 }
 
-void Session::save(const std::string& path, bool with_training) {
-  Checkpoint checkpoint;
-  checkpoint.config = model_->config();
-  checkpoint.vocabulary = std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary());
-  checkpoint.parameters = download_parameters(stream_, *model_);
-  checkpoint.expert_ids = expert_ids_;
-  if (with_training) {
-    state_.task_costs = task_costs_->cost_per_row();
-    checkpoint.training.json = state_.to_json();
-    download_moments(stream_, *model_, *adam_, checkpoint.training);
-  }
-  on_first_rank(world(), [&] { save_checkpoint(path, checkpoint, inputs_, true); });
+void Session::start_save(std::vector<SaveTarget> targets) {
+  state_.task_costs = task_costs_->cost_per_row();
+  saver_->start({std::move(targets), state_.to_json(), state_.update});
 }
 
 }  // namespace moe

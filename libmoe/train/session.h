@@ -10,6 +10,8 @@
 #include "libmoe/data/dataset.h"
 #include "libmoe/eval/validation.h"
 #include "libmoe/model/checkpoint.h"
+#include "libmoe/model/checkpoint_file.h"
+#include "libmoe/model/checkpoint_saver.h"
 #include "libmoe/parallel/data_parallel.h"
 #include "libmoe/train/options.h"
 #include "libmoe/train/state.h"
@@ -20,9 +22,10 @@ namespace moe {
 struct Origin {
   ModelConfig config;
   std::shared_ptr<const Dataset> dataset;
-  Checkpoint checkpoint;  // parameters empty for a new model
-  std::string path;       // of the checkpoint; empty for a new model
-  bool resumed = false;   // with the training state of an earlier run
+  Checkpoint checkpoint;  // without tensors when these are read from the file
+  std::shared_ptr<const CheckpointFile> file;
+  std::string path;      // of the checkpoint; empty for a new model
+  bool resumed = false;  // with the training state of an earlier run
 };
 
 /// Reads the dataset and, when there is one, the model to start from. Throws Error(usage) when the output
@@ -45,10 +48,14 @@ class Session {
   TaskCosts& task_costs() { return *task_costs_; }
   RunState& state() { return state_; }
 
-  /// The model as it is now; with what a resumed run needs, or without. Collective.
-  void save(const std::string& path, bool with_training);
+  CheckpointSaver& saver() { return *saver_; }
+  /// Begins to save the model and the state as they are now. Collective.
+  void start_save(std::vector<SaveTarget> targets);
 
  private:
+  void load(const Origin& origin);
+  void go_on(const Origin& origin);
+
   const TrainOptions& options_;
   std::shared_ptr<const Dataset> dataset_;
   std::vector<std::string> inputs_;
@@ -57,7 +64,7 @@ class Session {
   std::optional<Transformer> model_;
   std::optional<Adam> adam_;
   std::optional<DataParallel> parallel_;
-  std::vector<std::vector<std::int64_t>> expert_ids_;
+  std::optional<CheckpointSaver> saver_;
   Corpus corpus_;
   std::optional<Batcher> batcher_;
   std::optional<TaskCosts> task_costs_;

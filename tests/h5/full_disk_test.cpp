@@ -1,7 +1,6 @@
 // Writing that the system refuses: one clear error, and nothing remains.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,29 +14,14 @@
 
 #include "libmoe/base/error.h"
 #include "tests/h5/sample_file.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temp_dir.h"
 
 namespace moe::h5 {
 namespace {
 
+using test::SmallDisk;
 using test::TempDir;
-
-// A disk of some KiB that is there while the object lives, if this process may mount one.
-class SmallDisk {
- public:
-  SmallDisk(const std::string& folder, int kib) : folder_(folder) {
-    std::filesystem::create_directory(folder);
-    mounted_ = mount("none", folder.c_str(), "tmpfs", 0, fmt::format("size={}k", kib).c_str()) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) umount2(folder_.c_str(), MNT_DETACH);
-  }
-  explicit operator bool() const { return mounted_; }
-
- private:
-  std::string folder_;
-  bool mounted_;
-};
 
 std::vector<std::int32_t> noise(std::size_t n) {
   static std::mt19937 random(3);  // new numbers in each call: nothing repeats, nothing is compressed

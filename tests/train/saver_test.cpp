@@ -1,0 +1,378 @@
+// Checkpoints that several ranks write: what comes back, under any layout, and what is left after failures.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <hdf5.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <random>
+
+#include "libmoe/comm/together.h"
+#include "libmoe/model/checkpoint_file.h"
+#include "libmoe/model/checkpoint_parts.h"
+#include "libmoe/model/checkpoint_saver.h"
+#include "libmoe/train/update.h"
+#include "tests/support/layout_run.h"
+#include "tests/support/small_disk.h"
+#include "tests/support/small_vocabulary.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/thread_ranks.h"
+#include "tests/support/tiny_model.h"
+
+namespace moe {
+namespace {
+
+using test::Layout;
+using test::TempDir;
+namespace fs = std::filesystem;
+
+ModelConfig saved_config() {
+  ModelConfig config = test::tiny_config();
+  config.n_heads = 4;
+  config.vocab_size = test::small_vocabulary()->size();
+  return config;
+}
+
+/// What a rank of a training run has.
+struct Trainee {
+  Trainee(const Layout& layout, const std::shared_ptr<Communicator>& world) {
+    ModelParts parts;
+    parts.grid =
+        std::make_shared<ProcessGrid>(world, GridOptions{.tensor = layout.tensor, .expert = layout.expert});
+    parts.zero_stage = layout.zero_stage;
+    model.emplace(stream, saved_config(), parts);
+    model->initialise(stream, 1);
+    model->parameters().make_gradients(stream);
+    adam.emplace(stream, model->parameters(), AdamOptions{});
+    parallel.emplace(*parts.grid, model->parameters(), layout.overlap);
+    saver.emplace(stream, *model, *adam, SaveHeader{test::small_vocabulary(), {}, {}});
+  }
+  Communicator& world() { return model->parts().grid->world(); }
+
+  void train(int n) {
+    for (int i = 0; i < n; ++i) {
+      const UpdateOptions options{.update = static_cast<std::uint64_t>(++n_updates),
+                                  .rate = 3e-3,
+                                  .clip_norm = 1,
+                                  .label_smoothing = 0.1};
+      UpdateBatches batches;
+      batches.batches.push_back(
+          test::random_batch(saved_config(), 9, 12, static_cast<std::uint64_t>(n_updates % 5)));
+      const Batch& b = batches.batches[0];
+      batches.n_source_tokens = b.source.n_tokens();
+      batches.n_target_tokens = b.target.n_tokens();
+      batches.n_sentences = b.target.n_sentences();
+      const UpdateResult r = run_update(stream, *model, *adam, *parallel, batches, options);
+      losses.push_back(r.loss_sum / static_cast<double>(r.n_target_tokens));
+    }
+  }
+  void start(const std::string& path) {
+    saver->start({{{path, true}}, R"({"update": )" + std::to_string(n_updates) + "}", n_updates});
+  }
+  SaveReport save(const std::string& path) {
+    start(path);
+    return saver->wait();
+  }
+  void load(const std::string& path, int update) {
+    on_every_rank(world(), [&] {
+      const CheckpointFile file(path);
+      file.load_parameters(stream, *model);
+      file.load_moments(stream, *model, *adam);
+      EXPECT_EQ(file.read_state(), R"({"update": )" + std::to_string(update) + "}");
+    });
+    n_updates = update;
+  }
+
+  std::unique_ptr<Device> device = Device::open();
+  Stream stream{*device, 1};
+  std::optional<Transformer> model;
+  std::optional<Adam> adam;
+  std::optional<DataParallel> parallel;
+  std::optional<CheckpointSaver> saver;
+  int n_updates = 0;
+  std::vector<double> losses;
+};
+
+void on_ranks(const Layout& layout, const std::function<void(Trainee&)>& body) {
+  test::run_ranks(layout.n_ranks, [&](const std::shared_ptr<Communicator>& world) {
+    Trainee rank(layout, world);
+    body(rank);
+  });
+}
+
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<float> read_with_hdf5(const std::string& path, const std::string& dataset, std::size_t n) {
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  const hid_t id = H5Dopen2(file, dataset.c_str(), H5P_DEFAULT);
+  std::vector<float> values(n);
+  EXPECT_GE(H5Dread(id, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), 0);
+  H5Dclose(id);
+  H5Fclose(file);
+  return values;
+}
+
+class SavedLayouts : public testing::TestWithParam<Layout> {};
+
+TEST_P(SavedLayouts, FilesHoldTheModelWhole) {
+  const TempDir dir;
+  std::vector<HostTensor> parameters;
+  on_ranks(GetParam(), [&](Trainee& rank) {
+    rank.train(3);
+    const SaveReport report = rank.save(dir / "m.h5");
+    EXPECT_EQ(report.error, "");
+    EXPECT_EQ(report.n_in_place, 1u);
+    EXPECT_EQ(report.update, 3);
+    auto whole = download_parameters(rank.stream, *rank.model);
+    if (rank.world().rank() == 0) parameters = std::move(whole);
+    rank.world().barrier();
+  });
+  const int n = GetParam().n_ranks;
+  ASSERT_EQ(files_in(dir.path()).size(), static_cast<std::size_t>(n == 1 ? 1 : n + 1));
+  const Checkpoint loaded = load_checkpoint(dir / "m.h5", true);
+  ASSERT_EQ(loaded.parameters.size(), parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(loaded.parameters[i].name, parameters[i].name);
+    EXPECT_EQ(loaded.parameters[i].dims, parameters[i].dims);
+    EXPECT_EQ(loaded.parameters[i].values, parameters[i].values) << parameters[i].name;
+  }
+  EXPECT_EQ(loaded.training.moments.size(), 2 * parameters.size());
+  EXPECT_EQ(loaded.training.expert_steps[0].values, std::vector<float>{3});
+  EXPECT_EQ(loaded.training.json, R"({"update": 3})");
+  const HostTensor& moment = loaded.training.moments[1];
+  EXPECT_EQ(read_with_hdf5(dir / "m.h5", "/optimizer/" + moment.name, moment.values.size()), moment.values);
+  const HostTensor& last = parameters[parameters.size() / 2];
+  EXPECT_EQ(read_with_hdf5(dir / "m.h5", "/parameters/" + last.name, last.values.size()), last.values);
+  EXPECT_GT(h5::verify(dir / "m.h5", kCheckpointKind, false).n_bytes, 0);
+}
+
+// Saved under this layout; resumed under it bit for bit, and under others with the same losses.
+TEST_P(SavedLayouts, TrainingGoesOnUnderAnyLayout) {
+  const TempDir dir;
+  std::vector<double> straight;
+  on_ranks(GetParam(), [&](Trainee& rank) {
+    rank.train(4);
+    rank.start(dir / "m.h5");
+    rank.train(4);  // while it is being written
+    EXPECT_EQ(rank.saver->wait().error, "");
+    if (rank.world().rank() == 0) straight = rank.losses;
+  });
+  const std::vector<Layout> others{GetParam(),
+                                   {},
+                                   {.n_ranks = 2},
+                                   {.n_ranks = 2, .expert = 2},
+                                   {.n_ranks = 4, .tensor = 2, .expert = 2, .zero_stage = 3}};
+  for (std::size_t i = 0; i < others.size(); ++i)
+    on_ranks(others[i], [&](Trainee& rank) {
+      rank.load(dir / "m.h5", 4);
+      rank.train(4);
+      if (rank.world().rank() > 0) return;
+      for (std::size_t u = 0; u < 4; ++u) {
+        if (i == 0)
+          EXPECT_EQ(rank.losses[u], straight[4 + u]) << others[i].text();
+        else
+          EXPECT_NEAR(rank.losses[u], straight[4 + u], 1e-4 * straight[4 + u]) << others[i].text();
+      }
+    });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, SavedLayouts,
+                         testing::Values(Layout{}, Layout{.n_ranks = 2},
+                                         Layout{.n_ranks = 4, .zero_stage = 1},
+                                         Layout{.n_ranks = 3, .zero_stage = 2},
+                                         Layout{.n_ranks = 4, .zero_stage = 3},
+                                         Layout{.n_ranks = 2, .tensor = 2}, Layout{.n_ranks = 4, .expert = 4},
+                                         Layout{.n_ranks = 4, .expert = 2, .zero_stage = 2},
+                                         Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 3}));
+
+TEST(Saver, PollingEndsASaveWithoutWaiting) {
+  const TempDir dir;
+  on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+    EXPECT_FALSE(rank.saver->poll());
+    rank.start(dir / "m.h5");
+    std::optional<SaveReport> report;
+    while (!report) {
+      rank.train(1);
+      report = rank.saver->poll();
+    }
+    EXPECT_EQ(report->update, 0);
+    EXPECT_GT(report->n_bytes, 0);
+    EXPECT_FALSE(rank.saver->busy());
+  });
+  EXPECT_EQ(load_checkpoint(dir / "m.h5", true).training.expert_steps[0].values, std::vector<float>{0});
+}
+
+TEST(Saver, OldPartsAndLeftoversGo) {
+  const TempDir dir;
+  // A killed save, a killed writer, and what is not ours.
+  for (const std::string name : {"m.u7.r0000.h5", "m.u7.r0001.h5", "m.u0.r0003.h5.partial-123-4"})
+    std::ofstream(dir / name) << "x";
+  const std::vector<std::string> others{"m.best.u7.r0000.h5", "m.u7.h5", "m.u7.r0001.h5.txt", "m.ux.r0001.h5",
+                                        "n.u7.r0001.h5"};
+  for (const std::string& name : others) std::ofstream(dir / name) << "x";
+  on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+    rank.save(dir / "m.h5");
+    rank.save(dir / "m.h5");  // of the same update: the first one's parts are in use until the index is there
+    rank.n_updates = 7;
+    rank.save(dir / "m.h5");
+  });
+  std::vector<std::string> wanted = others;
+  wanted.insert(wanted.end(), {"m.h5", "m.u7.r0000.h5", "m.u7.r0001.h5"});
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(files_in(dir.path()), wanted);
+  load_checkpoint(dir / "m.h5", true);
+  on_ranks({}, [&](Trainee& rank) { rank.save(dir / "m.h5"); });  // one rank: one file
+  wanted = others;
+  wanted.push_back("m.h5");
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(files_in(dir.path()), wanted);
+}
+
+TEST(Saver, PartsAreNamedAfterTheCheckpoint) {
+  const TempDir dir;
+  EXPECT_EQ(part_path("a/b.c.h5", "u12", 3), "a/b.c.u12.r0003.h5");
+  EXPECT_EQ(part_path("model", "u1", 12345), "model.u1.r12345");
+  EXPECT_EQ(choose_tag(dir / "m.h5", 5), "u5");
+  std::ofstream(dir / "m.u5.r0000.h5");
+  std::ofstream(dir / "m.u5-2.r0000.h5");
+  EXPECT_EQ(choose_tag(dir / "m.h5", 5), "u5-3");
+  std::ofstream(dir / "m.h5");
+  remove_checkpoint(dir / "m.h5");
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{});
+}
+
+// Room for the first checkpoint only: the second fails on all ranks, tells why, and costs nothing.
+TEST(Saver, AFullDiskIsToldAndNothingIsLost) {
+  const TempDir dir;
+  for (const int n_ranks : {1, 3}) {
+    test::SmallDisk disk(dir / "disk", 100'000);
+    if (!disk) GTEST_SKIP() << "may not mount a small disk";
+    on_ranks({.n_ranks = n_ranks}, [&](Trainee& rank) {
+      const std::string path = dir / "disk/m.h5";
+      rank.train(1);
+      const std::int64_t n_bytes = rank.save(path).n_bytes;
+      rank.world().barrier();
+      if (rank.world().rank() == 0) disk.resize(static_cast<int>(n_bytes / 1024 * 5 / 3));
+      rank.world().barrier();
+      const auto before = files_in(dir / "disk");
+      rank.train(1);
+      const SaveReport report = rank.save(path);
+      EXPECT_NE(report.error.find("No space left on device"), std::string::npos) << report.error;
+      EXPECT_EQ(report.n_in_place, 0u);
+      rank.world().barrier();
+      EXPECT_EQ(files_in(dir / "disk"), before);
+      rank.load(path, 1);
+      rank.world().barrier();
+      if (rank.world().rank() == 0) disk.resize(100'000);
+      rank.world().barrier();
+      rank.train(1);
+      EXPECT_EQ(rank.save(path).error, "");
+      rank.load(path, 2);
+    });
+  }
+}
+
+TEST(Saver, AFaultOfOneRanksFileIsToldOnAll) {
+  const TempDir dir;
+  on_ranks({.n_ranks = 3}, [&](Trainee& rank) { rank.save(dir / "m.h5"); });
+  const std::string part = dir / "m.u0.r0002.h5";
+  const auto faults = [&](const Layout& layout) {
+    std::vector<std::string> messages;
+    std::mutex mutex;
+    on_ranks(layout, [&](Trainee& rank) {
+      try {
+        rank.load(dir / "m.h5", 0);
+      } catch (const Error& e) {
+        const std::lock_guard lock(mutex);
+        messages.push_back(e.what());
+      }
+    });
+    EXPECT_EQ(messages.size(), static_cast<std::size_t>(layout.n_ranks));
+    for (const std::string& m : messages) {
+      EXPECT_EQ(m, messages[0]);
+      EXPECT_NE(m.find(part), std::string::npos) << m;
+    }
+  };
+  fs::copy(part, dir / "copy");
+  fs::remove(part);
+  for (const Layout& layout : {Layout{}, Layout{.n_ranks = 3}, Layout{.n_ranks = 2, .zero_stage = 3}})
+    faults(layout);
+  fs::copy(dir / "copy", part);
+  fs::resize_file(part, fs::file_size(part) - 5000);
+  faults({.n_ranks = 2});
+  fs::copy(dir / "copy", part, fs::copy_options::overwrite_existing);
+  {
+    const h5::Reader reader(part, h5::kPartKind);
+    const auto where = reader.extent(reader.datasets()[3]).offset;
+    std::fstream file(part, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(where + 1);
+    const char byte = static_cast<char>(file.peek() ^ 16);
+    file.seekp(where + 1);
+    file.put(byte);
+  }
+  faults({.n_ranks = 2});
+  // Whole, but of another run.
+  on_ranks({.n_ranks = 3}, [&](Trainee& rank) {
+    rank.train(1);
+    rank.n_updates = 0;
+    rank.save(dir / "other.h5");
+  });
+  fs::copy(dir / "other.u0.r0002.h5", part, fs::copy_options::overwrite_existing);
+  faults({.n_ranks = 2});
+}
+
+// A process that saves all the time is killed: what it leaves is a complete checkpoint, of one moment.
+TEST(Saver, AKillAtAnyMomentLeavesACompleteCheckpoint) {
+  const TempDir dir;
+  const std::string path = dir / "m.h5";
+  std::mt19937 random(7);
+  const int n_kills = std::getenv("MOE_SOAK") != nullptr ? 200 : 8;
+  on_ranks({.n_ranks = 2}, [&](Trainee& rank) { rank.save(path); });
+  for (int kill_number = 0; kill_number < n_kills; ++kill_number) {
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+        for (;;) {  // every element of a checkpoint is the number of its update
+          ++rank.n_updates;
+          for (const ParameterGroup& group : rank.model->parameters().groups())
+            std::fill_n(group.owned_values.f32(), group.owned.size(), static_cast<float>(rank.n_updates));
+          rank.save(path);
+          if (write(ends[1], ".", 1) != 1) _exit(1);
+        }
+      });
+      _exit(1);
+    }
+    close(ends[1]);
+    char note;
+    ASSERT_EQ(read(ends[0], &note, 1), 1);
+    const std::uint32_t moment =
+        random() % 30;  // ms until the kill, or until it is through with a save or two
+    pollfd wait{ends[0], 0, 0};
+    poll(&wait, 1, static_cast<int>(moment));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    close(ends[0]);
+    const Checkpoint found = load_checkpoint(path, true);
+    const float update = found.parameters[0].values[0];
+    EXPECT_EQ(found.training.json, fmt::format(R"({{"update": {:.0f}}})", update));
+    for (const HostTensor& t : found.parameters)
+      EXPECT_TRUE(std::all_of(t.values.begin(), t.values.end(), [&](float v) { return v == update; }))
+          << t.name;
+  }
+  on_ranks({.n_ranks = 2}, [&](Trainee& rank) { rank.save(path); });
+  EXPECT_EQ(files_in(dir.path()).size(), 3u);
+}
+
+}  // namespace
+}  // namespace moe
