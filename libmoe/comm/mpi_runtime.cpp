@@ -19,20 +19,36 @@
 namespace moe {
 namespace {
 
+constexpr const char* kTheEnd = "the end";
+
 /// The end of the process, by whichever way it comes.
 struct AtExit {
   std::unique_ptr<Heartbeat> heartbeat;
   bool heartbeats = false;  // of all ranks
-  bool started = false;     // MPI is started and not ended
+  bool started = false;     // MPI
+  bool in_order = false;    // all ranks have agreed to end
 };
 AtExit& at_exit() {
   static AtExit* state = new AtExit;  // never destroyed: used after static destructors
   return *state;
 }
 
+// All ranks have come to their end. Some MPI libraries may wait here for each other's last messages
+// (MPICH 4.0 over UCX): there is nothing to wait for any more.
+void end_mpi(int status) {
+  static int code;
+  code = status;
+  std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGALRM, [](int) { _exit(code); });
+  alarm(10);
+  MPI_Finalize();
+  alarm(0);
+}
+
 extern "C" void end_process(int status, void*) {
   AtExit& state = at_exit();
   if (!state.started) return;
+  if (state.in_order) return end_mpi(status);
   const int code = status == 0 ? 1 : status;
   fflush(nullptr);
   std::signal(SIGALRM, SIG_DFL);
@@ -164,9 +180,9 @@ void MpiRuntime::watch(const Operation& task, double seconds) {
       std::min(30.0, options_.time_limit_seconds);  // what an ended rank has sent may still be on its way
   const int ended = heartbeat.ended_rank();
   if (ended < 0 || seconds < ended_since_) ended_since_ = seconds;
-  if (ended >= 0 && seconds - ended_since_ > patience && task.what() != "the end")
+  if (ended >= 0 && seconds - ended_since_ > patience && task.what() != kTheEnd)
     fail(ErrorCode::device, "{}: rank {} has ended before it", task.what(), ended);
-  if (seconds > options_.time_limit_seconds && task.what() != "the end")
+  if (seconds > options_.time_limit_seconds && task.what() != kTheEnd)
     fail(ErrorCode::device,
          "{}: not all ranks have come within {} s; if one of them works alone for longer, raise "
          "--comm-time-limit",
@@ -187,16 +203,24 @@ void MpiRuntime::check(int status, const std::string& what) {
   fail(ErrorCode::device, "{} failed on rank {} (host {}): {}", what, rank_, host_name(), text);
 }
 
+// Everybody sends everybody a byte, twice: the second one leaves a rank after it has handled all that came
+// before the first, so that no acknowledgement of an earlier message is missing when MPI ends (MPICH 4.0 over
+// UCX and TCP would wait for it without end).
 void MpiRuntime::end_in_order() {
-  const auto task = std::make_shared<RequestsTask>(*this, "the end");
   at_exit().heartbeat->ending();
-  task->check(MPI_Ibarrier(MPI_COMM_WORLD, task->next()));
-  engine_->start(task);
-  engine_->wait(*task);
+  std::vector<char> bytes(2 * static_cast<std::size_t>(size_));
+  for (int round = 0; round < 2; ++round) {
+    const auto task = std::make_shared<RequestsTask>(*this, kTheEnd);
+    for (int r = 0; r < size_; ++r) {
+      char* byte = &bytes[2 * static_cast<std::size_t>(r)];
+      task->check(MPI_Irecv(byte, 1, MPI_BYTE, r, round, MPI_COMM_WORLD, task->next()));
+      task->check(MPI_Isend(byte + 1, 1, MPI_BYTE, r, round, MPI_COMM_WORLD, task->next()));
+    }
+    engine_->start(task);
+    engine_->wait(*task);
+  }
   at_exit().heartbeat->finish();
-  std::signal(SIGUSR1, SIG_IGN);
-  MPI_Finalize();
-  at_exit().started = false;
+  at_exit().in_order = true;
 }
 
 MpiRuntime::~MpiRuntime() {

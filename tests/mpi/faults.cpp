@@ -1,5 +1,7 @@
 // A rank that misbehaves in one way, and what the others make of it. See run_faults.
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <thread>
@@ -47,6 +49,11 @@ void run(const std::string& how) {
   const Tensor values = Tensor::zeros(stream, {1 << 17});
   for (int i = 0; i < 20; ++i) exchange(*world, stream, values);
   if (how == "none") return;
+  if (how == "forever") {
+    fmt::print("working\n");
+    std::fflush(stdout);
+    for (;;) exchange(*world, stream, values);
+  }
   if (world->rank() == world->size() - 1 - (how == "kill-first" ? world->size() - 1 : 0)) {
     if (how == "leave") return;
     misbehave(how);

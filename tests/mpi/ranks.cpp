@@ -11,6 +11,8 @@ namespace moe {
 namespace {
 
 std::shared_ptr<Communicator> world;
+bool hierarchical = false;
+int n_hosts = 1;  // on which this runs
 
 class Ranks : public testing::Test {
  protected:
@@ -224,21 +226,24 @@ TEST_F(Ranks, KnowWhereTheyAre) {
   const WorldFacts facts = world_facts(*world);
   ASSERT_EQ(static_cast<int>(facts.peers.size()), size());
   EXPECT_EQ(facts.peers[static_cast<std::size_t>(rank())].process, getpid());
-  EXPECT_EQ(facts.topology.n_nodes(), 1);
-  EXPECT_EQ(facts.topology.uniform_node_size(), size());
+  EXPECT_EQ(facts.topology.n_nodes(), n_hosts);
+  EXPECT_EQ(facts.topology.uniform_node_size(), size() / n_hosts);
   EXPECT_TRUE(facts.heartbeats);
 }
 
 TEST_F(Ranks, CountWhatTheySend) {
+  if (hierarchical) GTEST_SKIP() << "other messages";
   const std::int64_t n = 1000;
   const Tensor send(*device, {n * size()}, DType::u8), receive(*device, {n * size()}, DType::u8);
   const std::vector<std::int64_t> rows(static_cast<std::size_t>(size()), n);
   const Traffic before = world_facts(*world).traffic;
   world->all_to_all(stream, send, rows, receive, rows);
   const Traffic after = world_facts(*world).traffic;
-  EXPECT_EQ(after.bytes_inside - before.bytes_inside, n * (size() - 1));
-  EXPECT_EQ(after.messages_inside - before.messages_inside, size() - 1);
-  EXPECT_EQ(after.bytes_between, 0);
+  const int near = size() / n_hosts - 1, far = size() - 1 - near;
+  EXPECT_EQ(after.bytes_inside - before.bytes_inside, n * near);
+  EXPECT_EQ(after.messages_inside - before.messages_inside, near);
+  EXPECT_EQ(after.bytes_between - before.bytes_between, n * far);
+  EXPECT_EQ(after.messages_between - before.messages_between, far);
 }
 
 }  // namespace
@@ -249,7 +254,13 @@ int main(int argc, char** argv) {
   moe::WorldOptions options;
   options.time_limit_seconds = 60;
   for (int i = 1; i < argc; ++i)
-    if (std::string(argv[i]) == "--messages") options.shared_memory = false;
+    if (const std::string arg = argv[i]; arg == "--messages")
+      options.shared_memory = false;
+    else if (arg == "--hierarchical")
+      moe::hierarchical = true;
+    else if (arg == "--hosts=2")
+      moe::n_hosts = 2;
+  options.all_to_all = moe::hierarchical ? "hierarchical" : "flat";
   try {
     moe::world = moe::open_world(options);
     if (moe::world->rank() != 0)
