@@ -22,8 +22,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double kHandshakeSeconds = 10;
-constexpr double kLauncherSeconds = 3;     // from the launcher's signal to giving up without a name
-constexpr double kAnnounceSeconds = 0.02;  // in which a main thread that waits notices by itself
+constexpr double kLauncherSeconds = 3;      // from the launcher's signal to giving up without a name
+constexpr double kAnnounceSeconds = 0.003;  // in which a main thread that waits notices by itself
 constexpr int kDeviceCode = 4;
 
 double seconds_since(Clock::time_point t) {
@@ -121,7 +121,7 @@ struct Heartbeat::Impl {
     for (const Connection& c : peers_by_rank)
       if (c.open()) fds.push_back({c.fd(), POLLIN, 0});
     ::poll(fds.data(), fds.size(),
-           is_lost ? 5 : static_cast<int>(1000 * std::min(options.beat_seconds, 0.25)));
+           is_lost ? 1 : static_cast<int>(1000 * std::min(options.beat_seconds, 0.25)));
     std::uint64_t n;
     [[maybe_unused]] const auto got = read(wake, &n, sizeof n);
   }
@@ -213,6 +213,7 @@ struct Heartbeat::Impl {
   }
 
   void lose(int who, LostCause cause, int code) {
+    if (leaving) return;
     {
       const std::lock_guard lock(mutex);
       if (!lost_line.empty()) return;
@@ -275,7 +276,7 @@ struct Heartbeat::Impl {
   int lost_exit_code = 0;
   std::vector<Peer> peers;
   std::atomic<bool> stopping{false}, is_lost{false}, main_knows{false}, announced{false};
-  std::atomic<bool> launcher_signalled{false};
+  std::atomic<bool> launcher_signalled{false}, leaving{false};
   std::atomic<int> ended{-1};
   std::thread thread;
 };
@@ -343,6 +344,7 @@ int Heartbeat::ended_rank() const {
 }
 
 void Heartbeat::finish() {
+  impl_->leaving = true;  // whoever hears this may go at once
   impl_->say(impl_->frame(FrameType::bye, impl_->rank));
   impl_->stop();
 }

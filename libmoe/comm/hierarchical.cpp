@@ -24,6 +24,7 @@ using Counts = std::vector<std::int64_t>;
 struct Levels {
   std::unique_ptr<Communicator> counts, inside, between;
   std::vector<std::vector<int>> rank_at;  // by node and local number
+  std::vector<std::size_t> node_order;    // nodes in the order of `between`, which is that of ranks
   int node = 0, local = 0;
   std::int64_t n_started = 0;              // operations
   std::array<std::int64_t, 2> n_passed{};  // operations that have begun to move rows inside, between
@@ -127,7 +128,7 @@ class TwoSteps final : public Operation {
     return static_cast<const std::int64_t*>(counts_in_.view().data)[l * n_nodes() + m];
   }
 
-  // Rows ordered by node of their destination, then by the local number of their source.
+  // Rows ordered by their destination's place between the nodes, then by the local number of their source.
   void start_between() {
     Counts all, out, in;
     for (std::size_t l = 0; l < node_size(); ++l)
@@ -135,7 +136,7 @@ class TwoSteps final : public Operation {
     const Counts from = offsets(all);
     first_ = buffer(total(all));
     std::int64_t to = 0;
-    for (std::size_t m = 0; m < n_nodes(); ++m) {
+    for (const std::size_t m : levels_.node_order) {
       out.push_back(0);
       in.push_back(0);
       for (std::size_t l = 0; l < node_size(); ++l) {
@@ -155,7 +156,7 @@ class TwoSteps final : public Operation {
   void unpack() {
     const Counts to = offsets(receive_rows_);
     std::int64_t from = 0;
-    for (std::size_t m = 0; m < n_nodes(); ++m)
+    for (const std::size_t m : levels_.node_order)
       for (std::size_t l = 0; l < node_size(); ++l) {
         const std::size_t r = levels_.at(m, l);
         copy_rows(receive_, to[r], third_, from, receive_rows_[r]);
@@ -250,6 +251,11 @@ class Hierarchical final : public Communicator {
     for (int n = 0; n < topology_.n_nodes(); ++n) levels_->rank_at.push_back(topology_.ranks_of(n));
     const std::vector<int>& mine = levels_->rank_at[static_cast<std::size_t>(levels_->node)];
     levels_->local = static_cast<int>(std::find(mine.begin(), mine.end(), rank()) - mine.begin());
+    levels_->node_order.resize(levels_->n_nodes());
+    std::iota(levels_->node_order.begin(), levels_->node_order.end(), std::size_t{0});
+    const auto l = static_cast<std::size_t>(levels_->local);
+    std::sort(levels_->node_order.begin(), levels_->node_order.end(),
+              [&](std::size_t a, std::size_t b) { return levels_->at(a, l) < levels_->at(b, l); });
     levels_->counts = ranks_->split(levels_->node, name() + ", counts in a node");
     levels_->inside = ranks_->split(levels_->node, name() + ", inside a node");
     levels_->between = ranks_->split(levels_->local, name() + ", between nodes");
