@@ -22,8 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double kHandshakeSeconds = 10;
-constexpr double kLauncherSeconds = 3;      // from the launcher's signal to giving up without a name
-constexpr double kAnnounceSeconds = 0.003;  // in which a main thread that waits notices by itself
+constexpr double kLauncherSeconds = 3;  // from the launcher's signal to giving up without a name
 constexpr int kDeviceCode = 4;
 
 double seconds_since(Clock::time_point t) {
@@ -121,7 +120,7 @@ struct Heartbeat::Impl {
     for (const Connection& c : peers_by_rank)
       if (c.open()) fds.push_back({c.fd(), POLLIN, 0});
     ::poll(fds.data(), fds.size(),
-           is_lost ? 1 : static_cast<int>(1000 * std::min(options.beat_seconds, 0.25)));
+           is_lost ? 10 : static_cast<int>(1000 * std::min(options.beat_seconds, 0.25)));
     std::uint64_t n;
     [[maybe_unused]] const auto got = read(wake, &n, sizeof n);
   }
@@ -220,20 +219,30 @@ struct Heartbeat::Impl {
       lost_line = describe(who, cause, code);
       lost_exit_code = code == 0 ? 1 : code;
       lost_time = Clock::now();
+      lost_name = name_of(who);
       // A rank that failed has said why, and others may be about to say the same of themselves.
-      announce_after = cause == LostCause::failed ? options.grace_seconds / 2 : kAnnounceSeconds;
+      if (cause != LostCause::failed) announce();
     }
     is_lost = true;
     if (rank == 0) to_all(frame(FrameType::lost, who, code, cause));
   }
 
+  // At once: the launcher may be about to kill this process.
+  void announce() {
+    announced = true;
+    log_message(LogLevel::error, lost_line);
+  }
+
+  std::string name_of(int who) const {
+    if (who < 0) return "a rank";
+    if (static_cast<std::size_t>(who) >= peers.size()) return fmt::format("rank {}", who);
+    const Peer& p = peers[static_cast<std::size_t>(who)];
+    return fmt::format("rank {} (host {}, process {})", who, p.host, p.process);
+  }
+
   std::string describe(int who, LostCause cause, int code) const {
     if (who < 0) return "a rank is lost: the launcher says that one of its processes has ended";
-    std::string name = fmt::format("rank {}", who);
-    if (static_cast<std::size_t>(who) < peers.size()) {
-      const Peer& p = peers[static_cast<std::size_t>(who)];
-      name += fmt::format(" (host {}, process {})", p.host, p.process);
-    }
+    const std::string name = name_of(who);
     switch (cause) {
       case LostCause::silent:
         return fmt::format("{} is lost: no sign of life for {} s; is its host or the link to it down?", name,
@@ -248,10 +257,7 @@ struct Heartbeat::Impl {
   void end_if_main_does_not() {
     if (!is_lost) return;
     const double seconds = seconds_since(lost_time);
-    if (!main_knows && !announced && seconds > announce_after) {
-      announced = true;
-      log_message(LogLevel::error, lost_line);
-    }
+    if (!main_knows && !announced && seconds > options.grace_seconds / 2) announce();
     if (seconds >= (main_knows ? 2 : 1) * options.grace_seconds) _exit(lost_exit_code);
   }
 
@@ -267,12 +273,11 @@ struct Heartbeat::Impl {
   std::vector<bool> met;
   bool launcher_heard = false;
   Clock::time_point launcher_time, lost_time;
-  double announce_after = 0;
 
-  mutable std::mutex mutex;  // outbox, lost_line, lost_exit_code, peers
+  mutable std::mutex mutex;  // outbox, lost_*, peers
   std::condition_variable sent;
   std::vector<Frame> outbox;
-  std::string lost_line;
+  std::string lost_line, lost_name;
   int lost_exit_code = 0;
   std::vector<Peer> peers;
   std::atomic<bool> stopping{false}, is_lost{false}, main_knows{false}, announced{false};
@@ -320,9 +325,8 @@ void Heartbeat::watch(std::vector<Peer> peers) {
 std::string Heartbeat::lost() const {
   if (!impl_->is_lost) return "";
   impl_->main_knows = true;
-  if (impl_->announced) return "another rank is lost, as said before";
   const std::lock_guard lock(impl_->mutex);
-  return impl_->lost_line;
+  return impl_->announced ? impl_->lost_name + " is lost" : impl_->lost_line;
 }
 
 int Heartbeat::lost_code() const {

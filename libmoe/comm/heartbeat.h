@@ -38,10 +38,9 @@ class Heartbeat {
   /// When all have joined, or failed to: who is who. Until then nobody can be lost.
   void watch(std::vector<Peer> peers);
 
-  /// One line that names a lost rank and why, and the exit code that follows from it; empty while all are
-  /// there. When the main thread does not ask at once, the heartbeat thread prints that line; when the
-  /// process has not ended within the grace period, or twice of it if the main thread knows, it ends the
-  /// process.
+  /// Names a lost rank, and says why unless the heartbeat thread has printed that already; empty while all
+  /// are there. When the process has not ended within the grace period, or twice of it if the main thread has
+  /// asked, the heartbeat thread ends it with lost_code().
   std::string lost() const;
   int lost_code() const;
   /// The launcher signals that some process has ended: that is an end too if nobody is named soon. Safe in a

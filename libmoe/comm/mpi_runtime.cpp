@@ -203,10 +203,11 @@ void MpiRuntime::check(int status, const std::string& what) {
   fail(ErrorCode::device, "{} failed on rank {} (host {}): {}", what, rank_, host_name(), text);
 }
 
-// Everybody sends everybody a byte, twice: the second one leaves a rank after it has handled all that came
-// before the first, so that no acknowledgement of an earlier message is missing when MPI ends (MPICH 4.0 over
-// UCX and TCP would wait for it without end).
+// MPICH 4.0 over UCX ends without progress for others: a rank whose last connection is still being made, or
+// whose last message is not yet acknowledged, would wait without end. So everybody exchanges a byte with
+// everybody, and goes on moving messages for a moment, twice.
 void MpiRuntime::end_in_order() {
+  constexpr double kLinger = 0.1;
   at_exit().heartbeat->ending();
   std::vector<char> bytes(2 * static_cast<std::size_t>(size_));
   for (int round = 0; round < 2; ++round) {
@@ -218,6 +219,10 @@ void MpiRuntime::end_in_order() {
     }
     engine_->start(task);
     engine_->wait(*task);
+    for (Backoff backoff; !topology_.one_node() && backoff.seconds() < kLinger; backoff.pause()) {
+      int flag = 0;
+      check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &flag, MPI_STATUS_IGNORE), kTheEnd);
+    }
   }
   at_exit().heartbeat->finish();
   at_exit().in_order = true;

@@ -38,7 +38,7 @@ TEST(Heartbeat, NamesARankThatGoesWithoutAWord) {
   for (const auto& h : all) EXPECT_EQ(h->lost(), "");
   all[2].reset();
   for (const int r : {0, 1, 3}) {
-    wait_for_loss(*all[static_cast<std::size_t>(r)]);
+    EXPECT_EQ(wait_for_loss(*all[static_cast<std::size_t>(r)]), "rank 2 (host host2, process 1002) is lost");
     EXPECT_EQ(all[static_cast<std::size_t>(r)]->lost_code(), 4);
   }
 }
