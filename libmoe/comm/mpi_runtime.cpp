@@ -26,16 +26,17 @@ struct AtExit {
   std::unique_ptr<Heartbeat> heartbeat;
   bool heartbeats = false;  // of all ranks
   bool started = false;     // MPI
-  bool in_order = false;    // all ranks have agreed to end
+  bool one_node = true;
+  bool in_order = false;  // all ranks have agreed to end
 };
 AtExit& at_exit() {
   static AtExit* state = new AtExit;  // never destroyed: used after static destructors
   return *state;
 }
 
-// MPI_Finalize of MPICH 4.0 over UCX and TCP sometimes waits without end, though all ranks have come to their
-// end. Then this tells the launcher in its own words (PMI-1) that nothing is missing, and leaves. Safe in a
-// signal handler.
+// MPI_Finalize of MPICH 4.0 over UCX and TCP often waits without end, though all ranks have come to theirs.
+// This tells the launcher in its own words (PMI-1) that nothing is missing, and leaves. Safe in a signal
+// handler.
 int end_code = 0, launcher_fd = -1;
 extern "C" void leave_mpi(int) {
   struct sigaction at_last {};
@@ -63,6 +64,7 @@ void end_mpi(int status) {
   if (const char* fd = std::getenv("PMI_FD"); fd != nullptr && std::getenv("PMI_RANK") != nullptr)
     launcher_fd = std::atoi(fd);
   std::signal(SIGUSR1, SIG_IGN);
+  if (!at_exit().one_node && launcher_fd >= 0) leave_mpi(0);
   std::signal(SIGALRM, leave_mpi);
   alarm(2);
   MPI_Finalize();
@@ -249,6 +251,7 @@ void MpiRuntime::end_in_order() {
     }
   }
   at_exit().heartbeat->finish();
+  at_exit().one_node = topology_.one_node();
   at_exit().in_order = true;
 }
 
