@@ -33,6 +33,17 @@ int main(int argc, char** argv) {
       "--accumulate 4 with a quarter of the tokens learns like one large batch. With --minutes, a cosine "
       "schedule follows "
       "the clock: it ends at its floor when the time is up, and such a run does not repeat bit for bit.\n\n"
+      "A run may start from other models, with a fresh optimizer: --init-from takes one as it is, "
+      "--aggregate "
+      "unites the experts of several (top-k above one stays what it was: a model united with itself is the "
+      "same function with --top-k raised as often), --upcycle makes experts of a dense model's feed-forward "
+      "networks. --resize-experts changes the number of experts of such a model or of a run that goes on, "
+      "whose "
+      "optimizer state stays. --share-layers trains one layer's weights for a whole stack, with the memory "
+      "and "
+      "optimizer work of one layer; --delink goes on with weights of each layer's own.\n\n"
+      "--dense-training sends every token through all experts while training and through --top-k of them "
+      "afterwards; --aux-loss then weighs the mutual-information loss.\n\n"
       "The line printed every --log-every updates: epoch, updates, sentences of the epoch, loss per target "
       "token (label "
       "smoothing included), seconds, source and target tokens per second, mean gradient norm before "
@@ -60,7 +71,18 @@ int main(int argc, char** argv) {
        "moe-train --data data.h5 --init-from model.h5 --output tuned.h5 --directions forward --denoise-ratio "
        "0.2 "
        "--batch-tokens 512 --learning-rate 5e-4 --schedule constant --warmup 0 --updates 10 "
-       "--valid-sentences 0"}};
+       "--valid-sentences 0"},
+      {"Unite the experts of two models and train on",
+       "moe-train --data data.h5 --aggregate model.h5,tuned.h5 --output union.h5 --batch-tokens 512 "
+       "--learning-rate 5e-4 --updates 5 --valid-sentences 0"},
+      {"Train a dense model of which experts are made",
+       "moe-train --data data.h5 --output dense.h5 --d-model 64 --d-ffn 128 --n-heads 4 --n-experts 0 "
+       "--encoder-layers 2 --decoder-layers 2 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 --updates "
+       "10 "
+       "--valid-sentences 0"},
+      {"Four experts from each of its feed-forward networks, two for each token",
+       "moe-train --data data.h5 --upcycle dense.h5 --n-experts 4 --top-k 2 --expert-interval 1 --output "
+       "upcycled.h5 --batch-tokens 512 --learning-rate 1e-3 --updates 5 --valid-sentences 0"}};
   command.describe = [&](moe::OptionTable& table) {
     options.describe(table);
     world.describe(table);

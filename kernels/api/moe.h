@@ -82,6 +82,15 @@ struct MoeGateBackwardArgs {
   float* dlogits;        // [T,E]
 };
 
+/// dlogits[t,e] += scale * dH/dlogit of the softmax's entropy H[t] = -sum_e p log p: -p[t,e] * (log p[t,e] + H[t]).
+struct MoeEntropyBackwardArgs {
+  std::int64_t t, e;
+  const float* probability;  // [T,E]
+  const float* entropy;      // [T]
+  float scale;
+  float* dlogits;  // [T,E]
+};
+
 /// Sums over tokens, accumulated in fp64 in token order.
 struct MoeStatisticsArgs {
   std::int64_t t, e, k;

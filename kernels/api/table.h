@@ -43,6 +43,7 @@
   OP(moe_plan, MoePlanArgs)                          \
   OP(moe_weight, MoeWeightArgs)                      \
   OP(moe_gate_backward, MoeGateBackwardArgs)         \
+  OP(moe_entropy_backward, MoeEntropyBackwardArgs)   \
   OP(moe_statistics, MoeStatisticsArgs)              \
   OP(moe_combine, MoeCombineArgs)                    \
   OP(moe_combine_backward, MoeCombineBackwardArgs)   \

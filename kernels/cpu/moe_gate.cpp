@@ -118,6 +118,16 @@ void moe_gate_backward(const Context& context, const MoeGateBackwardArgs& a) {
   });
 }
 
+void moe_entropy_backward(const Context& context, const MoeEntropyBackwardArgs& a) {
+  parallel_blocks(context, a.t, rows_per_task(16 * a.e), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t)
+      for (std::int64_t i = t * a.e; i < (t + 1) * a.e; ++i) {
+        const float p = a.probability[i];
+        if (p > 0) a.dlogits[i] -= a.scale * p * (__builtin_logf(p) + a.entropy[t]);
+      }
+  });
+}
+
 void moe_statistics(const Context& context, const MoeStatisticsArgs& a) {
   double* sum = static_cast<double*>(context.workspace);
   double* confidence = sum + a.e;

@@ -94,6 +94,13 @@ void moe_gate_backward(const Context&, const MoeGateBackwardArgs& a) {
   }
 }
 
+void moe_entropy_backward(const Context&, const MoeEntropyBackwardArgs& a) {
+  for (std::int64_t i = 0; i < a.t * a.e; ++i) {
+    const float p = a.probability[i];
+    if (p > 0) a.dlogits[i] -= a.scale * p * (__builtin_logf(p) + a.entropy[i / a.e]);
+  }
+}
+
 void moe_statistics(const Context&, const MoeStatisticsArgs& a) {
   double entropy = 0, z = 0;
   for (std::int64_t t = 0; t < a.t; ++t) {

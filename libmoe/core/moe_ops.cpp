@@ -126,6 +126,21 @@ void moe_gate_backward(Stream& stream, const TensorView& probability, const Tens
   MOE_CALL(stream, moe_gate_backward, args);
 }
 
+void moe_entropy_backward(Stream& stream, const TensorView& probability, const TensorView& entropy,
+                          float scale, const TensorView& dlogits) {
+  const std::int64_t t = probability.shape[0], e = probability.shape[1];
+  check(probability, {t, e});
+  check(entropy, {t});
+  check(dlogits, {t, e});
+  const kernels::MoeEntropyBackwardArgs args{.t = t,
+                                             .e = e,
+                                             .probability = probability.f32(),
+                                             .entropy = entropy.f32(),
+                                             .scale = scale,
+                                             .dlogits = dlogits.f32()};
+  MOE_CALL(stream, moe_entropy_backward, args);
+}
+
 void moe_statistics(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
                     const TensorView& entropy, const TensorView& chosen, const TensorView& index,
                     std::int64_t load_choices, const TensorView& group, const TensorView& probability_sum,

@@ -54,6 +54,10 @@ void moe_gate_backward(Stream& stream, const TensorView& probability, const Tens
                        const TensorView& dweight, const TensorView& load, const MoeAuxGradient& aux,
                        const TensorView& dlogits);
 
+/// probability, dlogits: [T,E]; entropy: [T].
+void moe_entropy_backward(Stream& stream, const TensorView& probability, const TensorView& entropy,
+                          float scale, const TensorView& dlogits);
+
 /// probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32; group: [T] i32 or empty (one
 /// group); probability_sum, load, confidence: [E]; totals: [2]; by_group: [G,E] i32.
 void moe_statistics(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,

@@ -15,6 +15,13 @@ constexpr std::uint64_t kOrder = std::uint64_t{3} << 60;
 // Keeps the data's numbers apart from the model's, which share the run's seed.
 constexpr std::uint64_t kDataSeed = 0x6d6f652d64617461;
 
+/// A setting after so many updates.
+double ramped(double begin, const std::optional<double>& end, const DataRamp& ramp, std::int64_t n_updates) {
+  if (!end || ramp.n_updates == 0) return begin;
+  if (n_updates >= ramp.n_updates) return *end;
+  return begin + (*end - begin) * (static_cast<double>(n_updates) / static_cast<double>(ramp.n_updates));
+}
+
 }  // namespace
 
 Batcher::Batcher(const Corpus& corpus, ControlIds ids, NoiseSymbols symbols, BatcherOptions options)
@@ -22,10 +29,12 @@ Batcher::Batcher(const Corpus& corpus, ControlIds ids, NoiseSymbols symbols, Bat
   if (options_.language_model) {
     add_text_sources(Task::language_model);
   } else {
-    if (options_.denoise_ratio < 1) add_translation_sources();
-    if (options_.denoise_ratio > 0) add_text_sources(Task::denoise);
+    const double end = ramped(options_.denoise_ratio, options_.ramp.denoise_ratio, options_.ramp, INT64_MAX);
+    if (std::min(options_.denoise_ratio, end) < 1) add_translation_sources();
+    if (std::max(options_.denoise_ratio, end) > 0) add_text_sources(Task::denoise);
   }
-  set_probabilities();
+  set_probabilities(INT64_MAX);  // finds out whether there is anything to draw at the end
+  set_probabilities(0);
   cursor_.n_taken.assign(sources_.size(), 0);
 }
 
@@ -67,7 +76,12 @@ void Batcher::add_text_sources(Task task) {
     }
 }
 
-void Batcher::set_probabilities() {
+void Batcher::set_probabilities(std::int64_t n_updates) {
+  const DataRamp& ramp = options_.ramp;
+  const double temperature = ramped(options_.temperature, ramp.temperature, ramp, n_updates);
+  const double denoise_ratio = ramped(options_.denoise_ratio, ramp.denoise_ratio, ramp, n_updates);
+  noise_ = options_.noise;
+  noise_.mask_ratio = ramped(options_.noise.mask_ratio, ramp.mask_ratio, ramp, n_updates);
   std::vector<double> all(sources_.size(), 0.0);
   double sum = 0;
   for (const Task task : {Task::translate, Task::denoise, Task::language_model}) {
@@ -77,11 +91,14 @@ void Batcher::set_probabilities() {
       n.push_back(s.task == task ? static_cast<std::int64_t>(s.usable.size()) : 0);
       weights.push_back(corpus_->parts[static_cast<std::size_t>(s.part)].weight);
     }
-    const std::vector<double> p = sampling_probabilities(n, weights, options_.temperature);
-    const double share = task == Task::denoise     ? options_.denoise_ratio
-                         : task == Task::translate ? 1 - options_.denoise_ratio
+    const std::vector<double> p = sampling_probabilities(n, weights, temperature);
+    const double share = task == Task::denoise     ? denoise_ratio
+                         : task == Task::translate ? 1 - denoise_ratio
                                                    : 1;
-    for (std::size_t i = 0; i < all.size(); ++i) sum += all[i] += share * p[i];
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i] += share * p[i];
+      sum += share * p[i];
+    }
   }
   if (!(sum > 0))
     bad_input("no sentence to train on: {} (of {} left out as longer than --max-length {})",
@@ -107,6 +124,7 @@ void Batcher::set_cursor(DataCursor cursor) {
         "same data, or fine-tune with --init-from",
         cursor.n_taken.size(), sources_.size());
   cursor_ = std::move(cursor);
+  set_probabilities(cursor_.n_updates);
 }
 
 Batcher::Example Batcher::draw() const {
@@ -127,7 +145,7 @@ Batcher::Example Batcher::draw() const {
       source.task != Task::translate ? example.input : (source.reversed ? data.source : data.target)[i];
   if (source.task == Task::denoise) {
     RandomSequence random(seed, kNoise | draw);
-    example.noisy = add_noise(example.input, symbols_, options_.noise, random);
+    example.noisy = add_noise(example.input, symbols_, noise_, random);
     example.input = example.noisy;
   }
   return example;
@@ -148,6 +166,7 @@ Batch Batcher::make_batch(std::vector<Example> examples) const {
 
 UpdateBatches Batcher::next() {
   UpdateBatches update;
+  if (options_.ramp.n_updates > 0) set_probabilities(cursor_.n_updates);
   for (std::int64_t m = 0; m < options_.n_micro_batches; ++m) {
     std::vector<Example> examples;
     for (std::int64_t used = 0;;) {
@@ -170,6 +189,7 @@ UpdateBatches Batcher::next() {
     update.n_target_tokens += batch.target.n_tokens();
     update.batches.push_back(std::move(batch));
   }
+  ++cursor_.n_updates;
   update.after = cursor_;
   return update;
 }

@@ -12,6 +12,14 @@
 
 namespace moe {
 
+/// Where settings of the batcher end that change as a run goes on: in a straight line from the options'
+/// values at the first update to these, reached after n_updates and then kept. What holds for an update
+/// depends on its number alone.
+struct DataRamp {
+  std::int64_t n_updates = 0;  // 0: nothing changes
+  std::optional<double> temperature, denoise_ratio, mask_ratio;
+};
+
 struct BatcherOptions {
   std::uint64_t seed = 1;
   bool language_model = false;      // decoder-only: every side of every part is text to continue
@@ -19,6 +27,7 @@ struct BatcherOptions {
   double temperature = 5;           // of the sampling over sources
   double denoise_ratio = 0;         // share of sentences that are denoised instead of translated
   NoiseOptions noise;
+  DataRamp ramp;
   std::int64_t batch_tokens = 4096;  // rows of a micro-batch, source and target together
   std::int64_t n_micro_batches = 1;  // of an update
   std::int64_t max_length = 256;     // rows of one side; longer sentences are left out
@@ -29,6 +38,7 @@ struct BatcherOptions {
 struct DataCursor {
   std::int64_t n_draws = 0;
   std::vector<std::int64_t> n_taken;  // sentences taken from each source
+  std::int64_t n_updates = 0;         // that these made
   bool operator==(const DataCursor&) const = default;
 };
 
@@ -43,16 +53,16 @@ struct UpdateBatches {
 struct TrainingSource {
   Task task;
   int part;
-  bool reversed;     // reads the target side (and writes the source side)
-  int language;      // target language index
-  std::string name;  // "eng-deu", "denoise deu"
-  double probability = 0;
+  bool reversed;                     // reads the target side (and writes the source side)
+  int language;                      // target language index
+  std::string name;                  // "eng-deu", "denoise deu"
+  double probability = 0;            // at the next update
   std::vector<std::int32_t> usable;  // indices of sentences that fit
 };
 
 /// Sources draw without replacement: each sentence of a source is seen once before any is seen again, in an
-/// order that changes every time round. Denoising reads the monolingual parts, or, when there are none, every
-/// side of the pairs. Not thread-safe.
+/// order that changes every time round, whatever a ramp does to their probabilities. Denoising reads the
+/// monolingual parts, or, when there are none, every side of the pairs. Not thread-safe.
 class Batcher {
  public:
   /// corpus must outlive the batcher. Throws Error(bad_input) when nothing can be drawn, Error(usage) for
@@ -77,7 +87,8 @@ class Batcher {
   void add_source(Task task, int part, bool reversed, int language, std::string name);
   void add_translation_sources();
   void add_text_sources(Task task);
-  void set_probabilities();
+  /// As they are after so many updates.
+  void set_probabilities(std::int64_t n_updates);
   Example draw() const;
   Batch make_batch(std::vector<Example> examples) const;
 
@@ -87,6 +98,7 @@ class Batcher {
   BatcherOptions options_;
   std::vector<TrainingSource> sources_;
   std::optional<Categorical> choice_;  // set once the sources are known
+  NoiseOptions noise_;
   std::int64_t n_too_long_ = 0;
   DataCursor cursor_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "libmoe/base/error.h"
@@ -46,10 +47,14 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("jitter", c.jitter);
   visit("second_policy", c.second_policy);
   visit("renormalise_after_capacity", c.renormalise_after_capacity);
+  visit("gate_weights", c.gate_weights);
+  visit("routed_scale", c.routed_scale);
+  visit("dense_training", c.dense_training);
   visit("aux_loss", c.aux_loss);
   visit("z_loss", c.z_loss);
   visit("residual_experts", c.residual_experts);
   visit("experts_per_layer", c.experts_per_layer);
+  visit("share_layers", c.share_layers);
 }
 
 bool assign(const Json& value, bool& field) {
@@ -147,9 +152,12 @@ void check_experts(const ModelConfig& c) {
   check_word("gate-noise", c.gate_noise, {"none", "jitter", "rsample"});
   check_word("second-policy", c.second_policy, {"all", "random"});
   check_range("jitter", c.jitter, 0, 0.99);
+  check_word("gate-weights", c.gate_weights, {"auto", "probability", "normalised"});
+  check_range("routed-scale", c.routed_scale, 1e-6, 1e6);
   check_range("aux-loss", c.aux_loss, 0, 1e6);
   check_range("z-loss", c.z_loss, 0, 1e6);
   if (c.experts_per_layer.empty()) return;
+  if (c.share_layers) usage_error("--share-layers: layers that share weights have equally many experts");
   if (static_cast<std::int64_t>(c.experts_per_layer.size()) != c.n_moe_layers())
     usage_error("experts_per_layer: {} counts for {} layers with experts", c.experts_per_layer.size(),
                 c.n_moe_layers());
@@ -178,6 +186,9 @@ void describe_shape(ModelConfig& c, OptionTable& table) {
   table.add("positions", &c.positions, "NAME", "How tokens know their position")
       .one_of({"sinusoidal", "learned"});
   table.add("tie-embeddings", &c.tie_embeddings, "", "Source, target and output embeddings share one table");
+  table.add("share-layers", &c.share_layers, "",
+            "The layers of a stack share their weights (every N-th layer, with experts in every N-th); train "
+            "on with weights of their own by --delink");
   table.add("norm-epsilon", &c.norm_epsilon, "X", "Added to the variance in layer normalisation")
       .range(1e-12, 1);
   table.group("Dropout");
@@ -229,6 +240,17 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
   table.add(
       "renormalise-after-capacity", &c.renormalise_after_capacity, "",
       "Top-2 and more: scale a token's weights to sum to one after choices were dropped; without, before");
+  table
+      .add("gate-weights", &c.gate_weights, "NAME",
+           "Weights of a token's experts: the gate's probabilities, or these normalised to sum to one; auto: "
+           "normalised for top-2 and more. A normalised single expert has the weight one, and the gate learns "
+           "as if it were the probability")
+      .one_of({"auto", "probability", "normalised"});
+  table.add("routed-scale", &c.routed_scale, "X", "What the experts give is multiplied by this")
+      .range(1e-6, 1e6);
+  table.add("dense-training", &c.dense_training, "",
+            "In training every token goes to all experts, weighted by the gate's probabilities, and the "
+            "balancing loss is the mutual information of tokens and experts; otherwise to its top-k");
   table.add("aux-loss", &c.aux_loss, "X", "Weight of the load balancing loss").range(0, 1e6);
   table.add("z-loss", &c.z_loss, "X", "Weight of the loss on the square of the gate's log-sum-exp")
       .range(0, 1e6);
@@ -253,6 +275,11 @@ bool ModelConfig::is_moe_layer(std::int64_t layer) const {
   return n_experts > 0 && (layer + 1) % expert_interval == 0;
 }
 
+std::int64_t ModelConfig::share_period() const {
+  if (!share_layers) return std::numeric_limits<std::int64_t>::max();
+  return n_experts > 0 ? expert_interval : 1;
+}
+
 double ModelConfig::least_parameters(bool with_experts) const {
   const auto d = static_cast<double>(d_model), f = static_cast<double>(d_ffn);
   const bool with_encoder = architecture != "decoder-only";
@@ -262,7 +289,8 @@ double ModelConfig::least_parameters(bool with_experts) const {
     if (encoder && !with_encoder) continue;
     if (positions == "learned") sum += static_cast<double>(max_length) * d;
     const double attention = 4 * d * d * (!encoder && with_encoder ? 2 : 1);
-    for (std::int64_t layer = 0; layer < (encoder ? encoder_layers : decoder_layers); ++layer) {
+    const std::int64_t n_layers = std::min(encoder ? encoder_layers : decoder_layers, share_period());
+    for (std::int64_t layer = 0; layer < n_layers; ++layer) {
       double copies = 1;
       if (is_moe_layer(layer)) copies = with_experts ? static_cast<double>(experts_in(moe_layer)) : 0;
       moe_layer += is_moe_layer(layer);

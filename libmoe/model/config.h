@@ -35,15 +35,23 @@ struct ModelConfig {
   double jitter = 0.01;
   std::string second_policy = "all";    // top-2: "all", or "random" (GShard: drop the second if 2*w2 < U(0,1))
   bool renormalise_after_capacity = true;  // top-2 weights: DeepSpeed (true) or GShard (false)
+  std::string gate_weights = "auto";    // "probability" of the softmax, "normalised" over the choices, or "auto"
+  double routed_scale = 1;              // times what the experts give
+  bool dense_training = false;          // DS-MoE: all experts in training, top_k otherwise
   double aux_loss = 0.01, z_loss = 0.0; // weights
   bool residual_experts = false;        // an always-on FFN beside the routed one, mixed by a two-way softmax
   // After pruning the layers differ: experts of each MoE layer (encoder first); empty = n_experts everywhere.
   std::vector<std::int64_t> experts_per_layer;
+  // Pseudo stage of Pseudo-to-Real (arXiv 2110.03888): layer i of a stack has the weights of layer i - share_period().
+  bool share_layers = false;
 
   /// Number of MoE layers, encoder first.
   std::int64_t n_moe_layers() const;
   std::int64_t experts_in(int moe_layer) const;
   bool is_moe_layer(std::int64_t layer) const;
+  /// After how many layers the weights of a stack repeat: when layers share them, the interval of layers with experts
+  /// (1 for a dense model); otherwise a number that no stack reaches.
+  std::int64_t share_period() const;
   /// No model of this shape has fewer parameters: a file that holds fewer is not worth the memory it asks for.
   double least_parameters(bool with_experts) const;
   /// Throws Error(usage) naming the option that does not fit (heads do not divide D, top_k > experts, ...).

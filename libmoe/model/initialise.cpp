@@ -1,4 +1,5 @@
-// First values of the parameters.
+#include "libmoe/model/initialise.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -22,9 +23,7 @@ Distribution xavier(std::int64_t in, std::int64_t out) {
   return {Distribution::uniform, std::sqrt(6.0f / static_cast<float>(in + out))};
 }
 
-Distribution distribution_of(const Parameter& p) {
-  const Shape& shape = p.whole_shape;
-  const std::string& name = p.name;
+Distribution distribution_of(const std::string& name, const Shape& shape) {
   if (ends_with(name, ".bias")) return {Distribution::constant, 0};
   if (shape.rank() == 1) return {Distribution::constant, 1};  // a norm's gain
   const std::int64_t in = shape[shape.rank() - 2], out = shape[shape.rank() - 1];
@@ -59,7 +58,7 @@ float draw(const Distribution& d, const kernels::RandomStream& random, std::uint
 void initialise_range(Stream& stream, const ParameterGroup& group, const Parameter& p, IndexRange range,
                       std::uint64_t seed) {
   constexpr std::int64_t kBlock = std::int64_t{1} << 22, kTask = std::int64_t{1} << 14;
-  const Distribution d = distribution_of(p);
+  const Distribution d = distribution_of(p.name, p.whole_shape);
   const kernels::RandomStream random{seed, hash(p.name), 0};
   for (std::int64_t begin = range.begin; begin < range.end; begin += kBlock) {
     const IndexRange block{begin, std::min(begin + kBlock, range.end)};
@@ -78,6 +77,13 @@ void initialise_range(Stream& stream, const ParameterGroup& group, const Paramet
 }
 
 }  // namespace
+
+std::vector<float> initial_values(const std::string& name, const Shape& whole_shape, std::uint64_t seed) {
+  const Distribution d = distribution_of(name, whole_shape);
+  std::vector<float> values(static_cast<std::size_t>(whole_shape.n_elements()));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = draw(d, {seed, hash(name), 0}, i);
+  return values;
+}
 
 void Transformer::initialise(Stream& stream, std::uint64_t seed) {
   for (const ParameterGroup& group : impl_->parameters.groups())

@@ -55,6 +55,11 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   m.jitter = c.jitter;
   m.random_second = c.second_policy == "random";
   m.renormalise_after_capacity = c.renormalise_after_capacity;
+  m.weights = c.gate_weights == "probability"  ? GateWeights::probability
+              : c.gate_weights == "normalised" ? GateWeights::normalised
+                                               : GateWeights::automatic;
+  m.routed_scale = c.routed_scale;
+  m.dense_training = c.dense_training;
   m.aux_loss = c.aux_loss;
   m.z_loss = c.z_loss;
   m.expert_dropout = c.expert_dropout;
@@ -81,6 +86,12 @@ TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string&
                           parts.grid->tensor());
   else
     moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts);
+}
+
+TransformerLayer::TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer)
+    : TransformerLayer(shared) {
+  index_ = static_cast<std::uint32_t>(index);
+  moe_layer_ = moe_layer;
 }
 
 PassRandom TransformerLayer::random(const LayerPass& pass) const {

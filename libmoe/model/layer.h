@@ -51,6 +51,9 @@ class TransformerLayer {
   TransformerLayer(ParameterList& parameters, const std::string& name, const ModelConfig& config,
                    bool with_cross, std::int64_t index, int moe_layer, const ModelParts& parts);
 
+  /// The weights of another layer at another place.
+  TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer);
+
   /// x: [T,D], returned updated. Passes are collective over the grid's tensor group.
   Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
   /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to, see

@@ -7,12 +7,20 @@ std::vector<TransformerLayer> make_layers(ParameterList& parameters, const std::
                                           const ModelConfig& config, bool with_cross, const StackPlace& place,
                                           const ModelParts& parts) {
   const std::int64_t n_layers = name == "encoder" ? config.encoder_layers : config.decoder_layers;
+  const std::int64_t period = config.share_period();
   std::vector<TransformerLayer> layers;
-  int moe_layer = place.first_moe_layer;
+  layers.reserve(static_cast<std::size_t>(n_layers));
+  int n_moe_layers = place.first_moe_layer;
   for (std::int64_t i = 0; i < n_layers; ++i) {
-    parameters.begin_unit(layer_unit(place.first_layer + i));
-    layers.emplace_back(parameters, fmt::format("{}.layers.{}", name, i), config, with_cross,
-                        place.first_layer + i, config.is_moe_layer(i) ? moe_layer++ : -1, parts);
+    const std::int64_t index = place.first_layer + i;
+    const int moe_layer = config.is_moe_layer(i) ? n_moe_layers++ : -1;
+    if (i >= period) {
+      layers.emplace_back(layers[static_cast<std::size_t>(i - period)], index, moe_layer);
+      continue;
+    }
+    parameters.begin_unit(layer_unit(index));
+    layers.emplace_back(parameters, fmt::format("{}.layers.{}", name, i), config, with_cross, index,
+                        moe_layer, parts);
   }
   return layers;
 }
@@ -22,23 +30,41 @@ ParameterList& outside_layers(ParameterList& parameters) {
   return parameters;
 }
 
-// What an observer hears of a layer's parameters while they are used.
+// A layer of a stack whose weights repeat after `period` layers.
+struct LayerPlace {
+  std::int64_t layer, n_layers, period, first_layer;
+  int unit() const { return layer_unit(first_layer + layer % period); }
+  bool first_with_weights() const { return layer < period; }
+  bool last_with_weights() const { return n_layers - layer <= period; }
+};
+
+// What an observer hears of a layer's parameters while they are used: of shared ones once in a pass, from the
+// first layer that it comes to, to the last.
 class Use {
  public:
-  Use(Stream& stream, const LayerPass& pass, std::int64_t layer, bool backward)
-      : stream_(stream), observer_(pass.observer), unit_(layer_unit(layer)), backward_(backward) {
-    if (observer_ != nullptr) observer_->before_use(stream_, unit_, backward_);
+  Use(Stream& stream, const LayerPass& pass, const LayerPlace& place, bool backward)
+      : stream_(stream),
+        observer_(pass.observer),
+        unit_(place.unit()),
+        backward_(backward),
+        ends_(backward ? place.first_with_weights() : place.last_with_weights()) {
+    const bool begins = backward ? place.last_with_weights() : place.first_with_weights();
+    if (observer_ != nullptr && begins) observer_->before_use(stream_, unit_, backward_);
   }
   void end() {
-    if (observer_ != nullptr) observer_->after_use(stream_, unit_, backward_);
+    if (observer_ != nullptr && ends_) observer_->after_use(stream_, unit_, backward_);
   }
 
  private:
   Stream& stream_;
   UnitObserver* observer_;
   int unit_;
-  bool backward_;
+  bool backward_, ends_;
 };
+
+std::int64_t at(std::size_t i) {
+  return static_cast<std::int64_t>(i);
+}
 
 }  // namespace
 
@@ -52,6 +78,7 @@ Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name,
              Parameter& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
     : place_(place),
       width_(config.d_model),
+      share_period_(config.share_period()),
       embedding_(stream, parameters, name, table, config.max_length, config.positions == "learned"),
       layers_(make_layers(parameters, name, config, with_cross, place, parts)),
       norm_(outside_layers(parameters), name + ".norm", config.d_model, config.norm_epsilon) {}
@@ -70,7 +97,7 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
   if (pass.dropout > 0) ops::dropout_add(stream, x, {}, pass.dropout, embedding_random(pass), x);
   if (saved != nullptr) saved->layers.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    Use use(stream, pass, place_.first_layer + static_cast<std::int64_t>(i), false);
+    Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, false);
     TransformerLayer::Saved freed;
     x = layers_[i].forward(stream, std::move(x), pass, saved != nullptr ? saved->layers[i] : freed);
     use.end();
@@ -93,7 +120,7 @@ void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pa
   norm_.backward(stream, saved.x, dy, saved.norm, dx);
   saved.x = Tensor();
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    Use use(stream, pass, place_.first_layer + static_cast<std::int64_t>(i), true);
+    Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, true);
     layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
     use.end();
   }

@@ -41,7 +41,7 @@ class Stack {
  private:
   kernels::RandomStream embedding_random(const LayerPass& pass) const;
   StackPlace place_;
-  std::int64_t width_;
+  std::int64_t width_, share_period_;
   Embedding embedding_;
   std::vector<TransformerLayer> layers_;
   LayerNorm norm_;

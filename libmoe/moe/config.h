@@ -11,6 +11,10 @@ enum class GateNoise { none, jitter, rsample };
 /// Whose tokens share the places of an expert: all of the micro-batch, or those of each data-parallel rank.
 enum class CapacityScope { global, rank };
 
+/// Weights of a token's experts: the gate's probabilities or these divided by their sum over its choices;
+/// automatic: divided for k > 1.
+enum class GateWeights { automatic, probability, normalised };
+
 struct MoeConfig {
   std::int64_t width = 0, hidden = 0;     // D, F
   std::int64_t n_experts = 0, top_k = 1;  // the gate takes min(top_k, n_experts)
@@ -24,10 +28,13 @@ struct MoeConfig {
   GateNoise noise = GateNoise::none;  // in training
   double jitter = 0.01;
   bool random_second = false;              // GShard's random second choice, in training, top-2 only
-  bool renormalise_after_capacity = true;  // for k > 1; otherwise before it
-  double aux_loss = 0, z_loss = 0;         // weights
-  double expert_dropout = 0;               // of the experts' hidden activations, in training
-  bool residual_experts = false;           // an always-on FFN beside the routed one
+  bool renormalise_after_capacity = true;  // otherwise before it
+  GateWeights weights = GateWeights::automatic;
+  double routed_scale = 1;          // of the routed output
+  bool dense_training = false;      // all experts in training (DS-MoE, arXiv 2404.05567)
+  double aux_loss = 0, z_loss = 0;  // weights
+  double expert_dropout = 0;        // of the experts' hidden activations, in training
+  bool residual_experts = false;    // an always-on FFN beside the routed one
 };
 
 /// max(min_capacity, ceil(T / E * factor * k)), and never more than T.

@@ -19,13 +19,19 @@ Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& 
       top_k_(std::min(config.top_k, config.n_experts)),
       linear_(parameters, name, config.width, config.n_experts, false) {}
 
-ops::GateNormal Gate::normal() const {
-  if (top_k_ == 1) return ops::GateNormal::none;
+bool Gate::normalised() const {
+  if (config_.weights == GateWeights::automatic) return top_k_ > 1;
+  return config_.weights == GateWeights::normalised;
+}
+
+ops::GateNormal Gate::normal(const MoePass& pass) const {
+  if (dense(pass) || !normalised()) return ops::GateNormal::none;
   return config_.renormalise_after_capacity ? ops::GateNormal::kept : ops::GateNormal::chosen;
 }
 
 void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const {
-  const std::int64_t t = x.rows(), e = n_experts();
+  const std::int64_t t = x.rows(), e = n_experts(), k = n_choices(pass);
+  const bool two = top_k_ == 2 && !dense(pass);
   Device& device = stream.device();
   const PassRandom& random = pass.random;
   saved = Saved{};
@@ -40,20 +46,20 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
                           .second = random.stream(RandomUse::second_choice, 1)};
   if (pass.training && config_.noise == GateNoise::rsample)
     noise.noisy_from = 0;
-  else if (pass.training && top_k_ == 2)
+  else if (pass.training && two)
     noise.noisy_from = 1;
-  noise.drop_second = pass.training && config_.random_second && top_k_ == 2;
+  noise.drop_second = pass.training && config_.random_second && two;
   saved.probability = Tensor(device, {t, e});
   saved.log_sum_exp = Tensor(device, {t});
   saved.entropy = Tensor(device, {t});
-  saved.chosen = Tensor(device, {t, top_k_}, DType::i32);
-  if (noise.drop_second) saved.used = Tensor(device, {t, top_k_}, DType::i32);
+  saved.chosen = Tensor(device, {t, k}, DType::i32);
+  if (noise.drop_second) saved.used = Tensor(device, {t, k}, DType::i32);
   ops::moe_gate(stream, logits, noise, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
                 saved.index());
 }
 
 ops::MoeKeep Gate::keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const {
-  if (pass.dropless || !config_.drop_tokens) return {};
+  if (pass.dropless || !config_.drop_tokens || dense(pass)) return {};
   const double factor = pass.training ? config_.capacity_factor : config_.eval_capacity_factor;
   const bool random = pass.training && config_.use_rts && config_.keep == ops::KeepOrder::position;
   PassRandom numbers = pass.random;
@@ -69,9 +75,26 @@ Tensor Gate::chosen_probability(Stream& stream, const Saved& saved) const {
   return p;
 }
 
-Tensor Gate::weights(Stream& stream, const Saved& saved, const Plan& plan) const {
+namespace {
+
+// x = factor * x.
+void scale(Stream& stream, double factor, const TensorView& x) {
+  if (factor != 1) ops::add_scaled(stream, static_cast<float>(factor - 1), x, x);
+}
+
+double entropy_of_mean(const std::vector<float>& sum, double n) {
+  double entropy = 0;
+  for (float s : sum)
+    if (s > 0) entropy -= s / n * std::log(s / n);
+  return entropy;
+}
+
+}  // namespace
+
+Tensor Gate::weights(Stream& stream, const MoePass& pass, const Saved& saved, const Plan& plan) const {
   Tensor weight(stream.device(), saved.chosen.shape());
-  ops::moe_weight(stream, saved.probability, saved.chosen, plan.row, normal(), weight);
+  ops::moe_weight(stream, saved.probability, saved.chosen, plan.row, normal(pass), weight);
+  scale(stream, config_.routed_scale, weight);
   return weight;
 }
 
@@ -80,18 +103,21 @@ GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePas
   const std::int64_t e = n_experts();
   Device& device = stream.device();
   GateStatistics s;
-  s.sums = Tensor(device, {2 + 2 * e});
+  s.sums = Tensor(device, {3 + 2 * e});
   s.entropy = s.sums.view().slice(0, 1);
-  s.square = s.sums.view().slice(1, 2);
-  s.probability = s.sums.view().slice(2, 2 + e);
-  s.load = s.sums.view().slice(2 + e, 2 + 2 * e);
+  s.loss_entropy = s.sums.view().slice(1, 2);
+  s.square = s.sums.view().slice(2, 3);
+  s.probability = s.sums.view().slice(3, 3 + e);
+  s.load = s.sums.view().slice(3 + e, 3 + 2 * e);
   s.confidence = Tensor(device, {e});
   s.by_group = Tensor(device, {pass.n_groups, e}, DType::i32);
   s.n_tokens = saved.probability.shape()[0];
   s.n_loss_tokens = n_loss_tokens;
   ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
                       saved.index(), load_choices(), pass.group, s.probability, s.load, s.confidence,
-                      s.sums.view().slice(0, 2), s.by_group);
+                      s.sums.view().slice(1, 3), s.by_group);
+  ops::fill(stream, 0, s.entropy);
+  ops::add_scaled(stream, 1, s.loss_entropy, s.entropy);
   return s;
 }
 
@@ -101,6 +127,7 @@ double Gate::aux_loss(Stream& stream, const GateStatistics& s) const {
   double dot = 0;
   for (std::size_t e = 0; e < sum.size(); ++e) dot += static_cast<double>(sum[e]) * load[e];
   const double t = static_cast<double>(s.n_loss_tokens);
+  if (config_.dense_training) return to_host<float>(stream, s.loss_entropy)[0] / t - entropy_of_mean(sum, t);
   return static_cast<double>(n_experts()) * dot / (t * t) / static_cast<double>(load_choices());
 }
 
@@ -109,17 +136,35 @@ double Gate::z_loss(Stream& stream, const GateStatistics& s) const {
   return to_host<float>(stream, s.square)[0] / static_cast<double>(s.n_loss_tokens);
 }
 
+Tensor Gate::log_mean_probability(Stream& stream, const GateStatistics& s) const {
+  std::vector<float> mean = to_host<float>(stream, s.probability);
+  for (float& p : mean) p = std::log(std::max(p, 1e-30f) / static_cast<float>(s.n_loss_tokens));
+  return Tensor::from_host<float>(stream, mean, {n_experts()});
+}
+
 void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
                     const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
                     const TensorView& dx) const {
   const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_loss_tokens, 1));
-  const ops::MoeAuxGradient aux{
+  ops::MoeAuxGradient aux{
       .load_scale = static_cast<float>(pass.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
                                        (t * t) / static_cast<double>(load_choices())),
       .z_scale = static_cast<float>(pass.aux_scale * config_.z_loss / t)};
   const Tensor dlogits(stream.device(), saved.probability.shape());
-  ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, normal(),
-                         dweight, statistics.load, aux, dlogits);
+  scale(stream, config_.routed_scale, dweight);
+  // d(-H(mean p))/dp[t,e] is log(mean p[e]) / T and a constant, which the softmax removes.
+  const double information = pass.aux_scale * config_.aux_loss / t;
+  Tensor log_mean;
+  if (config_.dense_training) {
+    log_mean = log_mean_probability(stream, statistics);
+    aux.load_scale = static_cast<float>(information);
+  }
+  const ops::GateNormal through = top_k_ == 1 ? ops::GateNormal::none : normal(pass);
+  ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, through,
+                         dweight, log_mean ? log_mean : statistics.load, aux, dlogits);
+  if (config_.dense_training)
+    ops::moe_entropy_backward(stream, saved.probability, saved.entropy, static_cast<float>(information),
+                              dlogits);
   if (!saved.input) {
     linear_.backward(stream, x, dlogits, dx, true);
     return;

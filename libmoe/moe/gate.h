@@ -29,8 +29,9 @@ struct GateStatistics {
   Tensor confidence;  // [E] sum of the probability over tokens that chose e
   Tensor by_group;    // [G,E] i32
   std::int64_t n_tokens = 0;
-  Tensor sums;                     // [2+2E], viewed by:
+  Tensor sums;                     // [3+2E], viewed by:
   TensorView entropy;              // [1]
+  TensorView loss_entropy;         // [1] of all ranks
   TensorView square;               // [1] of log-sum-exp, of all ranks
   TensorView probability;          // [E] of all ranks
   TensorView load;                 // [E] choices that the auxiliary loss counts, of all ranks
@@ -41,6 +42,8 @@ struct GateStatistics {
 };
 
 /// A bias-free linear map in fp32, parameter "<name>.weight" [D,E], softmax, and the choice of k experts.
+/// With dense training (DS-MoE, arXiv 2404.05567) a training pass chooses all of them, each with its
+/// probability as weight, drops nothing, and the balancing loss is the mutual-information loss.
 class Gate {
  public:
   struct Saved {
@@ -55,9 +58,9 @@ class Gate {
 
   Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config);
 
-  std::int64_t top_k() const { return top_k_; }
+  /// Choices of each token in a pass.
+  std::int64_t n_choices(const MoePass& pass) const { return dense(pass) ? n_experts() : top_k_; }
   std::int64_t n_experts() const { return config_.n_experts; }
-  ops::GateNormal normal() const;
   /// x: [T,D].
   void forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const;
   /// Capacity and the order of keeping for n_tokens tokens that compete, the first of which is row first_row
@@ -65,23 +68,30 @@ class Gate {
   ops::MoeKeep keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const;
   /// [T,K] the gate's probability of each choice, 0 for unused ones.
   Tensor chosen_probability(Stream& stream, const Saved& saved) const;
-  /// weight: [T,K], 0 for dropped choices.
-  Tensor weights(Stream& stream, const Saved& saved, const Plan& plan) const;
+  /// weight: [T,K], 0 for dropped choices; times the routed scale.
+  Tensor weights(Stream& stream, const MoePass& pass, const Saved& saved, const Plan& plan) const;
   /// Of this rank's tokens; n_loss_tokens: of all ranks, whose shared() the caller adds up.
   GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass,
                             std::int64_t n_loss_tokens) const;
   /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k.
-  /// Waits.
+  /// With dense training the mutual-information loss, mean_t H(p_t) - H(mean_t p), in nats: every token sure
+  /// of its experts, all of them used (arXiv 2404.05567, equation 4; arXiv 2212.08066). Waits.
   double aux_loss(Stream& stream, const GateStatistics& statistics) const;
   /// mean_t(log-sum-exp^2) (arXiv 2202.08906). Waits.
   double z_loss(Stream& stream, const GateStatistics& statistics) const;
   /// dx: [T,D] += the gradient through weights and auxiliary losses. x: the input of forward.
+  /// dweight: [T,K], of weights(), is scaled in place. The weight of a normalised single choice is one; its
+  /// gradient goes to the probability as if that were the weight (straight through).
   void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
                 const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
                 const TensorView& dx) const;
 
  private:
+  bool dense(const MoePass& pass) const { return config_.dense_training && pass.training; }
+  bool normalised() const;
+  ops::GateNormal normal(const MoePass& pass) const;
   std::int64_t load_choices() const { return top_k_ <= 2 ? 1 : top_k_; }
+  Tensor log_mean_probability(Stream& stream, const GateStatistics& statistics) const;
   MoeConfig config_;
   std::int64_t top_k_;
   Linear linear_;

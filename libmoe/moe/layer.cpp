@@ -30,7 +30,7 @@ Experts::Dropout MoeLayer::dropout(const MoePass& pass, const MicroBatchRows& ro
   PassRandom random = pass.random;
   random.first_row -= rows.mine.begin;  // choices are numbered over the micro-batch
   return {static_cast<float>(config_.expert_dropout),
-          random.stream(RandomUse::expert_dropout, gate_.top_k() * config_.hidden)};
+          random.stream(RandomUse::expert_dropout, gate_.n_choices(pass) * config_.hidden)};
 }
 
 Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& rows,
@@ -46,7 +46,7 @@ Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& r
   Choices choices{.index = gate.index(),
                   .probability = probability,
                   .mine = {0, rows.mine.size()},
-                  .first_choice = rows.mine.begin * gate_.top_k()};
+                  .first_choice = rows.mine.begin * gate_.n_choices(pass)};
   if (together && drops) choices = gather_choices(stream, grid_->data(), rows, gate.index(), probability);
   return make_plan(stream, choices, gate_.n_experts(), drops ? keep : ops::MoeKeep{});
 }
@@ -111,7 +111,7 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
       sums = grid_->data().start_all_reduce(stream, Reduce::sum, saved.statistics.shared());
   }
   run_experts(stream, x, pass, source, layer, saved);
-  saved.weight = gate_.weights(stream, saved.gate, saved.plan);
+  saved.weight = gate_.weights(stream, pass, saved.gate, saved.plan);
   if (sums) sums->wait();
   if (!residual_) {
     Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, y);

@@ -58,7 +58,7 @@ class MoeLayer {
 
   MoeConfig config_;
   const ProcessGrid* grid_;
-  std::unique_ptr<const Dispatcher> dispatcher_;
+  std::shared_ptr<const Dispatcher> dispatcher_;
   Gate gate_;
   Experts experts_;
   std::optional<FeedForward> residual_;

@@ -6,6 +6,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
+#include "libmoe/model/delink.h"
 #include "libmoe/model/expert_names.h"
 #include "libmoe/prune/expert_table.h"
 #include "libmoe/prune/plan.h"
@@ -22,6 +23,7 @@ Split split_of(const std::string& name) {
 
 Checkpoint load_with_experts(const std::string& path) {
   Checkpoint checkpoint = load_checkpoint(path, false);
+  delink_layers(checkpoint, path);
   if (checkpoint.config.n_moe_layers() == 0) bad_input("{}: the model has no experts to prune", path);
   return checkpoint;
 }

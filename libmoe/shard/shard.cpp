@@ -4,6 +4,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
+#include "libmoe/model/delink.h"
 #include "libmoe/model/stored_model.h"
 
 namespace moe::shard {
@@ -15,7 +16,8 @@ void SplitOptions::describe(OptionTable& table) {
 }
 
 void split_model(const SplitOptions& options) {
-  const Checkpoint checkpoint = load_checkpoint(options.model, false);
+  Checkpoint checkpoint = load_checkpoint(options.model, false);
+  delink_layers(checkpoint, options.model);
   save_store(options.store, checkpoint, options.model, {options.model}, options.force);
   const ExpertFile experts = load_store(options.store).experts;
   log_info("{}: {} MoE layers, {} of experts", options.store, experts.sections.size(),

@@ -38,9 +38,10 @@ struct Stack {
     const std::int64_t expert = 2 * c.d_model * c.d_ffn + c.d_ffn + c.d_model;
     dense += c.d_model * n_experts;
     experts += n_experts * expert;
+    const std::int64_t k = c.dense_training ? n_experts : std::min(c.top_k, n_experts);
     flops += 2.0 * static_cast<double>(c.d_model * n_experts) +
-             4.0 * static_cast<double>(std::min(c.top_k, n_experts) * c.d_model * c.d_ffn);
-    saved_floats += c.top_k * (c.d_ffn + 2 * c.d_model) + 2 * n_experts;
+             4.0 * static_cast<double>(k * c.d_model * c.d_ffn);
+    saved_floats += k * (c.d_ffn + 2 * c.d_model) + 2 * n_experts;
     if (!c.residual_experts) return;
     add_ffn();
     add_linear(c.d_model, 2);
@@ -59,6 +60,7 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
     if (!decoding && !has_encoder) continue;
     Stack& stack = decoding ? decoder : encoder;
     for (std::int64_t l = 0; l < (decoding ? c.decoder_layers : c.encoder_layers); ++l) {
+      const Stack before = stack;
       stack.add_attention();
       if (decoding && has_encoder) stack.add_attention();
       stack.add_norm();
@@ -66,6 +68,9 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
         stack.add_moe(c.experts_in(moe_layer++));
       else
         stack.add_ffn();
+      if (l < c.share_period()) continue;
+      stack.dense = before.dense;
+      stack.experts = before.experts;
     }
     stack.add_norm();
   }

@@ -22,6 +22,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
            "Start from the weights of this model, with a fresh optimizer; it must have the dataset's "
            "vocabulary")
       .file();
+  o.methods.describe(table);
   table.add("force", &o.force, "", "Start anew and overwrite the output");
   table.add("log-json", &o.log_json, "FILE", "Append a JSON object per report and validation to this file")
       .file();
@@ -45,6 +46,21 @@ void describe_data(TrainOptions& o, OptionTable& table) {
       .range(0, 1);
   table.add("mask-ratio", &o.noise.mask_ratio, "SHARE", "Noise: tokens hidden by spans").range(0, 1);
   table.add("mask-span", &o.noise.span_mean, "TOKENS", "Noise: mean length of a span (Poisson)").range(0, 50);
+  table
+      .add("ramp-updates", &o.ramp_updates, "UPDATES",
+           "Updates over which settings go in a straight line to their ends; 0 = they stay")
+      .range(0, 1e12);
+  table
+      .add("temperature-end", &o.temperature_end, "T", "Temperature at the end of the ramp; 0 = as it begins")
+      .range(0, 1e6);
+  table
+      .add("denoise-ratio-end", &o.denoise_ratio_end, "SHARE",
+           "Share of denoised sentences at the end of the ramp; -1 = as it begins")
+      .range(-1, 1);
+  table
+      .add("mask-ratio-end", &o.mask_ratio_end, "SHARE",
+           "Noise: tokens hidden by spans at the end of the ramp; -1 = as it begins")
+      .range(-1, 1);
   table.add("word-drop", &o.noise.drop, "SHARE", "Noise: words left out").range(0, 1);
   table.add("word-blank", &o.noise.blank, "SHARE", "Noise: words replaced by a mask").range(0, 1);
   table.add("max-shift", &o.noise.max_shift, "WORDS", "Noise: how far a word may move").range(0, 100);
@@ -145,13 +161,17 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
 }
 
-/// Options that give a model its shape; the others may change from run to run.
+/// Options that give a model its shape.
 constexpr std::array kShape{
     "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",
     "n-heads",      "activation",      "positions",        "tie-embeddings", "n-experts",
-    "top-k",        "expert-interval", "residual-experts", "max-length",     "norm-epsilon"};
+    "share-layers", "expert-interval", "residual-experts", "max-length",     "norm-epsilon"};
 
 }  // namespace
+
+bool gives_shape(const std::string& option) {
+  return std::find(kShape.begin(), kShape.end(), option) != kShape.end();
+}
 
 void TrainOptions::describe(OptionTable& table) {
   describe_files(*this, table);
@@ -169,6 +189,7 @@ void TrainOptions::check() const {
   if (!output.ends_with(".h5")) usage_error("--output: '{}' must end with .h5", output);
   if (output == data) usage_error("--output and --data are both {}: write to another file", output);
   if (output == init_from) usage_error("--output and --init-from are both {}: write to another file", output);
+  methods.check(init_from, output);
   if (average && keep < 2)
     usage_error("--average needs at least two models to average: give --keep 2 or more");
   if (patience > 0 && valid_every == 0) usage_error("--patience needs --valid-every");
@@ -176,6 +197,16 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
   if (valid_metric != "loss" && model.architecture != "encoder-decoder")
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
+  const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;
+  if (ramps && ramp_updates == 0)
+    usage_error(
+        "--temperature-end, --denoise-ratio-end, --mask-ratio-end: give --ramp-updates, the length of the "
+        "way "
+        "there");
+  if (ramp_updates > 0 && !ramps)
+    usage_error("--ramp-updates: give --temperature-end, --denoise-ratio-end or --mask-ratio-end");
+  if (temperature_end > 0 && temperature_end < 0.01)
+    usage_error("--temperature-end: {} is outside 0.01 to 1e6", temperature_end);
   if (noise.drop + noise.blank > 1)
     usage_error("--word-drop and --word-blank are more than all words together");
 }
@@ -188,6 +219,10 @@ BatcherOptions TrainOptions::batcher(const ModelConfig& config) const {
   b.temperature = temperature;
   b.denoise_ratio = denoise_ratio;
   b.noise = noise;
+  b.ramp.n_updates = ramp_updates;
+  if (temperature_end > 0) b.ramp.temperature = temperature_end;
+  if (denoise_ratio_end >= 0) b.ramp.denoise_ratio = denoise_ratio_end;
+  if (mask_ratio_end >= 0) b.ramp.mask_ratio = mask_ratio_end;
   b.batch_tokens = batch_tokens;
   b.n_micro_batches = accumulate;
   b.max_length = config.max_length;
@@ -213,7 +248,7 @@ ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked, cons
     const Option& option = result_table.options()[i];
     const std::string has = to_text(option.target), wants = to_text(wanted_table.options()[i].target);
     if (wants == has || wants == to_text(standard_table.options()[i].target)) continue;
-    if (std::find(kShape.begin(), kShape.end(), option.name) != kShape.end())
+    if (gives_shape(option.name))
       usage_error("--{} {} does not fit the model {} ({}): leave it out, or train a new model", option.name,
                   wants, path, has);
     set_from_text(option, wants);

@@ -9,6 +9,7 @@
 #include "libmoe/model/config.h"
 #include "libmoe/nn/optimizer.h"
 #include "libmoe/nn/schedule.h"
+#include "libmoe/train/methods.h"
 #include "libmoe/train/task_costs.h"
 
 namespace moe {
@@ -17,11 +18,15 @@ struct TrainOptions {
   // Files
   std::string data, output, init_from, log_json;
   bool force = false;
-  // The model; with init_from its shape comes from there.
+  // The model; its shape comes from the model that the run starts from, if any.
   ModelConfig model;
+  MethodOptions methods;
   // Data
   std::string directions = "both";
   double temperature = 5, denoise_ratio = 0;
+  // Where they end after ramp_updates; temperature 0 and ratios below 0: where they begin.
+  double temperature_end = 0, denoise_ratio_end = -1, mask_ratio_end = -1;
+  std::int64_t ramp_updates = 0;
   NoiseOptions noise;
   std::int64_t batch_tokens = 4096, accumulate = 1;
   // Learning
@@ -57,6 +62,9 @@ struct TrainOptions {
   /// "model.h5" -> "model.best.h5".
   std::string beside_output(const std::string& word) const;
 };
+
+/// Whether a model's option decides its shape; the others may change from run to run.
+bool gives_shape(const std::string& option);
 
 /// The configuration of a run that starts from another model: its shape, with the options for which the user
 /// asked for something else than the default (dropout, capacity, losses). Throws Error(usage) when the user

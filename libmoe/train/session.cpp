@@ -76,13 +76,23 @@ Origin find_origin(const TrainOptions& options) {
     origin.path = options.init_from;
     origin.file = std::make_shared<CheckpointFile>(options.init_from);
     origin.checkpoint = origin.file->header();
+  } else if (options.methods.has_models()) {
+    origin.path = fmt::format("{}", fmt::join(options.methods.models(), " and "));
+    origin.checkpoint =
+        combined_model(options.methods, options.model, static_cast<std::uint64_t>(options.seed));
   }
   if (origin.path.empty()) {
     origin.config = options.model;
     origin.config.vocab_size = origin.dataset->vocabulary().size();
   } else {
     check_vocabulary(origin, options);
-    origin.config = config_from(origin.checkpoint.config, options.model, origin.path);
+    if (options.methods.changes(origin.checkpoint.config)) {
+      if (origin.file) origin.checkpoint = load_checkpoint(origin.path, origin.resumed);
+      prepare_model(options.methods, *origin.dataset, options.directions, options.threads, origin.path,
+                    origin.checkpoint);
+    }
+    const ModelConfig& has = origin.checkpoint.config;
+    origin.config = config_from(has, asked_after(options.methods, options.model, has), origin.path);
   }
   origin.config.check();
   return origin;
@@ -95,6 +105,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       device_(Device::open()),
       stream_(*device_, threads_of(options, *world)) {
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
+  for (const std::string& model : options.methods.models()) inputs_.push_back(model);
   ModelParts parts;
   parts.grid = std::make_shared<ProcessGrid>(
       std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),

@@ -39,6 +39,7 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     j.at("seconds").get_to(s.seconds);
     j.at("warmup_progress").get_to(s.warmup_progress);
     j.at("seed").get_to(s.seed);
+    s.cursor.n_updates = s.update;
     j.at("draws").get_to(s.cursor.n_draws);
     j.at("taken").get_to(s.cursor.n_taken);
     if (j.contains("task_costs")) j.at("task_costs").get_to(s.task_costs);  // absent in older files

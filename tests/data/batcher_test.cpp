@@ -189,6 +189,92 @@ TEST(Batcher, TheCursorRestoresTheStream) {
   EXPECT_THROW(resumed.set_cursor({10, {1, 2}}), Error);
 }
 
+// Shares of denoised sentences, of the small part and of masks, at the beginning, half-way and after the end.
+TEST(Batcher, SettingsFollowTheirRamps) {
+  const Corpus c = corpus(true);
+  auto options = small();
+  options.temperature = 1;
+  options.denoise_ratio = 0;
+  options.noise = {.mask_ratio = 0, .drop = 0, .blank = 0, .max_shift = 0};
+  options.ramp = {.n_updates = 400, .temperature = 3, .denoise_ratio = 0.8, .mask_ratio = 0.5};
+  Batcher batcher(c, ids(), symbols(), options);
+  ASSERT_EQ(batcher.sources().size(), 5u);
+  const auto expect = [&](double temperature, double ratio) {
+    const auto& sources = batcher.sources();
+    const double large = std::pow(300.0 / 720, 1 / temperature),
+                 little = std::pow(60.0 / 720, 1 / temperature);
+    EXPECT_NEAR(sources[0].probability, (1 - ratio) * large / (2 * (large + little)), 1e-12);
+    EXPECT_NEAR(sources[2].probability, (1 - ratio) * little / (2 * (large + little)), 1e-12);
+    EXPECT_NEAR(sources[4].probability, ratio, 1e-12);
+  };
+  const auto masked = [&](int n_updates) {  // of the tokens of denoised sentences
+    double masks = 0, tokens = 0;
+    for (int u = 0; u < n_updates; ++u)
+      for (const Batch& b : batcher.next().batches)
+        for (std::size_t i = 0; i < b.language.size(); ++i) {
+          if (b.task[i] != Task::denoise) continue;
+          const auto source = rows(b.source, i), target = rows(b.target, i);
+          tokens += static_cast<double>(target.size() - 1);
+          masks += static_cast<double>(target.size() - 1) -
+                   static_cast<double>(std::count(source.begin(), source.end(), target[1]));
+        }
+    return masks / std::max(tokens, 1.0);
+  };
+  expect(1, 0);
+  EXPECT_EQ(masked(1), 0);
+  masked(200);
+  expect(2, 0.4);
+  masked(199);
+  const double end = masked(50);
+  expect(3, 0.8);
+  EXPECT_NEAR(end, 0.5, 0.25);  // the last span reaches beyond its share
+  EXPECT_EQ(batcher.cursor().n_updates, 450);
+}
+
+TEST(Batcher, ARampKeepsDrawingWithoutReplacementAndResumes) {
+  const Corpus c = corpus(true);
+  auto options = small();
+  options.temperature = 1;
+  options.denoise_ratio = 0.9;
+  options.ramp = {.n_updates = 40, .temperature = 100, .denoise_ratio = 0.1};
+  Batcher straight(c, ids(), symbols(), options);
+  std::map<std::pair<Task, int>, std::vector<std::int32_t>> seen;  // by task and target language
+  for (int u = 0; u < 60; ++u)
+    for (const Batch& b : straight.next().batches)
+      for (std::size_t i = 0; i < b.language.size(); ++i)
+        if (b.language[i] != 0) seen[{b.task[i], b.language[i]}].push_back(rows(b.target, i)[1]);
+  const std::map<std::pair<Task, int>, std::size_t> sizes{
+      {{Task::translate, 1}, 300}, {{Task::translate, 2}, 60}, {{Task::denoise, 1}, 100}};
+  ASSERT_EQ(seen.size(), sizes.size());
+  for (const auto& [source, words] : seen) {
+    const std::size_t n = sizes.at(source);
+    for (std::size_t begin = 0; begin < words.size(); begin += n) {
+      const auto first = words.begin() + static_cast<std::ptrdiff_t>(begin);
+      const std::size_t length = std::min(n, words.size() - begin);
+      const std::set<std::int32_t> round(first, first + static_cast<std::ptrdiff_t>(length));
+      EXPECT_EQ(round.size(), length) << begin;
+    }
+  }
+  Batcher again(c, ids(), symbols(), options), resumed(c, ids(), symbols(), options);
+  for (int u = 0; u < 15; ++u) again.next();
+  resumed.set_cursor(again.cursor());
+  for (int u = 0; u < 10; ++u) {
+    const UpdateBatches a = again.next(), b = resumed.next();
+    EXPECT_EQ(a.after, b.after);
+    for (std::size_t m = 0; m < a.batches.size(); ++m)
+      EXPECT_EQ(a.batches[m].source.tokens, b.batches[m].source.tokens);
+  }
+  // A ramp that ends where nothing can be drawn is refused at once.
+  const Corpus pairs = corpus();
+  Corpus mono;
+  mono.languages = pairs.languages;
+  mono.parts.push_back({.source = 1, .target = -1});
+  mono.data.push_back({sentences(2, 100, 8), {}});
+  options.denoise_ratio = 1;
+  options.ramp.denoise_ratio = 0;
+  EXPECT_THROW(Batcher(mono, ids(), symbols(), options), Error);
+}
+
 TEST(Batcher, AnotherSeedGivesAnotherStream) {
   const Corpus c = corpus();
   auto options = small();

@@ -255,6 +255,8 @@ TEST(MoeKernels, WeightsStatisticsAndBackwardOfEveryIsaAreTheReferences) {
                              {s.t, s.e, s.k, r.probability.data(), r.log_sum_exp.data(), r.entropy.data(),
                               r.chosen.data(), r.index.data(), s.k > 2 ? s.k : 1, group.data(), 3,
                               sums.data(), &sums[s.e], &sums[2 * s.e], &sums[3 * s.e], by_group.data()});
+        table.moe_entropy_backward(three_threads(),
+                                   {s.t, s.e, r.probability.data(), r.entropy.data(), 0.7f, dlogits.data()});
         weight.insert(weight.end(), dlogits.begin(), dlogits.end());
         weight.insert(weight.end(), sums.begin(), sums.end());
         weight.insert(weight.end(), by_group.begin(), by_group.end());

@@ -46,6 +46,8 @@ TEST(Config, JsonRoundTripKeepsEveryField) {
   change_all(config);
   config.vocab_size = 777;
   config.expert_interval = 2;
+  EXPECT_TRUE(ModelConfig::from_json(config.to_json(), "x").share_layers);
+  config.share_layers = false;  // layers that differ share nothing
   config.experts_per_layer = {3, 16, 7};
   config.check();
   const std::string json = config.to_json();
@@ -106,6 +108,13 @@ TEST(Config, ChecksNameTheOption) {
   EXPECT_NE(fault([](auto& c) { c.d_model = 255, c.n_heads = 5; }).find("even"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.experts_per_layer = {8}; }).find("experts_per_layer"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.experts_per_layer = {8, 9}; }).find("9 experts"), std::string::npos);
+  EXPECT_NE(fault([](auto& c) { c.gate_weights = "one"; }).find("--gate-weights"), std::string::npos);
+  EXPECT_NE(fault([](auto& c) { c.routed_scale = 0; }).find("--routed-scale"), std::string::npos);
+  EXPECT_NE(fault([](auto& c) {
+              c.share_layers = true;
+              c.experts_per_layer = {8, 8};
+            }).find("--share-layers"),
+            std::string::npos);
   ModelConfig dense;
   dense.n_experts = 0;
   dense.check();
@@ -136,6 +145,9 @@ TEST(Config, LeastParametersAreThoseOfTheMatrices) {
   const double attention = 3 * 4 * 16 + 3 * 8 * 16;
   EXPECT_EQ(config.least_parameters(true), 400 + attention + 4 * 48 + 2 * 5 * 48);
   EXPECT_EQ(config.least_parameters(false), 400 + attention + 4 * 48);
+  config.share_layers = true;  // two layers of three in each stack have weights
+  EXPECT_EQ(config.least_parameters(true), 400 + attention * 2 / 3 + 2 * 48 + 2 * 5 * 48);
+  config.share_layers = false;
   config.architecture = "decoder-only";
   config.positions = "learned";
   EXPECT_EQ(config.least_parameters(false), 400 + 256 * 4 + 3 * 4 * 16 + 2 * 48);

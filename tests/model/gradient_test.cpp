@@ -87,6 +87,24 @@ const Case kCases[] = {
      }},
 };
 
+// A dense training has no choices that could move.
+const Case kSmooth[] = {
+    {"dense_training",
+     [](ModelConfig& c) {
+       c.dense_training = true;
+       c.aux_loss = 1;
+     }},
+    {"shared_layers",
+     [](ModelConfig& c) {
+       c.share_layers = true;
+       c.n_experts = 0;
+       c.encoder_layers = c.decoder_layers = 3;
+     }},
+};
+
+INSTANTIATE_TEST_SUITE_P(Smooth, ModelGradient, testing::ValuesIn(kSmooth),
+                         [](const auto& test) { return std::string(test.param.name); });
+
 INSTANTIATE_TEST_SUITE_P(Cases, ModelGradient, testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
 

@@ -215,7 +215,9 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
   const auto value = [&] {
     MoeLayer::Saved saved;
     layer.forward(stream_, x, pass, nullptr, 0, y, saved);
-    EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
+    if (!c.dense_training) {  // the order of all experts may change
+      EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
+    }
     return test::dot(stream_, y, dy) +
            pass.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
                              c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
@@ -277,10 +279,118 @@ const Case kCases[] = {
        c.n_experts = 2;
      }},
     {"one_expert", [](MoeConfig& c) { c.n_experts = 1; }},
+    {"top2_probability_scaled",
+     [](MoeConfig& c) {
+       c.top_k = 2;
+       c.weights = GateWeights::probability;
+       c.routed_scale = 1.7;
+     }},
+    {"dense_training",
+     [](MoeConfig& c) {
+       c.dense_training = true;
+       c.aux_loss = 2;
+       c.drop_tokens = true;
+       c.capacity_factor = 0.1;
+     }},
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, LayerGradient, testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
+
+// DS-MoE: in training the plain sum over experts, weighted by the softmax; otherwise the top-k.
+TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
+  MoeConfig c = base_config();
+  c.dense_training = true;
+  c.top_k = 2;
+  c.weights = GateWeights::probability;
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
+  MoeLayer::Saved saved, sparse;
+  const std::vector<float> y = run(layer, x, {.training = true}, saved), y2 = run(layer, x, {}, sparse);
+  const std::vector<float> p = host(saved.gate.probability);
+  for (std::int32_t n : saved.plan.counts) EXPECT_EQ(n, kTokens);
+  EXPECT_EQ(sparse.plan.n_rows(), 2 * kTokens);
+
+  // Each expert alone, as a feed-forward network.
+  std::vector<double> all(y.size()), top(y.size());
+  for (std::int64_t e = 0; e < c.n_experts; ++e) {
+    ParameterList own;
+    const FeedForward ffn(own, "ffn", kWidth, c.hidden, c.activation, grid_.tensor());
+    own.allocate(*device_);
+    for (const char* piece : {"in.weight", "in.bias", "out.weight", "out.bias"})
+      copy_from_host<float>(stream_, host(parameters_.find(std::string("moe.experts.") + piece)->value.at(e)),
+                            own.find(std::string("ffn.") + piece)->value);
+    const Tensor h = empty({kTokens, kWidth});
+    FeedForward::Saved unused;
+    ffn.forward(stream_, x, h, unused);
+    const std::vector<float> out = host(h);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const float* row = &p[i / kWidth * 5];
+      const double term = double{row[e]} * out[i];
+      all[i] += term;
+      if (std::count_if(row, row + 5, [&](float q) { return q > row[e]; }) < 2) top[i] += term;
+    }
+  }
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    EXPECT_NEAR(y[i], all[i], 2e-6);
+    EXPECT_NEAR(y2[i], top[i], 2e-6);
+  }
+}
+
+// Its loss is 0 when the gate says nothing, and -log E when it is sure and uses all experts alike.
+TEST_F(Layer, MutualInformationOfTokensAndExperts) {
+  MoeConfig c = base_config();
+  c.width = 5;
+  c.dense_training = true;
+  const Gate gate(parameters_, "gate", c);
+  parameters_.allocate(*device_);
+  std::vector<float> one_hot(20 * 5);
+  for (std::size_t t = 0; t < 20; ++t) one_hot[t * 5 + t % 5] = 1;
+  const Tensor x = Tensor::from_host<float>(stream_, one_hot, {20, 5});
+  const auto loss = [&](float slope) {
+    std::vector<float> w(25);
+    for (std::size_t e = 0; e < 5; ++e) w[e * 6] = slope;
+    copy_from_host<float>(stream_, w, parameters_.find("gate.weight")->value);
+    Gate::Saved saved;
+    gate.forward(stream_, x, {.training = true}, saved);
+    return gate.aux_loss(stream_, gate.statistics(stream_, saved, {.training = true}, 20));
+  };
+  EXPECT_NEAR(loss(0), 0, 1e-6);
+  EXPECT_NEAR(loss(50), -std::log(5.0), 1e-6);
+  const double a = std::exp(1.0) / (std::exp(1.0) + 4), b = (1 - a) / 4;
+  EXPECT_NEAR(loss(1), -a * std::log(a) - 4 * b * std::log(b) - std::log(5.0), 1e-6);
+}
+
+// Straight through: the weight is one, and its gradient that of the probability.
+TEST_F(Layer, ANormalisedSingleChoiceHasTheWeightOneAndTheProbabilitysGradient) {
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), ones = empty({kTokens, 1});
+  ops::fill(stream_, 1, ones);
+  std::vector<float> gradient[2];
+  for (const bool normalised : {false, true}) {
+    ParameterList parameters;
+    MoeConfig c = base_config();
+    if (normalised) c.weights = GateWeights::normalised;
+    const Gate gate(parameters, "gate", c);
+    test::randomise(stream_, parameters, 1);
+    parameters.make_gradients(stream_);
+    Gate::Saved saved;
+    gate.forward(stream_, x, {}, saved);
+    const Plan plan = make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, {});
+    const std::vector<float> w = host(gate.weights(stream_, {}, saved, plan));
+    for (float weight : w) {
+      if (normalised)
+        EXPECT_FLOAT_EQ(weight, 1);
+      else
+        EXPECT_LT(weight, 1);
+    }
+    const Tensor dx = Tensor::zeros(stream_, x.shape());
+    gate.backward(stream_, x, {}, saved, plan, gate.statistics(stream_, saved, {}, kTokens), ones, dx);
+    gradient[normalised] = host(parameters.find("gate.weight")->gradient);
+  }
+  EXPECT_EQ(gradient[0], gradient[1]);
+  EXPECT_GT(test::dot(gradient[0], gradient[0]), 0);
+}
 
 TEST_F(Layer, AnExpertWithoutTokensIsLeftUntouched) {
   MoeConfig c = base_config();
@@ -349,9 +459,7 @@ class Lender : public ExpertSource {
     asked.assign(counts.begin(), counts.end());
     views_.assign(counts.size(), {});
     const auto part = [&](const char* name, std::size_t e) {
-      return parameters_.find(std::string("moe.experts.") + name)
-          ->value
-          .at(static_cast<std::int64_t>(e));
+      return parameters_.find(std::string("moe.experts.") + name)->value.at(static_cast<std::int64_t>(e));
     };
     for (std::size_t e = 0; e < counts.size(); ++e)
       if (counts[e] > 0)

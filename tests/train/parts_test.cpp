@@ -40,7 +40,7 @@ TEST(RunState, SurvivesItsJson) {
   s.update = 123;
   s.seconds = 0.1 + 0.2;
   s.warmup_progress = 1.0 / 3;
-  s.cursor = {99, {1, 2, 3}};
+  s.cursor = {99, {1, 2, 3}, 123};
   s.has_best = true;
   s.best_score = 1e-300;
   s.validated_update = 120;

@@ -1,0 +1,94 @@
+#include "libmoe/model/expert_choice.h"
+
+#include <algorithm>
+#include <set>
+
+#include "libmoe/base/error.h"
+#include "libmoe/model/expert_names.h"
+
+namespace moe {
+namespace {
+
+using Sources = std::vector<std::int64_t>;
+
+/// Entries `sources` of one dimension of a tensor, which must have n of them.
+void choose(HostTensor& tensor, std::size_t dimension, std::int64_t n, const Sources& sources,
+            const std::string& where) {
+  if (tensor.dims.size() <= dimension || tensor.dims[dimension] != n)
+    bad_input("{}: {} has shape [{}]; {} experts were expected in dimension {}", where, tensor.name,
+              fmt::join(tensor.dims, ","), n, dimension);
+  std::size_t outer = 1, inner = 1;
+  for (std::size_t i = 0; i < dimension; ++i) outer *= static_cast<std::size_t>(tensor.dims[i]);
+  for (std::size_t i = dimension + 1; i < tensor.dims.size(); ++i)
+    inner *= static_cast<std::size_t>(tensor.dims[i]);
+  std::vector<float> values;
+  values.reserve(outer * inner * sources.size());
+  for (std::size_t o = 0; o < outer; ++o)
+    for (std::int64_t e : sources) {
+      const auto* from =
+          tensor.values.data() + (o * static_cast<std::size_t>(n) + static_cast<std::size_t>(e)) * inner;
+      values.insert(values.end(), from, from + inner);
+    }
+  tensor.values = std::move(values);
+  tensor.dims[dimension] = static_cast<std::int64_t>(sources.size());
+}
+
+HostTensor& find(std::vector<HostTensor>& tensors, const std::string& name, const std::string& where) {
+  for (HostTensor& t : tensors)
+    if (t.name == name) return t;
+  bad_input("{}: {} is missing", where, name);
+}
+
+/// The parameter, its moments, and of an expert's piece the step counts.
+void choose_parameter(Checkpoint& checkpoint, const std::string& name, bool experts, std::int64_t n,
+                      const Sources& sources, const std::string& where) {
+  const std::size_t dimension = experts ? 0 : 1;
+  choose(find(checkpoint.parameters, name, where), dimension, n, sources, where);
+  TrainingState& training = checkpoint.training;
+  if (training.json.empty()) return;
+  for (const char* moment : {"m/", "v/"})
+    choose(find(training.moments, moment + name, where), dimension, n, sources, where);
+  if (experts) choose(find(training.expert_steps, name, where), 0, n, sources, where);
+}
+
+Sources chosen_ids(const Sources& ids, const Sources& sources) {
+  Sources chosen;
+  std::set<std::int64_t> seen;
+  std::int64_t next =
+      std::max(*std::max_element(ids.begin(), ids.end()), static_cast<std::int64_t>(ids.size()) - 1) + 1;
+  for (std::int64_t e : sources)
+    chosen.push_back(seen.insert(e).second ? ids[static_cast<std::size_t>(e)] : next++);
+  return chosen;
+}
+
+}  // namespace
+
+HostTensor& parameter_of(Checkpoint& checkpoint, const std::string& name, const std::string& where) {
+  return find(checkpoint.parameters, name, where);
+}
+
+void set_expert_counts(ModelConfig& config, const std::vector<std::int64_t>& counts) {
+  config.n_experts = std::max(config.n_experts, *std::max_element(counts.begin(), counts.end()));
+  const bool all = std::all_of(counts.begin(), counts.end(), [&](auto n) { return n == config.n_experts; });
+  config.experts_per_layer = all ? std::vector<std::int64_t>{} : counts;
+}
+
+void choose_experts(Checkpoint& checkpoint, const std::vector<std::vector<std::int64_t>>& sources,
+                    const std::string& where) {
+  const std::vector<std::string> prefixes = moe_prefixes(checkpoint.config);
+  MOE_CHECK(sources.size() == prefixes.size() && checkpoint.expert_ids.size() == prefixes.size());
+  MOE_CHECK(!checkpoint.config.share_layers, "experts of layers that share weights");
+  std::vector<std::int64_t> counts;
+  for (std::size_t layer = 0; layer < prefixes.size(); ++layer) {
+    const std::int64_t n = checkpoint.config.experts_in(static_cast<int>(layer));
+    for (std::int64_t e : sources[layer]) MOE_CHECK(0 <= e && e < n, "expert {} of {}", e, n);
+    choose_parameter(checkpoint, prefixes[layer] + kGateWeight, false, n, sources[layer], where);
+    for (const char* piece : kExpertPieces)
+      choose_parameter(checkpoint, prefixes[layer] + piece, true, n, sources[layer], where);
+    checkpoint.expert_ids[layer] = chosen_ids(checkpoint.expert_ids[layer], sources[layer]);
+    counts.push_back(static_cast<std::int64_t>(sources[layer].size()));
+  }
+  set_expert_counts(checkpoint.config, counts);
+}
+
+}  // namespace moe

@@ -1,0 +1,127 @@
+#include "libmoe/train/aggregate.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "libmoe/base/error.h"
+#include "libmoe/model/expert_choice.h"
+#include "libmoe/model/expert_names.h"
+#include "libmoe/train/options.h"
+
+namespace moe {
+namespace {
+
+using Tensors = std::vector<const HostTensor*>;  // one of each model
+
+void check_same_shape(const Checkpoint& first, const Checkpoint& other, const std::string& path,
+                      const std::string& first_path) {
+  if (!other.vocabulary->same_as(*first.vocabulary))
+    bad_input("{} has another vocabulary than {}: their experts cannot be united", path, first_path);
+  ModelConfig a = first.config, b = other.config;
+  OptionTable table_a, table_b;
+  a.describe(table_a);
+  b.describe(table_b);
+  for (std::size_t i = 0; i < table_a.options().size(); ++i) {
+    const std::string& name = table_a.options()[i].name;
+    const bool same = to_text(table_a.options()[i].target) == to_text(table_b.options()[i].target);
+    if (same || name == "n-experts") continue;
+    if (gives_shape(name) || name == "top-k" || name == "gate-weights")
+      bad_input("{}: {} is {}, and {} has {}: only models of one shape can be aggregated", path, name,
+                to_text(table_b.options()[i].target), first_path, to_text(table_a.options()[i].target));
+  }
+  if (a.n_moe_layers() == 0) usage_error("--aggregate: {} has no experts", first_path);
+}
+
+/// Dimension `dimension` of the parts end to end.
+HostTensor joined(const Tensors& parts, std::size_t dimension) {
+  HostTensor whole{parts[0]->name, parts[0]->dims, {}};
+  whole.dims[dimension] = 0;
+  for (const HostTensor* p : parts) whole.dims[dimension] += p->dims[dimension];
+  std::size_t outer = 1;
+  for (std::size_t i = 0; i < dimension; ++i) outer *= static_cast<std::size_t>(whole.dims[i]);
+  for (std::size_t o = 0; o < outer; ++o)
+    for (const HostTensor* p : parts) {
+      const std::size_t n = p->values.size() / outer;
+      whole.values.insert(whole.values.end(), p->values.data() + o * n, p->values.data() + (o + 1) * n);
+    }
+  return whole;
+}
+
+HostTensor mean(const Tensors& parts) {
+  HostTensor result = *parts[0];
+  for (std::size_t i = 0; i < result.values.size(); ++i) {
+    double sum = 0;
+    for (const HostTensor* p : parts) sum += p->values[i];
+    result.values[i] = static_cast<float>(sum / static_cast<double>(parts.size()));
+  }
+  return result;
+}
+
+std::vector<std::vector<std::int64_t>> united_ids(const std::vector<Checkpoint>& models) {
+  auto ids = models[0].expert_ids;
+  for (std::size_t m = 1; m < models.size(); ++m) {
+    std::int64_t raise = 0;
+    for (std::size_t before = 0; before < m; ++before) raise += models[before].config.n_experts;
+    for (const auto& layer : ids)
+      for (std::int64_t id : layer) raise = std::max(raise, id + 1);
+    for (std::size_t layer = 0; layer < ids.size(); ++layer)
+      for (std::int64_t id : models[m].expert_ids[layer]) ids[layer].push_back(raise + id);
+  }
+  return ids;
+}
+
+ModelConfig united_config(const std::vector<Checkpoint>& models, const std::vector<std::string>& paths,
+                          const std::vector<std::vector<std::int64_t>>& ids, std::int64_t top_k) {
+  ModelConfig config = models[0].config;
+  std::vector<std::int64_t> counts;
+  for (const auto& layer : ids) counts.push_back(static_cast<std::int64_t>(layer.size()));
+  config.n_experts = *std::max_element(counts.begin(), counts.end());
+  set_expert_counts(config, counts);
+  config.top_k = std::max(config.top_k, top_k);
+  const bool probability_of_one = config.top_k == 1 && config.gate_weights != "normalised";
+  for (std::size_t m = 1; m < models.size(); ++m) {
+    const double scale = models[m].config.routed_scale;
+    if (probability_of_one)
+      config.routed_scale += scale;
+    else if (scale != config.routed_scale)
+      bad_input("{}: routed-scale is {}, and {} has {}: their experts cannot be united", paths[m], scale,
+                paths[0], config.routed_scale);
+  }
+  config.check();
+  return config;
+}
+
+}  // namespace
+
+Checkpoint aggregate(const std::vector<Checkpoint>& models, const std::vector<std::string>& paths,
+                     std::int64_t top_k) {
+  if (models.size() < 2) usage_error("--aggregate takes two models or more");
+  for (std::size_t m = 1; m < models.size(); ++m) check_same_shape(models[0], models[m], paths[m], paths[0]);
+  std::map<std::string, std::size_t> joined_dimension;
+  for (const std::string& prefix : moe_prefixes(models[0].config)) {
+    joined_dimension[prefix + kGateWeight] = 1;
+    for (const char* piece : kExpertPieces) joined_dimension[prefix + piece] = 0;
+  }
+  Checkpoint result;
+  result.vocabulary = models[0].vocabulary;
+  result.expert_ids = united_ids(models);
+  result.config = united_config(models, paths, result.expert_ids, top_k);
+  for (const HostTensor& first : models[0].parameters) {
+    const auto at = joined_dimension.find(first.name);
+    Tensors parts;
+    for (std::size_t m = 0; m < models.size(); ++m) {
+      const auto& all = models[m].parameters;
+      const auto found =
+          std::find_if(all.begin(), all.end(), [&](const auto& t) { return t.name == first.name; });
+      std::vector<std::int64_t> dims = found == all.end() ? std::vector<std::int64_t>{} : found->dims;
+      if (at != joined_dimension.end() && at->second < dims.size()) dims[at->second] = first.dims[at->second];
+      if (dims != first.dims) bad_input("{}: {} does not fit that of {}", paths[m], first.name, paths[0]);
+      parts.push_back(&*found);
+    }
+    result.parameters.push_back(at == joined_dimension.end() ? mean(parts) : joined(parts, at->second));
+  }
+  return result;
+}
+
+}  // namespace moe
