@@ -222,8 +222,8 @@ struct Heartbeat::Impl {
       lost_name = name_of(who);
       // A rank that failed has said why, and others may be about to say the same of themselves.
       if (cause != LostCause::failed) announce();
+      is_lost = true;
     }
-    is_lost = true;
     if (rank == 0) to_all(frame(FrameType::lost, who, code, cause));
   }
 
