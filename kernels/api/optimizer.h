@@ -14,6 +14,7 @@ struct AdamArgs {
   float* m;               // [n]
   float* v;               // [n]
   float* parameter;       // [n]
+  std::uint16_t* rounded; // [n] the new parameter as RoundArgs has it, or null
 };
 
 }  // namespace moe::kernels

@@ -28,6 +28,7 @@
   OP(dropout_backward, DropoutBackwardArgs)          \
   OP(sum_of_squares, SumOfSquaresArgs)               \
   OP(all_finite, AllFiniteArgs)                      \
+  OP(round, RoundArgs)                               \
   OP(layer_norm, LayerNormArgs)                      \
   OP(layer_norm_backward, LayerNormBackwardArgs)     \
   OP(embedding, EmbeddingArgs)                       \
@@ -63,7 +64,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 5;
+inline constexpr int kKernelTableVersion = 6;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

@@ -117,6 +117,19 @@ MOE_INLINE Vec load_first(const std::uint16_t* p, std::int64_t n) {
   return widen(bits);
 }
 
+/// To bf16, nearest even; NaN stays NaN.
+MOE_INLINE HalfVec round_to_half(Vec v) {
+  const UintVec bits = reinterpret_cast<UintVec>(v);
+  const UintVec number = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+  return __builtin_convertvector(v == v ? number : nan, HalfVec);
+}
+MOE_INLINE void store(std::uint16_t* p, HalfVec v, Full = {}) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+MOE_INLINE void store(std::uint16_t* p, HalfVec v, Tail part) {
+  for (int i = 0; i < part.n; ++i) p[i] = v[i];
+}
+
 /// a b + c, rounded once where the instruction set can.
 MOE_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 #if MOE_ISA_avx512

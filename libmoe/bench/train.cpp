@@ -25,6 +25,8 @@ void TrainBenchOptions::describe(OptionTable& table) {
   table.add("batch-tokens", &batch_tokens, "TOKENS", "source and target tokens of an update")
       .range(1, 1 << 24);
   table.add("label-smoothing", &label_smoothing, "S", "label smoothing").range(0, 0.99);
+  table.add("weights", &weights, "TYPE", "what matrix products read: fp32, or bf16 copies of it")
+      .one_of({"fp32", "bf16"});
   table
       .add("pairs", &pairs, "FILE",
            "lengths of real sentence pairs: source and target tokens, two numbers a line")
@@ -116,6 +118,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   Stream& stream = machine.stream();
   Transformer model(stream, config);
   model.initialise(stream, 1);
+  if (options.weights == "bf16") model.parameters().round_values(stream);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {});
   DataParallel parallel(*model.parts().grid, model.parameters(), true);
@@ -160,6 +163,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
+                          {"weights", options.weights},
                           {"lengths", options.pairs.empty() ? std::string("made up") : options.pairs}},
                 .rows = {row}},
                options.measure.output);

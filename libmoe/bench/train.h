@@ -16,6 +16,7 @@ struct TrainBenchOptions {
   ModelConfig model;
   std::int64_t vocab_size = 8000, batch_tokens = 4096;
   double label_smoothing = 0.1;
+  std::string weights = "fp32";
   std::string pairs;
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.

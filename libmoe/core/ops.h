@@ -111,8 +111,11 @@ struct AdamStep {
   float rate, beta1, beta2, epsilon, decay, gradient_scale;
   float bias1, bias2;  // 1 - beta^step
 };
-/// parameter, gradient, m, v: same number of elements, contiguous.
+/// parameter, gradient, m, v: same number of elements, contiguous. rounded: empty, or as many of bf16, which get
+/// the new parameter rounded.
 void adam(Stream& stream, const AdamStep& step, const TensorView& gradient, const TensorView& m, const TensorView& v,
-          const TensorView& parameter);
+          const TensorView& parameter, const TensorView& rounded = {});
+/// y = x in bf16, to nearest even; x: f32, y: bf16, as many elements, contiguous.
+void round(Stream& stream, const TensorView& x, const TensorView& y);
 
 }  // namespace moe::ops

@@ -74,15 +74,23 @@ bool all_finite(Stream& stream, const TensorView& x) {
 }
 
 void adam(Stream& stream, const AdamStep& step, const TensorView& gradient, const TensorView& m,
-          const TensorView& v, const TensorView& parameter) {
+          const TensorView& v, const TensorView& parameter, const TensorView& rounded) {
   const std::int64_t n = parameter.shape.n_elements();
   MOE_CHECK(is_elements(gradient, n) && is_elements(m, n) && is_elements(v, n) && is_elements(parameter, n),
             "gradient {} m {} v {} parameter {}", gradient.shape.text(), m.shape.text(), v.shape.text(),
             parameter.shape.text());
+  MOE_CHECK(!rounded || is_rounded(rounded, n), "rounded {}", rounded.shape.text());
   MOE_CALL(
       stream, adam,
       (kernels::AdamArgs{n, step.rate, step.beta1, step.beta2, step.epsilon, step.decay, step.gradient_scale,
-                         step.bias1, step.bias2, gradient.f32(), m.f32(), v.f32(), parameter.f32()}));
+                         step.bias1, step.bias2, gradient.f32(), m.f32(), v.f32(), parameter.f32(),
+                         static_cast<std::uint16_t*>(rounded.data)}));
+}
+
+void round(Stream& stream, const TensorView& x, const TensorView& y) {
+  const std::int64_t n = x.shape.n_elements();
+  MOE_CHECK(is_elements(x, n) && is_rounded(y, n), "x {} y {}", x.shape.text(), y.shape.text());
+  MOE_CALL(stream, round, (kernels::RoundArgs{n, x.f32(), static_cast<std::uint16_t*>(y.data)}));
 }
 
 }  // namespace moe::ops

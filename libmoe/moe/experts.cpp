@@ -34,6 +34,7 @@ Experts::Experts(ParameterList& parameters, const std::string& name, const MoeCo
   in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true, {{{mine, part, {}}}});
   out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true, {{{mine, part, {}}}});
   out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true, {{{mine, {}, {}}}});
+  in_weight_->product = out_weight_->product = true;
   for (Parameter* p : {in_weight_, in_bias_, out_weight_}) p->split_over_tensor = !part.empty();
 }
 
@@ -49,8 +50,8 @@ void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropou
 std::vector<ExpertWeights> Experts::weights() const {
   std::vector<ExpertWeights> weights;
   for (std::int64_t i = 0; in_weight_ != nullptr && i < in_weight_->n_experts; ++i)
-    weights.push_back(
-        {in_weight_->value.at(i), in_bias_->value.at(i), out_weight_->value.at(i), out_bias_->value.at(i)});
+    weights.push_back({in_weight_->weight().at(i), in_bias_->value.at(i), out_weight_->weight().at(i),
+                       out_bias_->value.at(i)});
   return weights;
 }
 
@@ -96,7 +97,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                         .trans_a = true,
                         .accumulate = true});
     products.push_back({.a = rows_of(rows, dy, e),
-                        .b = out_weight_->value.at(e),
+                        .b = out_weight_->weight().at(e),
                         .c = rows_of(rows, dhidden, e),
                         .trans_b = true});
   });
@@ -110,7 +111,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                         .trans_a = true,
                         .accumulate = true});
     products.push_back({.a = rows_of(rows, dhidden, e),
-                        .b = in_weight_->value.at(e),
+                        .b = in_weight_->weight().at(e),
                         .c = rows_of(rows, dx, e),
                         .trans_b = true});
   });

@@ -15,6 +15,7 @@ std::vector<IndexRange> tensor_part(const Communicator& tensor, std::int64_t n, 
 Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
                bool with_bias)
     : weight_(&parameters.add(name + ".weight", {n_in, n_out}, true)) {
+  weight_->product = true;
   if (with_bias) bias_ = &parameters.add(name + ".bias", {n_out}, false);
 }
 
@@ -28,6 +29,7 @@ Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t 
     weight.axis[0] = tensor_part(split.tensor, n_in);
   weight_ = &parameters.add(name + ".weight", {n_in, n_out}, true, false, weight);
   bias_ = &parameters.add(name + ".bias", {n_out}, false, false, bias);
+  weight_->product = true;
   weight_->split_over_tensor = !weight.whole();
   bias_->split_over_tensor = !bias.whole();
 }

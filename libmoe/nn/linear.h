@@ -31,7 +31,8 @@ class Linear {
   Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
          const TensorSplit& split);
 
-  TensorView weight() const { return weight_->value; }
+  /// What products read: f32, or a copy in bf16.
+  TensorView weight() const { return weight_->weight(); }
   TensorView bias() const { return bias_ == nullptr ? TensorView{} : bias_->value; }
   /// Of the rank's part.
   std::int64_t n_in() const { return weight_->value.shape[0]; }

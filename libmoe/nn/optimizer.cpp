@@ -74,7 +74,8 @@ void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments
   s.bias2 = static_cast<float>(1 - std::pow(options_.beta2, steps));
   const std::int64_t begin = range.begin - group.owned.begin, end = range.end - group.owned.begin;
   ops::adam(stream, s, group.owned_gradients_at(range), moments.m.view().slice(begin, end),
-            moments.v.view().slice(begin, end), group.owned_values_at(range));
+            moments.v.view().slice(begin, end), group.owned_values_at(range),
+            group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{});
 }
 
 double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "libmoe/core/ops.h"
+
 namespace moe {
 namespace {
 
@@ -132,6 +134,34 @@ void ParameterList::make_gradients(Stream& stream) {
 void ParameterList::clear_gradients(Stream& stream) {
   for (const Tensor& t : gradients_) stream.fill_zero(t.view().data, t.view().n_bytes());
   for (auto& p : parameters_) std::fill(p->touched.begin(), p->touched.end(), std::uint8_t{0});
+}
+
+void ParameterList::round_values(Stream& stream, bool also_owned) {
+  if (rounded_.empty()) {
+    also_owned = true;
+    for (ParameterGroup& group : groups_) {
+      Tensor& rounded = rounded_.emplace_back();
+      const auto product = [](const Parameter* p) { return p->product; };
+      if (std::none_of(group.parameters.begin(), group.parameters.end(), product)) continue;
+      rounded = Tensor(stream.device(), {group.n_elements}, DType::bf16);
+      group.rounded = rounded.view();
+      for (Parameter* p : group.parameters) {
+        if (!p->product) continue;
+        p->rounded = p->value;
+        p->rounded.dtype = DType::bf16;
+        p->rounded.data = static_cast<std::uint16_t*>(rounded.view().data) + p->offset;
+      }
+    }
+  }
+  for (const ParameterGroup& group : groups_) {
+    if (!group.rounded) continue;
+    MOE_CHECK(group.values, "rounded copies of values that are elsewhere");
+    const auto round = [&](std::int64_t begin, std::int64_t end) {
+      if (begin < end) ops::round(stream, group.values.slice(begin, end), group.rounded.slice(begin, end));
+    };
+    round(0, also_owned ? group.n_elements : group.owned.begin);
+    if (!also_owned) round(group.owned.end, group.n_elements);
+  }
 }
 
 Parameter* ParameterList::find(const std::string& name) const {

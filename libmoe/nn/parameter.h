@@ -27,12 +27,17 @@ struct Parameter {
   TensorView value, gradient;      // of this part; without data while they are elsewhere
   bool split_over_tensor = false;  // ranks of a tensor group hold different parts of it
   bool weight_decay = true;        // off for biases and norms
+  bool product = false;            // a matrix that products read through weight()
   bool experts = false;            // dimension 0 indexes the experts of an MoE layer
   std::int64_t n_experts = 0;      // of them here
   // [n_experts]: the expert had tokens since the gradients were cleared; an expert without tokens is not
   // updated.
   std::vector<std::uint8_t> touched;
   std::int64_t offset = 0;  // of its first element in its group
+  TensorView rounded;       // the value in bf16, where the list has been told to keep it
+
+  /// What a product reads.
+  const TensorView& weight() const { return rounded ? rounded : value; }
 
   const Shape& shape() const { return value.shape; }
   /// In the group.
@@ -63,6 +68,7 @@ struct ParameterGroup {
   IndexRange share;                    // an equal part for each copy
   IndexRange owned;                    // what this rank updates: its share when moments are divided, or all
   TensorView values, gradients;        // [n_elements]; without data while they are elsewhere
+  TensorView rounded;                  // [n_elements] values in bf16, or empty
   TensorView owned_values,
       owned_gradients;  // [owned.size()]: always there (gradients: after make_gradients())
 
@@ -95,6 +101,11 @@ class ParameterList {
   /// Gives memory to the values; not cleared. Once, when all have been added.
   void allocate(Device& device, const Sharding& sharding = {});
   void make_gradients(Stream& stream);
+  /// Keeps a bf16 copy of every matrix of products beside its value, the fp32 master, and brings the copies
+  /// up to date; with also_owned = false only of what other ranks update (Adam rounds its own). Groups whose
+  /// values are whole.
+  void round_values(Stream& stream, bool also_owned = true);
+  bool rounds_values() const { return !rounded_.empty(); }
   /// Gradients and marks of touched experts.
   void clear_gradients(Stream& stream);
 
@@ -115,6 +126,7 @@ class ParameterList {
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<ParameterGroup> groups_;
   std::vector<Tensor> values_, gradients_;  // of groups_: all of it, or the share
+  std::vector<Tensor> rounded_;             // of groups_, once asked for; empty without a matrix of products
   Sharding sharding_;
 };
 

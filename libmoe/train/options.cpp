@@ -89,6 +89,11 @@ void describe_learning(TrainOptions& o, OptionTable& table) {
       .range(0, 1e9);
   table.add("label-smoothing", &o.label_smoothing, "SHARE", "Probability spread over the vocabulary")
       .range(0, 0.99);
+  table
+      .add("weights", &o.weights, "TYPE",
+           "What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and "
+           "saved; arithmetic is fp32 in both")
+      .one_of({"fp32", "bf16"});
   table.add("seed", &o.seed, "N", "Seed of everything random").range(0, 1e15);
   table.add("updates", &o.updates, "N", "Stop after so many updates; 0 = no limit").range(0, 1e12);
   table
@@ -197,16 +202,8 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
   if (valid_metric != "loss" && model.architecture != "encoder-decoder")
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
-  const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;
-  if (ramps && ramp_updates == 0)
-    usage_error(
-        "--temperature-end, --denoise-ratio-end, --mask-ratio-end: give --ramp-updates, the length of the "
-        "way "
-        "there");
-  if (ramp_updates > 0 && !ramps)
-    usage_error("--ramp-updates: give --temperature-end, --denoise-ratio-end or --mask-ratio-end");
-  if (temperature_end > 0 && temperature_end < 0.01)
-    usage_error("--temperature-end: {} is outside 0.01 to 1e6", temperature_end);
+  if (weights == "bf16" && zero_stage == 3)
+    usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
   if (noise.drop + noise.blank > 1)
     usage_error("--word-drop and --word-blank are more than all words together");
 }

@@ -33,6 +33,7 @@ struct TrainOptions {
   ScheduleOptions schedule;
   AdamOptions adam;
   double clip_norm = 1, label_smoothing = 0.1;
+  std::string weights = "fp32";
   std::int64_t seed = 1;
   // How long
   std::int64_t updates = 0;

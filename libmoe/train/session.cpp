@@ -116,6 +116,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
   else
     on_every_rank(this->world(), [&] { load(origin); });
+  if (options.weights == "bf16") model_->parameters().round_values(stream_);
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
   SaveHeader header{std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary()),

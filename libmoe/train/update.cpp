@@ -162,6 +162,7 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
     diverged(stream, model, options.update, "gradient norm", update.gradient_norm);
   adam.step(stream, model.parameters(), options.rate, clip_scale(update.gradient_norm, options.clip_norm));
   parallel.publish_values(stream);
+  if (model.parameters().rounds_values()) model.parameters().round_values(stream, false);
   update.seconds = clock.seconds();
   update.busy_seconds = gather_busy(data, clock);
   costs.learn(update.busy_seconds, rows);
