@@ -37,6 +37,8 @@
   OP(attention, AttentionArgs)                       \
   OP(attention_backward, AttentionBackwardArgs)      \
   OP(cross_entropy, CrossEntropyArgs)                \
+  OP(softmax_part, SoftmaxPartArgs)                  \
+  OP(cross_entropy_of_parts, CrossEntropyOfPartsArgs) \
   OP(log_softmax, LogSoftmaxArgs)                    \
   OP(top_k, TopKArgs)                                \
   OP(adam, AdamArgs)                                 \

@@ -74,7 +74,67 @@ void cross_entropy_row(const CrossEntropyArgs& args, std::int64_t t) {
   x[label] = static_cast<float>(args.dloss * (p - uniform - (1 - smoothing)));
 }
 
+void softmax_part_row(const SoftmaxPartArgs& args, std::int64_t t) {
+  const std::int64_t n = args.n_classes, label = args.labels[t];
+  float *x = args.logits + t * args.ld_logits, *sums = args.sums + 4 * t;
+  if (label == kNotCounted) {
+    for (int i = 0; i < 4; ++i) sums[i] = 0;
+    for_vectors(0, n, [&](std::int64_t i, auto part) { store(x + i, Vec{}, part); });
+    return;
+  }
+  sums[3] = label < 0 ? 0 : x[label];
+  const RowSums row = top_and_sum(x, n);
+  sums[0] = row.top;
+  sums[1] = static_cast<float>(sum_of_exp<true>(x, n, row.top));
+  sums[2] = static_cast<float>(row.sum);
+}
+
+void cross_entropy_of_parts_row(const CrossEntropyOfPartsArgs& args, std::int64_t t) {
+  const std::int64_t n = args.n_classes, label = args.labels[t];
+  if (label == kNotCounted) {  // its logits are 0 already
+    args.loss[t] = args.nll[t] = 0;
+    return;
+  }
+  const float* sums = args.sums + 4 * t;
+  const std::int64_t stride = 4 * args.n_rows;  // from part to part
+  double top = sums[0], exponentials = 0, sum = 0, score = 0;
+  for (std::int64_t p = 1; p < args.n_parts; ++p)
+    if (sums[p * stride] > top) top = sums[p * stride];
+  for (std::int64_t p = 0; p < args.n_parts; ++p) {
+    exponentials += sums[p * stride + 1] * ::exp(sums[p * stride] - top);
+    sum += sums[p * stride + 2];
+    score += sums[p * stride + 3];
+  }
+  const double smoothing = args.smoothing, uniform = smoothing / static_cast<double>(args.n_all_classes);
+  const double lse = top + log(exponentials), nll = lse - score;
+  args.nll[t] = static_cast<float>(nll);
+  args.loss[t] = static_cast<float>((1 - smoothing) * nll + smoothing * lse - uniform * sum);
+  if (args.dloss == 0) return;
+  float* x = args.logits + t * args.ld_logits;
+  const Vec scale =
+      splat(static_cast<float>(args.dloss * ::exp(sums[args.part * stride] - top) / exponentials));
+  const Vec shift = splat(static_cast<float>(args.dloss * uniform));
+  for_vectors(0, n,
+              [&](std::int64_t i, auto part) { store(x + i, load(x + i, part) * scale - shift, part); });
+  if (label < 0) return;
+  x[label] = static_cast<float>(args.dloss * (::exp(score - lse) - uniform - (1 - smoothing)));
+}
+
 }  // namespace
+
+void softmax_part(const Context& context, const SoftmaxPartArgs& args) {
+  parallel_blocks(context, args.n_rows, rows_per_task(args.n_classes),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t t = begin; t < end; ++t) softmax_part_row(args, t);
+                  });
+}
+
+void cross_entropy_of_parts(const Context& context, const CrossEntropyOfPartsArgs& args) {
+  parallel_blocks(context, args.n_rows, rows_per_task(args.n_classes),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t t = begin; t < end; ++t) cross_entropy_of_parts_row(args, t);
+                  });
+}
 
 void cross_entropy(const Context& context, const CrossEntropyArgs& args) {
   parallel_blocks(context, args.n_rows, rows_per_task(args.n_classes),

@@ -96,6 +96,15 @@ void attention_backward(Stream& stream, const AttentionShape& shape, const Tenso
 /// smoothing). dloss = 0 leaves the logits as they are.
 void cross_entropy(Stream& stream, const TensorView& logits, const TensorView& labels, float smoothing, float dloss,
                    const TensorView& loss, const TensorView& nll);
+/// The same with the vocabulary V divided into parts, W of it here; two steps with an exchange between them.
+/// logits: [T,W] becomes e^(logits - top); labels: [T] i32 within the part, kernels::kNotCounted or
+/// kInAnotherPart; sums: [T,4], see kernels/api/loss.h.
+void softmax_part(Stream& stream, const TensorView& logits, const TensorView& labels, const TensorView& sums);
+/// logits: [T,W] as the first step left it, overwritten by the gradient unless dloss is 0; sums: [parts*T,4] of all
+/// parts; n_all: V; loss, nll: [T].
+void cross_entropy_of_parts(Stream& stream, const TensorView& logits, const TensorView& labels, const TensorView& sums,
+                            std::int64_t part, std::int64_t n_all, float smoothing, float dloss,
+                            const TensorView& loss, const TensorView& nll);
 /// x: [T,V] becomes log softmax(x) per row.
 void log_softmax(Stream& stream, const TensorView& x);
 /// The k largest of each row in falling order, ties to the lowest index. x: [T,V]; values: [T,k] f32;

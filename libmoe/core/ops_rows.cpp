@@ -35,7 +35,7 @@ void layer_norm_backward(Stream& stream, const TensorView& dy, const TensorView&
 
 void embedding(Stream& stream, const TensorView& ids, const TensorView& table, float scale,
                const TensorView& position, const TensorView& positions, const TensorView& y) {
-  const std::int64_t rows = y.rows(), width = table.row_elements();
+  const std::int64_t rows = y.rows(), width = y.shape[1];
   MOE_CHECK(is_indices(ids, rows) && is_matrix(table, table.rows(), width) && table.contiguous() &&
                 is_matrix(y, rows, width),
             "ids {} table {} y {}", ids.shape.text(), table.shape.text(), y.shape.text());
@@ -54,7 +54,7 @@ void embedding(Stream& stream, const TensorView& ids, const TensorView& table, f
 
 void embedding_backward(Stream& stream, const TensorView& ids, const TensorView& dy, float scale,
                         const TensorView& dtable) {
-  const std::int64_t rows = dy.rows(), width = dtable.row_elements();
+  const std::int64_t rows = dy.rows(), width = dy.shape[1];
   MOE_CHECK(is_indices(ids, rows) && is_matrix(dy, rows, width) && is_matrix(dtable, dtable.rows(), width) &&
                 dtable.contiguous(),
             "ids {} dy {} dtable {}", ids.shape.text(), dy.shape.text(), dtable.shape.text());
@@ -85,6 +85,37 @@ void cross_entropy(Stream& stream, const TensorView& logits, const TensorView& l
   MOE_CALL(stream, cross_entropy,
            (kernels::CrossEntropyArgs{rows, logits.shape[1], logits.f32(), logits.row_stride, labels.i32(),
                                       smoothing, dloss, loss.f32(), nll.f32()}));
+}
+
+void softmax_part(Stream& stream, const TensorView& logits, const TensorView& labels,
+                  const TensorView& sums) {
+  const std::int64_t rows = logits.rows();
+  MOE_CHECK(logits.shape.rank() == 2 && is_matrix(logits, rows, logits.shape[1]) && logits.shape[1] > 0 &&
+                is_indices(labels, rows) && is_matrix(sums, rows, 4) && sums.contiguous(),
+            "logits {} labels {} sums {}", logits.shape.text(), labels.shape.text(), sums.shape.text());
+  MOE_CHECK(indices_within(labels, kernels::kInAnotherPart, logits.shape[1]), "a label outside {}",
+            logits.shape.text());
+  MOE_CALL(stream, softmax_part,
+           (kernels::SoftmaxPartArgs{rows, logits.shape[1], logits.f32(), logits.row_stride, labels.i32(),
+                                     sums.f32()}));
+}
+
+void cross_entropy_of_parts(Stream& stream, const TensorView& logits, const TensorView& labels,
+                            const TensorView& sums, std::int64_t part, std::int64_t n_all, float smoothing,
+                            float dloss, const TensorView& loss, const TensorView& nll) {
+  const std::int64_t rows = logits.rows(), n_parts = rows == 0 ? part + 1 : sums.rows() / rows;
+  MOE_CHECK(logits.shape.rank() == 2 && is_matrix(logits, rows, logits.shape[1]) &&
+                is_indices(labels, rows) && is_matrix(sums, n_parts * rows, 4) && sums.contiguous() &&
+                is_vector(loss, rows) && is_vector(nll, rows),
+            "logits {} labels {} sums {} loss {} nll {}", logits.shape.text(), labels.shape.text(),
+            sums.shape.text(), loss.shape.text(), nll.shape.text());
+  MOE_CHECK(0 <= part && part < n_parts && n_all >= logits.shape[1], "part {} of {}, {} of {}", part, n_parts,
+            logits.shape[1], n_all);
+  MOE_CHECK(0 <= smoothing && smoothing <= 1, "smoothing = {}", smoothing);
+  MOE_CALL(stream, cross_entropy_of_parts,
+           (kernels::CrossEntropyOfPartsArgs{rows, logits.shape[1], n_parts, part, n_all, logits.f32(),
+                                             logits.row_stride, labels.i32(), sums.f32(), smoothing, dloss,
+                                             loss.f32(), nll.f32()}));
 }
 
 void log_softmax(Stream& stream, const TensorView& x) {

@@ -120,14 +120,15 @@ void Transformer::step(Stream& stream, DecoderState& decoder_state, const std::v
   if (m.encoder) step.memory_keys = {memory_begin, memory_length};
 
   const Tensor x(stream.device(), {r, m.config.d_model}), y(stream.device(), {r, m.config.d_model});
-  m.decoder->embedding().forward(stream, ids, position, x);
+  Table::Fetched unused;
+  m.decoder->embedding().forward(stream, ids, position, x, unused);
   for (std::size_t i = 0; i < state.caches.size(); ++i) {
     step.cache = state.caches[i];
     if (m.encoder) step.memory_kv = state.memory_kv[i];
     m.decoder->layers()[i].step(stream, x, step, experts);
   }
   m.decoder->norm().forward(stream, x, y);
-  ops::gemm(stream, {.a = y, .b = m.output_table->value, .c = logits, .trans_b = true});
+  ops::gemm(stream, {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true});
   ++state.position;
 }
 

@@ -9,7 +9,8 @@ namespace moe {
 struct ModelParts {
   bool experts = true;  // false: they come from an ExpertSource; no training
   std::shared_ptr<const ProcessGrid> grid = std::make_shared<ProcessGrid>();
-  int zero_stage = 0;  // see Sharding
+  int zero_stage = 0;                // see Sharding
+  bool partition_embedding = false;  // divide token tables over data groups, see Table
 };
 
 /// The unit of parameters (see ParameterList) of layer `layer`, numbered over encoder, then decoder. Unit 0

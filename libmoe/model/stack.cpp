@@ -75,7 +75,7 @@ int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers) {
 }
 
 Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-             Parameter& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
+             const Table& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
     : place_(place),
       width_(config.d_model),
       share_period_(config.share_period()),
@@ -93,7 +93,8 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
                       std::vector<MoeRecord>& records) const {
   Device& device = stream.device();
   Tensor x(device, {rows.n_rows, width_});
-  embedding_.forward(stream, rows.ids, rows.position, x);
+  Table::Fetched unused;
+  embedding_.forward(stream, rows.ids, rows.position, x, saved != nullptr ? saved->tokens : unused);
   if (pass.dropout > 0) ops::dropout_add(stream, x, {}, pass.dropout, embedding_random(pass), x);
   if (saved != nullptr) saved->layers.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -125,7 +126,8 @@ void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pa
     use.end();
   }
   if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
-  embedding_.backward(stream, rows.ids, rows.position, dx);
+  embedding_.backward(stream, saved.tokens, rows.position, dx);
+  saved.tokens = {};
   for (std::size_t i = 0; i < layers_.size(); ++i)
     if (auto record = layers_[i].record(saved.layers[i])) records.push_back(std::move(*record));
 }

@@ -18,6 +18,7 @@ struct StackPlace {
 class Stack {
  public:
   struct Saved {
+    Table::Fetched tokens;
     std::vector<TransformerLayer::Saved> layers;
     Tensor x;  // [T,D] before the final norm
     LayerNorm::Saved norm;
@@ -25,7 +26,7 @@ class Stack {
 
   /// name: "encoder" or "decoder". The decoder is causal.
   Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-        Parameter& table, bool with_cross, const StackPlace& place, const ModelParts& parts);
+        const Table& table, bool with_cross, const StackPlace& place, const ModelParts& parts);
 
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,

@@ -33,19 +33,26 @@ Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, const M
   config.check();
   check_tensor_group(config, parts.grid->tensor());
   const bool with_encoder = config.architecture == "encoder-decoder";
-  const Shape table_shape{config.vocab_size, config.d_model};
-  Parameter* table = nullptr;
-  if (config.tie_embeddings) table = &parameters.add("embedding.weight", table_shape, true);
+  const Table* table = config.tie_embeddings ? &add_table("embedding.weight") : nullptr;
   StackPlace place;
   if (with_encoder) {
-    Parameter& own = table ? *table : parameters.add("encoder.embedding.weight", table_shape, true);
+    const Table& own = table ? *table : add_table("encoder.embedding.weight");
     encoder = std::make_unique<Stack>(stream, parameters, "encoder", config, own, false, place, parts);
     place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
   }
-  Parameter& own = table ? *table : parameters.add("decoder.embedding.weight", table_shape, true);
+  const Table& own = table ? *table : add_table("decoder.embedding.weight");
   decoder = std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, parts);
-  output_table = table ? table : &parameters.add("output.weight", table_shape, true);
+  output_table = table ? table : &add_table("output.weight");
   parameters.allocate(stream.device(), sharding_of(parts));
+}
+
+const Table& Transformer::Impl::add_table(const std::string& name) {
+  const TableGroups groups = table_groups(*parts.grid, parts.partition_embedding);
+  if (groups.all != nullptr && config.vocab_size < groups.all->size())
+    usage_error("a vocabulary of {} tokens cannot be divided among {} ranks: use fewer ranks",
+                config.vocab_size, groups.all->size());
+  tables.push_back(std::make_unique<Table>(parameters, name, config.vocab_size, config.d_model, groups));
+  return *tables.back();
 }
 
 Transformer::Transformer(Stream& stream, const ModelConfig& config, const ModelParts& parts)
@@ -137,7 +144,7 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   Impl& m = *impl_;
   Communicator& tensor = m.parts.grid->tensor();
   if (options.observer != nullptr) options.observer->before_use(stream, 0, options.backward);
-  MOE_CHECK(!options.backward || m.output_table->gradient, "a backward pass before make_gradients()");
+  MOE_CHECK(!options.backward || m.output_table->gradient(), "a backward pass before make_gradients()");
   const DeviceRows target = m.upload(stream, batch.target, batch.language);
   DeviceRows source;
   LayerPass encoder_pass,
@@ -202,7 +209,7 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   std::vector<MoeRecord> records;
   const Tensor y = m.decoder->forward(stream, target, pass, nullptr, records);
   Tensor logits(stream.device(), {target.n_rows, m.config.vocab_size});
-  ops::gemm(stream, {.a = y, .b = m.output_table->value, .c = logits, .trans_b = true});
+  ops::gemm(stream, {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true});
   return logits;
 }
 

@@ -9,11 +9,13 @@ struct Transformer::Impl {
   ModelConfig config;
   ModelParts parts;
   ParameterList parameters;
-  Parameter* output_table = nullptr;  // [V,D]; with tied embeddings the one table there is
-  std::unique_ptr<Stack> encoder;     // null for a decoder-only model
+  std::vector<std::unique_ptr<Table>> tables;
+  const Table* output_table = nullptr;  // [V,D]; with tied embeddings the one table there is
+  std::unique_ptr<Stack> encoder;       // null for a decoder-only model
   std::unique_ptr<Stack> decoder;
 
   Impl(Stream& stream, const ModelConfig& model_config, const ModelParts& model_parts);
+  const Table& add_table(const std::string& name);
   DeviceRows upload(Stream& stream, const Ragged& rows, const std::vector<std::int32_t>& language) const {
     return DeviceRows::upload(stream, rows, language, config.vocab_size, config.max_length);
   }

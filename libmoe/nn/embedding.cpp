@@ -17,29 +17,30 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
   return Tensor::from_host<float>(stream, values, {n_positions, width});
 }
 
-Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::string& name, Parameter& table,
+Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::string& name, const Table& table,
                      std::int64_t n_positions, bool learned)
     : table_(&table) {
-  const std::int64_t width = table.value.shape[1];
   if (learned)
-    learned_ = &parameters.add(name + ".positions.weight", {n_positions, width}, true);
+    learned_ = &parameters.add(name + ".positions.weight", {n_positions, table.width()}, true);
   else
-    sinusoids_ = sinusoidal_positions(stream, n_positions, width);
+    sinusoids_ = sinusoidal_positions(stream, n_positions, table.width());
 }
 
 float Embedding::scale() const {
-  return std::sqrt(static_cast<float>(table_->value.shape[1]));
+  return std::sqrt(static_cast<float>(table_->width()));
 }
 
 void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position,
-                        const TensorView& y) const {
-  ops::embedding(stream, ids, table_->value, scale(), position,
+                        const TensorView& y, Table::Fetched& fetched) const {
+  fetched = table_->fetch(stream, ids);
+  ops::embedding(stream, fetched.index, fetched.rows, scale(), position,
                  learned_ != nullptr ? learned_->value : sinusoids_.view(), y);
+  fetched.release();
 }
 
-void Embedding::backward(Stream& stream, const TensorView& ids, const TensorView& position,
+void Embedding::backward(Stream& stream, const Table::Fetched& fetched, const TensorView& position,
                          const TensorView& dy) const {
-  ops::embedding_backward(stream, ids, dy, scale(), table_->gradient);
+  table_->add_gradient(stream, fetched, dy, scale());
   if (learned_ != nullptr) ops::embedding_backward(stream, position, dy, 1, learned_->gradient);
 }
 

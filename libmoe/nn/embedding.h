@@ -3,7 +3,7 @@
 #include <string>
 
 #include "libmoe/core/ops.h"
-#include "libmoe/nn/parameter.h"
+#include "libmoe/nn/table.h"
 
 namespace moe {
 
@@ -15,19 +15,19 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
 class Embedding {
  public:
   /// learned: a parameter "<name>.positions.weight" [P,D] instead of the sinusoids.
-  Embedding(Stream& stream, ParameterList& parameters, const std::string& name, Parameter& table,
+  /// The table must outlive the embedding.
+  Embedding(Stream& stream, ParameterList& parameters, const std::string& name, const Table& table,
             std::int64_t n_positions, bool learned);
 
-  const Parameter& table() const { return *table_; }
-  Parameter& table() { return *table_; }
-  /// ids, position: [T] i32; y: [T,D].
-  void forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y) const;
-  void backward(Stream& stream, const TensorView& ids, const TensorView& position,
+  /// ids, position: [T] i32; y: [T,D]. Collective when the table is divided; fetched: for backward().
+  void forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y,
+               Table::Fetched& fetched) const;
+  void backward(Stream& stream, const Table::Fetched& fetched, const TensorView& position,
                 const TensorView& dy) const;
 
  private:
   float scale() const;
-  Parameter* table_;
+  const Table* table_;
   Parameter* learned_ = nullptr;
   Tensor sinusoids_;
 };

@@ -1,7 +1,7 @@
 // The output projection and label-smoothed cross-entropy in one: no [T,V] matrix exists as a whole.
 #pragma once
 #include "libmoe/core/ops.h"
-#include "libmoe/nn/parameter.h"
+#include "libmoe/nn/table.h"
 
 namespace moe {
 
@@ -16,9 +16,12 @@ struct LossSums {
   std::int64_t n_rows = 0;
 };
 
-/// logits = x table^T in blocks of rows. x: [T,D]; table: [V,D], its gradient accumulates; labels: [T] on the
-/// host, -1 = not counted; dx: [T,D] is overwritten (may be empty without backward). Waits for the stream.
-LossSums projected_cross_entropy(Stream& stream, const TensorView& x, Parameter& table,
+/// logits = x table^T in blocks of rows. x: [T,D]; table: its gradient accumulates; labels: [T] on the host,
+/// -1 = not counted; dx: [T,D] is overwritten (may be empty without backward). Waits for the stream.
+/// When the table is divided each rank sees the rows of all data ranks against its part of the vocabulary
+/// (arXiv 1909.08053, section 3; 2205.10034): collective over the table's groups; sums and dx are those of
+/// the own rows.
+LossSums projected_cross_entropy(Stream& stream, const TensorView& x, const Table& table,
                                  const std::vector<std::int32_t>& labels, const LossOptions& options,
                                  const TensorView& dx);
 

@@ -59,6 +59,14 @@ void Parameter::for_each_run(IndexRange range,
   visit(visit, 0, 0, 0);
 }
 
+int Sharding::n_copies(Copies copies) const {
+  return copies == Copies::data ? dense_copies : copies == Copies::expert_data ? expert_copies : 1;
+}
+
+int Sharding::index(Copies copies) const {
+  return copies == Copies::data ? dense_index : copies == Copies::expert_data ? expert_index : 0;
+}
+
 void ParameterGroup::bind_values(const TensorView& buffer) {
   values = buffer;
   bind(*this, buffer, &Parameter::value);
@@ -82,6 +90,7 @@ Parameter& ParameterList::add(std::string name, const Shape& whole_shape, bool w
   parameter->gradient = parameter->value;
   parameter->weight_decay = weight_decay;
   parameter->experts = experts;
+  parameter->copies = experts ? Copies::expert_data : Copies::data;
   parameter->n_experts = experts ? local[0] : 0;
   parameter->touched.assign(static_cast<std::size_t>(parameter->n_experts), 0);
   parameters_.push_back(std::move(parameter));
@@ -92,22 +101,21 @@ Parameter& ParameterList::add(std::string name, const Shape& whole_shape, bool w
 void ParameterList::allocate(Device& device, const Sharding& sharding) {
   MOE_CHECK(groups_.empty(), "allocate() twice");
   sharding_ = sharding;
-  std::map<std::pair<int, bool>, ParameterGroup> by_unit;
+  std::map<std::pair<int, Copies>, ParameterGroup> by_unit;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& p = *parameters_[i];
-    ParameterGroup& group = by_unit[{unit_of_[i], p.experts}];
+    ParameterGroup& group = by_unit[{unit_of_[i], p.copies}];
     group.unit = unit_of_[i];
-    group.experts = p.experts;
+    group.copies = p.copies;
     p.offset = group.n_elements;
     p.value.device = p.gradient.device = &device;
     group.n_elements += round_up(p.value.shape.n_elements(), kAlignment);
     group.parameters.push_back(&p);
   }
   for (auto& [key, group] : by_unit) {
-    group.n_copies = group.experts ? sharding.expert_copies : sharding.dense_copies;
-    const int index = group.experts ? sharding.expert_index : sharding.dense_index;
+    group.n_copies = sharding.n_copies(group.copies);
     group.n_elements = round_up(group.n_elements, kAlignment * group.n_copies);
-    group.share = part_of(group.n_elements, group.n_copies, index);
+    group.share = part_of(group.n_elements, group.n_copies, sharding.index(group.copies));
     group.owned = sharding.zero_stage >= 1 ? group.share : IndexRange{0, group.n_elements};
     const bool whole = sharding.zero_stage < 3 || group.n_copies == 1;
     Tensor& values = values_.emplace_back(device, Shape{whole ? group.n_elements : group.share.size()});

@@ -20,12 +20,20 @@ struct Slice {
   Shape local_shape(const Shape& whole_shape) const;
 };
 
+/// Which ranks hold the same part of a parameter, and add up their gradients.
+enum class Copies {
+  data,         // those of a data group
+  expert_data,  // those that hold the same experts
+  none,         // this one alone, which gets its gradient from all tokens
+};
+
 struct Parameter {
   std::string name;                // "decoder.layers.1.moe.experts.in.weight"
   Shape whole_shape;               // in the model
   Slice slice;                     // which part of it is here
   TensorView value, gradient;      // of this part; without data while they are elsewhere
   bool split_over_tensor = false;  // ranks of a tensor group hold different parts of it
+  Copies copies = Copies::data;
   bool weight_decay = true;        // off for biases and norms
   bool product = false;            // a matrix that products read through weight()
   bool experts = false;            // dimension 0 indexes the experts of an MoE layer
@@ -55,13 +63,15 @@ struct Sharding {
   int dense_copies = 1, dense_index = 0;    // ranks with the same dense parameters, and this one's place
   int expert_copies = 1, expert_index = 0;  // the same of experts
   int tensor_index = 0;                     // this rank's place in its tensor group
+  int n_copies(Copies copies) const;
+  int index(Copies copies) const;
 };
 
-/// The dense parameters of a unit, or its experts: one flat buffer [n_elements] of values and one of
+/// The parameters of a unit that the same ranks hold: one flat buffer [n_elements] of values and one of
 /// gradients, with holes (zeros) between parameters.
 struct ParameterGroup {
   int unit = 0;
-  bool experts = false;
+  Copies copies = Copies::data;
   std::vector<Parameter*> parameters;  // at rising offsets
   std::int64_t n_elements = 0;         // a multiple of the number of copies
   int n_copies = 1;                    // ranks that hold this group
@@ -95,7 +105,8 @@ class ParameterList {
  public:
   /// Parameters added from here on are of this unit: what a pass uses, a rank gathers and reduces together.
   void begin_unit(int unit) { unit_ = unit; }
-  /// experts: dimension 0 indexes experts. The value has no memory before allocate().
+  /// experts: dimension 0 indexes experts. The value has no memory before allocate(); until then
+  /// split_over_tensor and copies may be changed.
   Parameter& add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts = false,
                  const Slice& slice = {});
   /// Gives memory to the values; not cleared. Once, when all have been added.
@@ -111,7 +122,7 @@ class ParameterList {
 
   std::vector<std::unique_ptr<Parameter>>& all() { return parameters_; }
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
-  /// By unit, dense ones first.
+  /// By unit, then in the order of Copies.
   std::vector<ParameterGroup>& groups() { return groups_; }
   const std::vector<ParameterGroup>& groups() const { return groups_; }
   const Sharding& sharding() const { return sharding_; }

@@ -19,9 +19,11 @@ constexpr std::size_t kReductionsAhead = 2;
 DataParallel::DataParallel(const ProcessGrid& grid, ParameterList& parameters, bool overlap)
     : grid_(grid), parameters_(parameters), overlap_(overlap) {
   for (const ParameterGroup& group : parameters.groups()) {
-    Communicator& copies = group.experts ? grid.expert_data() : grid.data();
-    MOE_CHECK(copies.size() == group.n_copies);
-    parts_.push_back({.copies = &copies});
+    Communicator* copies = group.copies == Copies::data          ? &grid.data()
+                           : group.copies == Copies::expert_data ? &grid.expert_data()
+                                                                 : nullptr;
+    MOE_CHECK(group.n_copies == (copies == nullptr ? 1 : copies->size()));
+    parts_.push_back({.copies = copies});
     n_units_ = std::max(n_units_, group.unit + 1);
   }
 }

@@ -34,7 +34,7 @@ class DataParallel final : public UnitObserver {
 
  private:
   struct Part {                // one group of the list
-    Communicator* copies;      // ranks that hold it
+    Communicator* copies;      // ranks that hold it; null when it is this one alone
     std::int64_t passes = 0;   // users of the gathered values
     Tensor values, gradients;  // [n_elements] while in use, when divided
     PendingPtr gather;

@@ -68,6 +68,50 @@ TEST(CrossEntropy, ReferenceGradientIsTheSlope) {
   }
 }
 
+// The classes in three parts of unequal width, as on three ranks.
+TEST(CrossEntropy, OfPartsIsThatOfTheWholeOnAllInstructionSets) {
+  std::vector<const KernelTable*> tables = cpu_tables();
+  tables.push_back(&ref_table());
+  for (const KernelTable* table : tables)
+    for (std::int64_t classes : {5, 17, 100, 4099})
+      for (float smoothing : {0.0f, 0.1f})
+        for (float dloss : {0.0f, 0.25f}) {
+          const std::string what = std::string(table->name) + " V=" + std::to_string(classes);
+          Loss whole(13, classes);
+          const Floats logits = whole.logits;
+          const std::vector<std::int64_t> first{0, 1, 1 + (classes - 1) / 3, classes};
+          Floats sums(3 * 13 * 4), joined = logits, parts[3];
+          Ints labels[3];
+          for (std::size_t p = 0; p < 3; ++p) {
+            const std::int64_t w = first[p + 1] - first[p];
+            for (std::int64_t t = 0; t < 13; ++t) {
+              const auto row = logits.begin() + t * whole.ld + first[p];
+              parts[p].insert(parts[p].end(), row, row + w);
+              const std::int64_t label = whole.labels[static_cast<std::size_t>(t)] - first[p];
+              const bool counted = whole.labels[static_cast<std::size_t>(t)] >= 0;
+              labels[p].push_back(!counted                  ? kNotCounted
+                                  : label >= 0 && label < w ? static_cast<std::int32_t>(label)
+                                                            : kInAnotherPart);
+            }
+            table->softmax_part(three_threads(),
+                                {13, w, parts[p].data(), w, labels[p].data(), sums.data() + p * 13 * 4});
+          }
+          whole.run(ref_table(), one_thread(), smoothing, dloss);
+          for (std::size_t p = 0; p < 3; ++p) {
+            const std::int64_t w = first[p + 1] - first[p];
+            Floats loss(13, -7.0f), nll(13, -7.0f);
+            table->cross_entropy_of_parts(
+                three_threads(), {13, w, 3, static_cast<std::int64_t>(p), classes, parts[p].data(), w,
+                                  labels[p].data(), sums.data(), smoothing, dloss, loss.data(), nll.data()});
+            expect_close(loss, whole.loss, 2e-6f, 1e-6f, what);
+            expect_close(nll, whole.nll, 2e-6f, 1e-6f, what);
+            for (std::int64_t t = 0; t < 13; ++t)
+              std::copy_n(parts[p].begin() + t * w, w, joined.begin() + t * whole.ld + first[p]);
+          }
+          if (dloss > 0) expect_close(joined, whole.logits, 1e-8f, 2e-6f, what);
+        }
+}
+
 TEST(CrossEntropy, EveryTailOnAllInstructionSets) {
   for (const KernelTable* table : cpu_tables())
     for (std::int64_t classes : kClasses)

@@ -93,17 +93,18 @@ TEST_F(Modules, FeedForward) {
 }
 
 TEST_F(Modules, LearnedEmbedding) {
-  Parameter& table = parameters_.add("table", {6, 4}, true);
+  const Table table(parameters_, "table", 6, 4);
   const Embedding embedding(stream_, parameters_, "decoder", table, 5, true);
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}),
                dy = random_tensor(stream_, {4, 4}, 2);
   const Tensor y = empty({4, 4});
+  Table::Fetched fetched;
   const auto value = [&] {
-    embedding.forward(stream_, ids, position, y);
+    embedding.forward(stream_, ids, position, y, fetched);
     return test::dot(stream_, y, dy);
   };
-  test::ModuleCheck{stream_, parameters_, {}, value, [&] { embedding.backward(stream_, ids, position, dy); }}
+  test::ModuleCheck{stream_, parameters_, {}, value, [&] { value(), embedding.backward(stream_, fetched, position, dy); }}
       .run();
 }
 
@@ -171,7 +172,7 @@ INSTANTIATE_TEST_SUITE_P(Dropout, AttentionModules, testing::Values(0.0f, 0.3f))
 // 3000 rows of a vocabulary of 9000 are several blocks; only a few rows carry labels.
 TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   const std::int64_t t = 2100, v = 9000, d = 4;
-  Parameter& table = parameters_.add("table", {v, d}, true);
+  const Table table(parameters_, "table", v, d);
   test::randomise(stream_, parameters_, 0.5f);
   parameters_.make_gradients(stream_);
   const Tensor x = random_tensor(stream_, {t, d}, 1), dx = empty({t, d});
@@ -180,7 +181,7 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
     labels[static_cast<std::size_t>(row)] = (row * 37) % 9000;
   const LossSums sums =
       projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
-  const std::vector<float> xs = to_host<float>(stream_, x), w = to_host<float>(stream_, table.value);
+  const std::vector<float> xs = to_host<float>(stream_, x), w = to_host<float>(stream_, table.value());
   double loss = 0, nll = 0;
   std::vector<float> expected(static_cast<std::size_t>(t * d), 0.0f),
       expected_table(static_cast<std::size_t>(v * d));
@@ -211,7 +212,7 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   EXPECT_NEAR(sums.loss, loss, 1e-5 * loss);
   EXPECT_NEAR(sums.nll, nll, 1e-5 * nll);
   EXPECT_LT(test::relative_error(to_host<float>(stream_, dx), expected), 1e-5);
-  EXPECT_LT(test::relative_error(to_host<float>(stream_, table.gradient), expected_table), 1e-5);
+  EXPECT_LT(test::relative_error(to_host<float>(stream_, table.gradient()), expected_table), 1e-5);
   const LossSums same =
       projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
   EXPECT_EQ(same.loss, sums.loss);

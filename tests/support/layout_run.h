@@ -10,7 +10,7 @@ namespace moe::test {
 
 struct Layout {
   int n_ranks = 1, tensor = 1, expert = 1, zero_stage = 0;
-  bool overlap = true;
+  bool overlap = true, partition_embedding = false;
   std::string text() const;  // "4 ranks, tp 2, ep 1, zero 3"
 };
 

@@ -44,6 +44,31 @@ INSTANTIATE_TEST_SUITE_P(Tensor, DenseLayouts,
                                          Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 2},
                                          Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 3}));
 
+INSTANTIATE_TEST_SUITE_P(
+    DividedTables, DenseLayouts,
+    testing::Values(Layout{.n_ranks = 2, .partition_embedding = true},
+                    Layout{.n_ranks = 4, .partition_embedding = true},
+                    Layout{.n_ranks = 4, .tensor = 2, .partition_embedding = true},
+                    Layout{.n_ranks = 2, .zero_stage = 1, .partition_embedding = true},
+                    Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 2, .partition_embedding = true},
+                    Layout{.n_ranks = 4, .zero_stage = 3, .partition_embedding = true}));
+
+class UntiedLayouts : public testing::TestWithParam<Layout> {};
+
+TEST_P(UntiedLayouts, TrainAsOneProcessDoes) {
+  ModelConfig config = dense_config();
+  config.tie_embeddings = false;
+  config.positions = "learned";
+  static const Curve one = test::train_layout(config, {}, kUpdates);
+  const Curve many = test::train_layout(config, GetParam(), kUpdates);
+  EXPECT_LT(test::largest_difference(one, many), 1e-4) << GetParam().text();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    DividedTables, UntiedLayouts,
+    testing::Values(Layout{.n_ranks = 2, .partition_embedding = true},
+                    Layout{.n_ranks = 4, .tensor = 2, .zero_stage = 3, .partition_embedding = true}));
+
 // Random numbers are those of the whole model, whichever rank draws them.
 class DropoutLayouts : public testing::TestWithParam<Layout> {};
 
