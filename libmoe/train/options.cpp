@@ -4,6 +4,7 @@
 #include <array>
 
 #include "libmoe/base/error.h"
+#include "libmoe/parallel/table_traffic.h"
 
 namespace moe {
 namespace {
@@ -163,6 +164,11 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
            "each task, "
            "which follows the mix (such runs do not repeat bit for bit)")
       .one_of({"off", "even", "auto"});
+  table
+      .add("partition-embedding", &o.partition_embedding, "WHEN",
+           "Divide the vocabulary's vectors among data-parallel ranks instead of copying them to each: on, off, or auto = "
+           "when an update then moves fewer bytes")
+      .one_of({"auto", "on", "off"});
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
 }
 
@@ -229,6 +235,21 @@ BatcherOptions TrainOptions::batcher(const ModelConfig& config) const {
 
 TaskRanks TrainOptions::task_division() const {
   return task_ranks == "even" ? TaskRanks::even : task_ranks == "auto" ? TaskRanks::cost : TaskRanks::rows;
+}
+
+bool TrainOptions::divides_tables(const ModelConfig& config, int n_ranks) const {
+  if (partition_embedding != "auto") return partition_embedding == "on";
+  const bool with_encoder = config.architecture == "encoder-decoder";
+  const std::int64_t target_rows = with_encoder ? batch_tokens / 2 : batch_tokens;
+  const TableTraffic traffic =
+      table_traffic({.n_tables = config.tie_embeddings ? 1 : with_encoder ? 3 : 2,
+                     .n_vocabulary = config.vocab_size,
+                     .width = config.d_model,
+                     .n_ranks = n_ranks,
+                     .source_rows = batch_tokens - target_rows,
+                     .target_rows = target_rows,
+                     .n_micro_batches = accumulate});
+  return traffic.divided < traffic.whole;
 }
 
 std::string TrainOptions::beside_output(const std::string& word) const {

@@ -52,12 +52,15 @@ struct TrainOptions {
   // Ranks, when a launcher started several
   std::int64_t tensor_parallel = 1, expert_parallel = 1, zero_stage = 0;
   bool overlap = true;
+  std::string partition_embedding = "auto";
   std::string task_ranks = "off";
 
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit the others.
   void check() const;
   BatcherOptions batcher(const ModelConfig& config) const;
+  /// Whether token tables are divided among n_ranks data-parallel ranks.
+  bool divides_tables(const ModelConfig& config, int n_ranks) const;
   TaskRanks task_division() const;
 
   /// "model.h5" -> "model.best.h5".

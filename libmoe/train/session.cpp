@@ -111,6 +111,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),
                                     .expert = static_cast<int>(options.expert_parallel)});
   parts.zero_stage = static_cast<int>(options.zero_stage);
+  parts.partition_embedding = options.divides_tables(origin.config, parts.grid->data().size());
   model_.emplace(stream_, origin.config, parts);
   if (origin.path.empty())
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));

@@ -117,6 +117,24 @@ INSTANTIATE_TEST_SUITE_P(
                                      Layout{.n_ranks = 4, .expert = 2, .zero_stage = 3, .overlap = false})),
     name_of);
 
+// T, D+T, E+T, E+D+T, and token tables divided as well. No kinks: a hidden value of 1e-9 may round to either
+// side of a relu's when sums are divided.
+const Case kSmooth{"dropout_and_noise_gelu", [](ModelConfig& c) {
+                     kNoise.change(c);
+                     c.activation = "gelu";
+                   }};
+INSTANTIATE_TEST_SUITE_P(
+    Tensor, MoeLayouts,
+    testing::Combine(
+        testing::Values(kDropless, kTop2, kSmooth),
+        testing::Values(
+            Layout{.n_ranks = 2, .tensor = 2}, Layout{.n_ranks = 4, .tensor = 2},
+            Layout{.n_ranks = 4, .tensor = 2, .expert = 2}, Layout{.n_ranks = 8, .tensor = 2, .expert = 2},
+            Layout{.n_ranks = 8, .tensor = 2, .expert = 2, .zero_stage = 3},
+            Layout{.n_ranks = 4, .expert = 2, .partition_embedding = true},
+            Layout{.n_ranks = 4, .tensor = 2, .expert = 2, .zero_stage = 1, .partition_embedding = true})),
+    name_of);
+
 // Experts that the ranks do not divide, and fewer experts than ranks.
 const Case kThree{"three_experts", [](ModelConfig& c) {
                     dropping(c);
