@@ -210,6 +210,16 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
   if (weights == "bf16" && zero_stage == 3)
     usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
+  const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;
+  if (ramps && ramp_updates == 0)
+    usage_error(
+        "--temperature-end, --denoise-ratio-end, --mask-ratio-end: give --ramp-updates, the length of the "
+        "way "
+        "there");
+  if (ramp_updates > 0 && !ramps)
+    usage_error("--ramp-updates: give --temperature-end, --denoise-ratio-end or --mask-ratio-end");
+  if (temperature_end > 0 && temperature_end < 0.01)
+    usage_error("--temperature-end: {} is outside 0.01 to 1e6", temperature_end);
   if (noise.drop + noise.blank > 1)
     usage_error("--word-drop and --word-blank are more than all words together");
 }
