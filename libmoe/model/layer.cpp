@@ -85,7 +85,8 @@ TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string&
     feed_forward_.emplace(parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c),
                           parts.grid->tensor());
   else
-    moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts);
+    moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts,
+                 parts.expert_stages);
 }
 
 TransformerLayer::TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer)

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "libmoe/comm/process_grid.h"
+#include "libmoe/moe/stages.h"
 
 namespace moe {
 
@@ -11,6 +12,7 @@ struct ModelParts {
   std::shared_ptr<const ProcessGrid> grid = std::make_shared<ProcessGrid>();
   int zero_stage = 0;                // see Sharding
   bool partition_embedding = false;  // divide token tables over data groups, see Table
+  StageOptions expert_stages{};
 };
 
 /// The unit of parameters (see ParameterList) of layer `layer`, numbered over encoder, then decoder. Unit 0

@@ -26,19 +26,20 @@ void Dispatcher::combine_backward(Stream& stream, const Plan& plan, const Tensor
   ops::moe_combine_backward(stream, dy, rows, plan.row, weight, drows, dweight);
 }
 
-Route LocalDispatcher::route(Stream&, Plan& plan, bool) const {
+Route LocalDispatcher::route(Stream&, const Plan& plan, bool) const {
   Route route;
   route.n_received = plan.n_rows();
   Route::Stage& stage = route.stages.emplace_back();
-  stage.sizes.sent = stage.sizes.received = {0, plan.n_rows()};
+  stage.sizes.received = {0, plan.n_rows()};
   stage.experts = plan.rows();
   return route;
 }
 
-void LocalDispatcher::run(Stream&, const Route&, const TensorView& rows, const TensorView& received,
+void LocalDispatcher::run(Stream& stream, const Route&, const TensorView& rows, const TensorView& received,
                           const Work& work, const TensorView& results) const {
   MOE_CHECK(!received || received.data == rows.data);
-  work(0, rows, results);
+  work(0, rows, results, [] {});
+  if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, results);
 }
 
 }  // namespace moe

@@ -3,6 +3,7 @@
 #include <functional>
 #include <vector>
 
+#include "libmoe/comm/communicator.h"
 #include "libmoe/moe/plan.h"
 #include "libmoe/moe/route.h"
 
@@ -18,6 +19,8 @@ struct Route {
   };
   std::vector<Stage> stages;
   std::int64_t n_received = 0;  // rows that the experts of this rank get
+  std::int64_t own_block = 0;   // see RouteSizes
+  Tensor own_rows, place;       // permutations on the device; empty where own rows are the plan's
 };
 
 /// Between the tokens of this rank and the experts of all ranks that share a layer's: gathers rows, takes
@@ -25,15 +28,19 @@ struct Route {
 /// bringing back is the adjoint of taking there, and combine with unit weights that of dispatch.
 class Dispatcher {
  public:
-  /// Makes results [n,D] of a stage's rows [n,D].
-  using Work = std::function<void(std::size_t stage, const TensorView& rows, const TensorView& results)>;
+  /// Gives what travels meanwhile a chance to go on.
+  using Progress = std::function<void()>;
+  /// Makes of a stage's rows [n,D] this tensor rank's part of their results [n,D], which are summed over the
+  /// tensor group.
+  using Work = std::function<void(std::size_t stage, const TensorView& rows, const TensorView& results,
+                                  const Progress& progress)>;
 
   virtual ~Dispatcher() = default;
   /// Rows go to other buffers; otherwise the experts read and write those of this rank's tokens.
   virtual bool moves() const = 0;
-  /// All sizes and offsets of a pass. Collective over the ranks that share the experts. The plan's rows may
-  /// be put into another order. with_choices: the experts ask for the choices that their rows serve.
-  virtual Route route(Stream& stream, Plan& plan, bool with_choices) const = 0;
+  /// All sizes and offsets of a pass. Collective over the ranks that share the experts. with_choices: the
+  /// experts ask for the choices that their rows serve. The plan must outlive the route.
+  virtual Route route(Stream& stream, const Plan& plan, bool with_choices) const = 0;
   /// rows, results: [N,D] in the plan's order. Calls work for each stage, with rows that stay in received
   /// [n_received,D]; received is empty when they need not stay, and rows where nothing moves. Collective; a
   /// rank without rows takes part.
@@ -54,13 +61,18 @@ class Dispatcher {
                                const TensorView& dweight);
 };
 
-/// All experts in this process.
+/// All experts on this rank, or parts of all of them on each rank of the tensor group.
 class LocalDispatcher final : public Dispatcher {
  public:
+  /// The group must outlive the dispatcher.
+  explicit LocalDispatcher(Communicator& tensor) : tensor_(&tensor) {}
   bool moves() const override { return false; }
-  Route route(Stream& stream, Plan& plan, bool with_choices) const override;
+  Route route(Stream& stream, const Plan& plan, bool with_choices) const override;
   void run(Stream& stream, const Route& route, const TensorView& rows, const TensorView& received,
            const Work& work, const TensorView& results) const override;
+
+ private:
+  Communicator* tensor_;
 };
 
 }  // namespace moe

@@ -1,5 +1,9 @@
 #include "libmoe/moe/expert_parallel.h"
 
+#include <algorithm>
+#include <deque>
+#include <span>
+
 #include "libmoe/core/ops.h"
 
 namespace moe {
@@ -9,119 +13,183 @@ Tensor upload(Stream& stream, const std::vector<std::int32_t>& values) {
   return Tensor::from_host<std::int32_t>(stream, values, {static_cast<std::int64_t>(values.size())});
 }
 
-// Puts the plan's rows into the order of the route.
-void reorder(Stream& stream, const std::vector<std::int32_t>& order, Plan& plan) {
-  std::vector<std::int32_t> place(order.size());
-  for (std::size_t i = 0; i < order.size(); ++i)
-    place[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(i);
-  auto row = to_host<std::int32_t>(stream, plan.row);
-  for (std::int32_t& r : row)
-    if (r >= 0) r = place[static_cast<std::size_t>(r)];
-  copy_from_host<std::int32_t>(stream, row, plan.row);
-  for (const Tensor* t : {&plan.token, &plan.choice}) {
-    const auto old = to_host<std::int32_t>(stream, *t);
-    auto values = old;
-    for (std::size_t i = 0; i < order.size(); ++i) values[i] = old[static_cast<std::size_t>(order[i])];
-    copy_from_host<std::int32_t>(stream, values, *t);
-  }
+Tensor permuted(Stream& stream, const TensorView& x, const TensorView& index) {
+  Tensor y(stream.device(), {index.shape[0], x.shape[1]});
+  ops::gather_rows(stream, x, index, y);
+  return y;
 }
-
-// One stage on its way to the experts.
-struct Arrival {
-  Tensor by_rank;    // [n,D] as they come, where the experts want another order
-  Tensor by_expert;  // [n,D] where nobody keeps them
-  TensorView rows;   // what the experts read
-  PendingPtr pending;
-};
-
-// One stage on its way back.
-struct Departure {
-  Tensor by_expert, by_rank;  // [n,D]
-  PendingPtr pending;
-};
 
 }  // namespace
 
-Tensor ExpertParallelDispatcher::received_choices(Stream& stream, const Plan& plan,
-                                                  const StageSizes& sizes) const {
-  const Tensor by_rank(stream.device(), {sizes.received.size()}, DType::i32);
-  group_->all_to_all(stream, plan.choice.view().slice(sizes.sent.begin, sizes.sent.end), sizes.send_rows,
-                     by_rank, sizes.receive_rows);
-  const auto values = to_host<std::int32_t>(stream, by_rank);
-  std::vector<std::int32_t> by_expert;
-  for (const std::int32_t i : sizes.by_expert) by_expert.push_back(values[static_cast<std::size_t>(i)]);
-  return upload(stream, by_expert);
+int ExpertParallelDispatcher::n_stages(std::span<const std::int64_t> rows) const {
+  if (stages_.n_stages > 0) return stages_.n_stages;
+  const int p = group_->size();
+  const std::int64_t n_experts = static_cast<std::int64_t>(rows.size()) / p;
+  std::int64_t most_sent = 0, most_received = 0;
+  for (int r = 0; r < p; ++r) {
+    const IndexRange experts = part_of(n_experts, p, r);
+    std::int64_t sent = 0, received = 0;
+    for (int other = 0; other < p; ++other)
+      for (std::int64_t e = 0; e < n_experts; ++e) {
+        const std::int64_t n = rows[static_cast<std::size_t>(other * n_experts + e)];
+        const bool here = experts.begin <= e && e < experts.end;
+        if (here) received += n;
+        if (other == r && !here) sent += n;
+      }
+    most_sent = std::max(most_sent, sent);
+    most_received = std::max(most_received, received);
+  }
+  return choose_stages(stages_, {.messages = static_cast<double>(p - 1),
+                                 .bytes = static_cast<double>(most_sent) * bytes_per_row_ / tensor_->size(),
+                                 .flops = static_cast<double>(most_received) * flops_per_row_,
+                                 .most_stages = static_cast<int>(part_of(n_experts, p, 0).size())});
 }
 
-Route ExpertParallelDispatcher::route(Stream& stream, Plan& plan, bool with_choices) const {
-  const int n_ranks = group_->size();
-  std::vector<std::int64_t> mine, all(static_cast<std::size_t>(plan.n_experts() * n_ranks));
+Route ExpertParallelDispatcher::route(Stream& stream, const Plan& plan, bool with_choices) const {
+  std::vector<std::int64_t> mine, all(static_cast<std::size_t>(plan.n_experts() * group_->size()));
   for (std::int64_t e = 0; e < plan.n_experts(); ++e) mine.push_back(plan.n_rows(e));
   group_->all_gather(mine, all);
-  RouteSizes sizes = route_sizes(all, n_ranks, group_->rank(), 1);
-  if (!sizes.plan_order()) reorder(stream, sizes.order, plan);
+  RouteSizes sizes =
+      route_sizes(all, {group_->size(), group_->rank(), tensor_->size(), tensor_->rank()}, n_stages(all));
   Route route;
   route.n_received = sizes.n_received;
+  route.own_block = sizes.own_block;
+  if (tensor_->size() > 1 || !sizes.plan_order()) {
+    route.own_rows = upload(stream, sizes.own_rows);
+    route.place = upload(stream, sizes.place);
+  }
+  std::vector<std::int32_t> choices;  // of all rows that come here, by rank, then expert
+  if (with_choices) {
+    const Tensor received(stream.device(), {sizes.n_received}, DType::i32);
+    group_->all_to_all(stream, plan.choice.view().slice(0, plan.n_rows()), sizes.send_rows, received,
+                       sizes.receive_rows);
+    choices = to_host<std::int32_t>(stream, received);
+  }
   for (StageSizes& s : sizes.stages) {
     Route::Stage& stage = route.stages.emplace_back();
-    stage.sizes = std::move(s);
-    stage.offsets = upload(stream, stage.sizes.offsets);
-    if (!stage.sizes.same_order()) {
-      stage.by_expert = upload(stream, stage.sizes.by_expert);
-      stage.by_rank = upload(stream, stage.sizes.by_rank);
+    if (with_choices) {
+      std::vector<std::int32_t> by_expert;
+      for (const std::int32_t i : s.arrival) by_expert.push_back(choices[static_cast<std::size_t>(i)]);
+      stage.choice = upload(stream, by_expert);
     }
-    if (with_choices) stage.choice = received_choices(stream, plan, stage.sizes);
+    stage.offsets = upload(stream, s.offsets);
+    if (tensor_->size() > 1 || !s.same_order()) {
+      stage.by_expert = upload(stream, s.by_expert);
+      stage.by_rank = upload(stream, s.by_rank);
+    }
+    stage.sizes = std::move(s);
     stage.experts = {stage.sizes.offsets, stage.offsets, stage.choice};
   }
   return route;
 }
 
+/// One run: the buffers of what is under way.
+class ExpertParallelDispatcher::Trip {
+ public:
+  Trip(const ExpertParallelDispatcher& d, Stream& stream, const Route& route, const TensorView& rows,
+       const TensorView& received, const TensorView& results)
+      : group_(*d.group_),
+        tensor_(*d.tensor_),
+        stream_(stream),
+        route_(route),
+        width_(rows.shape[1]),
+        received_(received),
+        results_(results),
+        own_(rows) {
+    if (route.own_rows) {
+      gathered_ = permuted(stream, rows, route.own_rows);
+      own_ = gathered_;
+      back_ = Tensor(stream.device(), {tensor_.size() * route.own_block, width_});
+    }
+  }
+
+  /// The stage's rows leave for their experts.
+  void start(std::size_t s) {
+    const Route::Stage& stage = route_.stages[s];
+    const StageSizes& sizes = stage.sizes;
+    Arrival a;
+    if (!received_) a.kept = Tensor(stream_.device(), {sizes.received.size(), width_});
+    a.rows = received_ ? received_.slice(sizes.received.begin, sizes.received.end) : a.kept.view();
+    if (stage.by_expert) a.blocks = Tensor(stream_.device(), {tensor_.size() * sizes.block, width_});
+    const TensorView to = stage.by_expert ? own_block(a.blocks, sizes.block) : a.rows;
+    a.pending = group_.start_all_to_all(stream_, own_.slice(sizes.own.begin, sizes.own.end), sizes.send_rows,
+                                        to.slice(0, sizes.n_own_received), sizes.receive_rows);
+    arrivals_.push_back(std::move(a));
+  }
+
+  /// Waits for the stage that left first, and works on it; its results start back.
+  void work(std::size_t s, const Work& work) {
+    const Route::Stage& stage = route_.stages[s];
+    const StageSizes& sizes = stage.sizes;
+    Arrival a = std::move(arrivals_.front());
+    arrivals_.pop_front();
+    a.pending->wait();
+    if (stage.by_expert) {
+      if (tensor_.size() > 1) tensor_.all_gather(stream_, own_block(a.blocks, sizes.block), a.blocks);
+      ops::gather_rows(stream_, a.blocks, stage.by_expert, a.rows);
+      a.blocks = Tensor();
+    }
+    Tensor result(stream_.device(), {sizes.received.size(), width_});
+    work(s, a.rows, result, [this] { progress(); });
+    if (stage.by_rank) result = permuted(stream_, result, stage.by_rank);
+    TensorView own = result;
+    if (tensor_.size() > 1) {
+      own = own_block(result, sizes.block);
+      tensor_.reduce_scatter(stream_, result, own);
+    }
+    const TensorView to = back_ ? own_block(back_, route_.own_block) : results_;
+    Departure back{std::move(result), nullptr};
+    back.pending = group_.start_all_to_all(stream_, own.slice(0, sizes.n_own_received), sizes.receive_rows,
+                                           to.slice(sizes.own.begin, sizes.own.end), sizes.send_rows);
+    departures_.push_back(std::move(back));
+  }
+
+  void finish() {
+    for (Departure& back : departures_) back.pending->wait();
+    if (!back_) return;
+    if (tensor_.size() > 1) tensor_.all_gather(stream_, own_block(back_, route_.own_block), back_);
+    ops::gather_rows(stream_, back_, route_.place, results_);
+  }
+
+ private:
+  struct Arrival {
+    Tensor blocks;    // [tensor ranks * block,D] as they come, where the experts want another order
+    Tensor kept;      // [n,D] by expert, where the caller does not keep them
+    TensorView rows;  // [n,D] what the experts read
+    PendingPtr pending;
+  };
+  struct Departure {
+    Tensor rows;
+    PendingPtr pending;
+  };
+  TensorView own_block(const TensorView& blocks, std::int64_t block) const {
+    return blocks.slice(tensor_.rank() * block, (tensor_.rank() + 1) * block);
+  }
+  void progress() {
+    for (Arrival& a : arrivals_) a.pending->test();
+    for (Departure& back : departures_) back.pending->test();
+  }
+
+  Communicator &group_, &tensor_;
+  Stream& stream_;
+  const Route& route_;
+  std::int64_t width_;
+  TensorView received_, results_, own_;
+  Tensor gathered_, back_;  // own rows, and the tensor ranks' blocks of what comes back for them
+  std::deque<Arrival> arrivals_;
+  std::vector<Departure> departures_;
+};
+
 void ExpertParallelDispatcher::run(Stream& stream, const Route& route, const TensorView& rows,
                                    const TensorView& received, const Work& work,
                                    const TensorView& results) const {
-  Device& device = stream.device();
-  const std::int64_t d = rows.shape[1];
-  const auto start = [&](const Route::Stage& stage) {
-    const StageSizes& s = stage.sizes;
-    const Shape shape{s.received.size(), d};
-    Arrival a;
-    if (!received) a.by_expert = Tensor(device, shape);
-    a.rows = received ? received.slice(s.received.begin, s.received.end) : a.by_expert.view();
-    if (stage.by_expert) a.by_rank = Tensor(device, shape);
-    a.pending = group_->start_all_to_all(stream, rows.slice(s.sent.begin, s.sent.end), s.send_rows,
-                                         stage.by_expert ? a.by_rank.view() : a.rows, s.receive_rows);
-    return a;
-  };
-  const auto finish = [&](const Route::Stage& stage, Arrival& a) {
-    a.pending->wait();
-    if (stage.by_expert) ops::gather_rows(stream, a.by_rank, stage.by_expert, a.rows);
-    a.by_rank = Tensor();
-  };
-  const auto send_back = [&](const Route::Stage& stage, Tensor result) {
-    const StageSizes& s = stage.sizes;
-    Departure back;
-    if (stage.by_rank) {
-      back.by_rank = Tensor(device, result.shape());
-      ops::gather_rows(stream, result, stage.by_rank, back.by_rank);
-    } else {
-      back.by_expert = std::move(result);
-    }
-    back.pending =
-        group_->start_all_to_all(stream, stage.by_rank ? back.by_rank : back.by_expert, s.receive_rows,
-                                 results.slice(s.sent.begin, s.sent.end), s.send_rows);
-    return back;
-  };
-  std::vector<Departure> departures;
-  Arrival next = start(route.stages[0]);
+  Trip trip(*this, stream, route, rows, received, results);
+  trip.start(0);
   for (std::size_t s = 0; s < route.stages.size(); ++s) {
-    Arrival now = std::move(next);
-    if (s + 1 < route.stages.size()) next = start(route.stages[s + 1]);
-    finish(route.stages[s], now);
-    Tensor result(device, {route.stages[s].sizes.received.size(), d});
-    work(s, now.rows, result);
-    departures.push_back(send_back(route.stages[s], std::move(result)));
+    if (s + 1 < route.stages.size()) trip.start(s + 1);
+    trip.work(s, work);
   }
-  for (Departure& back : departures) back.pending->wait();
+  trip.finish();
 }
 
 }  // namespace moe

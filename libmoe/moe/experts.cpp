@@ -12,11 +12,13 @@ TensorView rows_of(const ExpertRows& rows, const TensorView& x, std::int64_t exp
 
 // One product per expert with rows.
 template <class Make>
-void grouped(Stream& stream, const ExpertRows& rows, const Make& make) {
+void grouped(Stream& stream, const ExpertRows& rows, const std::function<void()>& progress,
+             const Make& make) {
   std::vector<ops::Gemm> products;
   for (std::int64_t e = 0; e < rows.n_experts(); ++e)
     if (rows.n_rows(e) > 0) make(e, products);
   if (!products.empty()) ops::gemm(stream, products);
+  progress();
 }
 
 }  // namespace
@@ -56,13 +58,14 @@ std::vector<ExpertWeights> Experts::weights() const {
 }
 
 void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
-                      const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const {
+                      const TensorView& x, const Dropout& dropout, const std::function<void()>& progress,
+                      const TensorView& y, Saved& saved) const {
   const bool gelu = config_.activation == ops::Activation::gelu;
   const Shape hidden_shape{rows.n_rows(), hidden_.size()};
   saved.hidden = Tensor(stream.device(), hidden_shape);
   if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
   const TensorView& first = gelu ? saved.pre : saved.hidden;
-  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
     products.push_back({.a = rows_of(rows, x, e),
                         .b = w.in_weight,
@@ -72,25 +75,25 @@ void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const Ex
   });
   if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
   drop(stream, rows, dropout, saved.hidden);
-  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
     products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = w.out_weight,
                         .c = rows_of(rows, y, e),
                         .bias = tensor_->rank() == 0 ? w.out_bias : TensorView{}});  // once in the sum
   });
-  if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, y);
 }
 
 void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
-                       const TensorView& dy, Saved saved, const TensorView& dx) const {
+                       const TensorView& dy, Saved saved, const std::function<void()>& progress,
+                       const TensorView& dx) const {
   MOE_CHECK(in_weight_ != nullptr, "a backward pass through experts of a store");
   for (Parameter* p : {in_weight_, in_bias_, out_weight_, out_bias_})
     for (std::int64_t e = 0; e < rows.n_experts(); ++e)
       if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
   const Tensor dhidden(stream.device(), saved.hidden.shape());
   ops::moe_bias_backward(stream, dy, rows.device_offsets, out_bias_->gradient);
-  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = rows_of(rows, dy, e),
                         .c = out_weight_->gradient.at(e),
@@ -104,7 +107,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
   drop(stream, rows, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
   ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias_->gradient);
-  grouped(stream, rows, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, x, e),
                         .b = rows_of(rows, dhidden, e),
                         .c = in_weight_->gradient.at(e),
@@ -115,7 +118,6 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                         .c = rows_of(rows, dx, e),
                         .trans_b = true});
   });
-  if (tensor_->size() > 1) tensor_->all_reduce(stream, Reduce::sum, dx);
 }
 
 }  // namespace moe

@@ -1,5 +1,6 @@
 // The experts of one layer: E feed-forward networks whose matrix products run as one grouped call.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@ namespace moe {
 
 /// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D],
 /// "<name>.out.bias" [E,D]; none of them when the weights come from a store. The grid's expert group
-/// divides E, its tensor group F; passes are collective over the latter.
+/// divides E, its tensor group F.
 class Experts {
  public:
   struct Saved {
@@ -34,12 +35,16 @@ class Experts {
   std::vector<ExpertWeights> weights() const;
   /// x, y: [N,D] in the order of the rows, whose experts are numbered from this rank's first on. weights: one
   /// per expert; only those with rows are looked at.
+  /// With a divided F, y is this rank's part of a sum over the tensor group. progress is called between
+  /// products.
   void forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
-               const TensorView& x, const Dropout& dropout, const TensorView& y, Saved& saved) const;
+               const TensorView& x, const Dropout& dropout, const std::function<void()>& progress,
+               const TensorView& y, Saved& saved) const;
   /// With the own parameters: their gradients accumulate, and experts with rows are marked as touched. dx:
-  /// [N,D] is overwritten. Frees what was saved.
+  /// [N,D] is overwritten, with this rank's part of a sum. Frees what was saved.
   void backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
-                const TensorView& dy, Saved saved, const TensorView& dx) const;
+                const TensorView& dy, Saved saved, const std::function<void()>& progress,
+                const TensorView& dx) const;
 
  private:
   void drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout, const TensorView& hidden) const;

@@ -5,18 +5,21 @@
 namespace moe {
 namespace {
 
-std::unique_ptr<const Dispatcher> make_dispatcher(const ProcessGrid& grid, bool with_weights) {
-  if (!with_weights || grid.expert().size() == 1) return std::make_unique<LocalDispatcher>();
-  return std::make_unique<ExpertParallelDispatcher>(grid.expert());
+std::unique_ptr<const Dispatcher> make_dispatcher(const MoeConfig& config, const ProcessGrid& grid,
+                                                  bool with_weights, const StageOptions& stages) {
+  if (!with_weights || grid.expert().size() == 1) return std::make_unique<LocalDispatcher>(grid.tensor());
+  const auto d = static_cast<double>(config.width), f = static_cast<double>(config.hidden);
+  // Two products forward, four backward, which moves as many rows; the choice is for both.
+  return std::make_unique<ExpertParallelDispatcher>(grid, stages, 6 * d * f / grid.tensor().size(), 4 * d);
 }
 
 }  // namespace
 
 MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
-                   const ProcessGrid& grid, bool with_weights)
+                   const ProcessGrid& grid, bool with_weights, const StageOptions& stages)
     : config_(config),
       grid_(&grid),
-      dispatcher_(make_dispatcher(grid, with_weights)),
+      dispatcher_(make_dispatcher(config, grid, with_weights, stages)),
       gate_(parameters, name + ".gate", config),
       experts_(parameters, name + ".experts", config, grid, with_weights) {
   if (!config.residual_experts) return;
@@ -68,11 +71,12 @@ void MoeLayer::run_experts(Stream& stream, const TensorView& x, const MoePass& p
     weights = source->acquire(stream, layer, counts);
   }
   saved.experts.resize(route.stages.size());
-  const auto work = [&](std::size_t stage, const TensorView& in, const TensorView& out) {
+  const auto work = [&](std::size_t stage, const TensorView& in, const TensorView& out,
+                        const Dispatcher::Progress& progress) {
     const ExpertRows& experts = route.stages[stage].experts;
     MOE_CHECK(static_cast<std::int64_t>(weights.size()) == experts.n_experts(), "{} experts instead of {}",
               weights.size(), experts.n_experts());
-    experts_.forward(stream, experts, weights, in, drop, out, saved.experts[stage]);
+    experts_.forward(stream, experts, weights, in, drop, progress, out, saved.experts[stage]);
   };
   dispatcher_->run(stream, route, rows, saved.rows, work, saved.out);
   if (!dispatcher_->moves()) saved.rows = std::move(rows);
@@ -86,11 +90,12 @@ void MoeLayer::run_experts_backward(Stream& stream, const MoePass& pass, const T
   Dispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, drouted, dout, dweight);
   saved.out = Tensor();
   const Tensor drows(stream.device(), dout.shape());
-  const auto work = [&](std::size_t stage, const TensorView& dy, const TensorView& din) {
+  const auto work = [&](std::size_t stage, const TensorView& dy, const TensorView& din,
+                        const Dispatcher::Progress& progress) {
     const Route::Stage& s = saved.route.stages[stage];
     experts_.backward(stream, s.experts,
                       saved.rows.view().slice(s.sizes.received.begin, s.sizes.received.end), drop, dy,
-                      std::move(saved.experts[stage]), din);
+                      std::move(saved.experts[stage]), progress, din);
   };
   dispatcher_->run(stream, saved.route, dout, {}, work, drows);
   saved.rows = Tensor();

@@ -8,6 +8,7 @@
 #include "libmoe/moe/dispatcher.h"
 #include "libmoe/moe/experts.h"
 #include "libmoe/moe/gate.h"
+#include "libmoe/moe/stages.h"
 #include "libmoe/nn/feed_forward.h"
 
 namespace moe {
@@ -37,7 +38,7 @@ class MoeLayer {
   /// The grid must outlive the layer. With weights they are divided over its expert group: forward and
   /// backward are then collective.
   MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
-           const ProcessGrid& grid, bool with_weights = true);
+           const ProcessGrid& grid, bool with_weights = true, const StageOptions& stages = {});
 
   const Gate& gate() const { return gate_; }
   /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward

@@ -151,6 +151,11 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
   table.add("tp", &o.tensor_parallel, "RANKS", "Tensor parallelism: so many ranks share every weight matrix")
       .range(1, 1 << 20);
   table
+      .add("expert-stages", &o.expert_stages, "N",
+           "Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by a "
+           "model of what links and experts cost (-v prints it)")
+      .range(0, 256);
+  table
       .add("zero-stage", &o.zero_stage, "STAGE",
            "Divide among ranks with the same parameters: 1 = the optimizer's moments, 2 = and gradients, 3 = "
            "and "

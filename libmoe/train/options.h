@@ -50,7 +50,7 @@ struct TrainOptions {
   bool dry_run = false;
   std::int64_t threads = 0;
   // Ranks, when a launcher started several
-  std::int64_t tensor_parallel = 1, expert_parallel = 1, zero_stage = 0;
+  std::int64_t tensor_parallel = 1, expert_parallel = 1, zero_stage = 0, expert_stages = 0;
   bool overlap = true;
   std::string partition_embedding = "auto";
   std::string task_ranks = "off";

@@ -112,6 +112,12 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
                                     .expert = static_cast<int>(options.expert_parallel)});
   parts.zero_stage = static_cast<int>(options.zero_stage);
   parts.partition_embedding = options.divides_tables(origin.config, parts.grid->data().size());
+  parts.expert_stages.n_stages = static_cast<int>(options.expert_stages);
+  if (options.expert_stages == 0 && parts.grid->expert().size() > 1) {
+    parts.expert_stages.costs = measure_stage_costs(stream_, *parts.grid);
+    if (parts.grid->world().rank() == 0)
+      log_debug("stages on the way to experts: {}", parts.expert_stages.costs.text());
+  }
   model_.emplace(stream_, origin.config, parts);
   if (origin.path.empty())
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));

@@ -21,7 +21,7 @@ using Places = std::vector<std::int32_t>;
 const Rows kCounts{2, 0, 1, 1, 3, 2};
 
 TEST(RouteSizes, OneStageByHand) {
-  const RouteSizes a = route_sizes(kCounts, 2, 0, 1), b = route_sizes(kCounts, 2, 1, 1);
+  const RouteSizes a = route_sizes(kCounts, {2, 0}, 1), b = route_sizes(kCounts, {2, 1}, 1);
   ASSERT_EQ(a.stages.size(), 1u);
   EXPECT_EQ(a.stages[0].send_rows, (Rows{2, 1}));
   EXPECT_EQ(a.stages[0].receive_rows, (Rows{2, 4}));
@@ -33,14 +33,14 @@ TEST(RouteSizes, OneStageByHand) {
   EXPECT_EQ(b.stages[0].receive_rows, (Rows{1, 2}));
   EXPECT_EQ(b.stages[0].offsets, (Places{0, 3}));
   EXPECT_EQ(b.n_received, 3);
-  const RouteSizes c = route_sizes(Rows{2, 2, 1, 3, 1, 0}, 2, 0, 1);
+  const RouteSizes c = route_sizes(Rows{2, 2, 1, 3, 1, 0}, {2, 0}, 1);
   EXPECT_EQ(c.stages[0].by_expert, (Places{0, 1, 4, 5, 6, 2, 3, 7}));
   EXPECT_EQ(c.stages[0].by_rank, (Places{0, 1, 5, 6, 2, 3, 4, 7}));
 }
 
 TEST(RouteSizes, TwoStagesByHand) {
   // Rank 0's experts one after the other; rank 1's expert in its only stage of the two that is not empty...
-  const RouteSizes a = route_sizes(kCounts, 2, 0, 2);
+  const RouteSizes a = route_sizes(kCounts, {2, 0}, 2);
   ASSERT_EQ(a.stages.size(), 2u);
   EXPECT_EQ(a.stages[0].send_rows, (Rows{2, 1}));
   EXPECT_EQ(a.stages[1].send_rows, (Rows{0, 0}));
@@ -49,78 +49,138 @@ TEST(RouteSizes, TwoStagesByHand) {
   EXPECT_EQ(a.stages[1].received, (IndexRange{3, 6}));
   EXPECT_TRUE(a.plan_order());
   // ... so that rank 1's rows leave in the order of experts 0, 2, 1.
-  const RouteSizes b = route_sizes(kCounts, 2, 1, 2);
-  EXPECT_EQ(b.order, (Places{0, 4, 5, 1, 2, 3}));
+  const RouteSizes b = route_sizes(kCounts, {2, 1}, 2);
+  EXPECT_EQ(b.own_rows, (Places{0, 4, 5, 1, 2, 3}));
   EXPECT_EQ(b.stages[0].receive_rows, (Rows{1, 2}));
   EXPECT_EQ(b.stages[1].receive_rows, (Rows{0, 0}));
 }
 
 // One expert per rank: its rows are cut.
 TEST(RouteSizes, FewExpertsAreCutIntoChunks) {
-  const RouteSizes a = route_sizes(Rows{5, 2, 4, 0}, 2, 0, 2);
+  const RouteSizes a = route_sizes(Rows{5, 2, 4, 0}, {2, 0}, 2);
   EXPECT_EQ(a.stages[0].send_rows, (Rows{3, 1}));
   EXPECT_EQ(a.stages[1].send_rows, (Rows{2, 1}));
   EXPECT_EQ(a.stages[0].receive_rows, (Rows{3, 2}));
-  EXPECT_EQ(a.order, (Places{0, 1, 2, 5, 3, 4, 6}));
+  EXPECT_EQ(a.own_rows, (Places{0, 1, 2, 5, 3, 4, 6}));
 }
 
-// What holds for any counts: everybody sends what the others expect, every row once.
-TEST(RouteSizes, RanksAgree) {
-  for (const int n_ranks : {1, 2, 3, 4})
-    for (const std::int64_t n_experts : {1, 2, 3, 7, 8})
-      for (const int n_stages : {1, 2, 3, 5}) {
-        Rows counts;
-        const kernels::RandomStream random{9, static_cast<std::uint64_t>(n_ranks * 100 + n_experts), 0};
-        for (std::int64_t i = 0; i < n_ranks * n_experts; ++i) {
-          const float u = kernels::uniform_at(random, static_cast<std::uint64_t>(i));
-          counts.push_back(u < 0.3f ? 0 : static_cast<std::int64_t>(20 * u));
+// Two tensor ranks send one half each: of three rows for an expert the first sends two.
+TEST(RouteSizes, TensorRanksShareTheRows) {
+  const RouteSizes a = route_sizes(Rows{3, 2, 1, 4}, {2, 0, 2, 0}, 1),
+                   b = route_sizes(Rows{3, 2, 1, 4}, {2, 0, 2, 1}, 1);
+  EXPECT_EQ(a.own_rows, (Places{0, 1, 3}));
+  EXPECT_EQ(b.own_rows, (Places{2, 4}));
+  EXPECT_EQ(a.place, (Places{0, 1, 3, 2, 4}));  // blocks of three
+  EXPECT_EQ(b.place, a.place);
+  EXPECT_EQ(a.stages[0].receive_rows, (Rows{2, 1}));
+  EXPECT_EQ(b.stages[0].receive_rows, (Rows{1, 0}));
+  EXPECT_EQ(a.stages[0].by_expert, (Places{0, 1, 3, 2}));
+  EXPECT_EQ(a.stages[0].by_rank, (Places{0, 1, 3, 2, -1, -1}));
+  EXPECT_EQ(a.receive_rows, (Rows{3, 1}));
+}
+
+// What holds for any counts: everybody sends what the others expect, every row once, and it comes to its
+// expert in the order of ranks and tokens, or of chunks.
+class AnyRoute : public testing::TestWithParam<std::tuple<int, int, int, int>> {};
+
+TEST_P(AnyRoute, BringsEveryRowToItsExpertAndBack) {
+  const auto [n_ranks, n_tensor, n_experts, n_stages] = GetParam();
+  Rows counts;
+  const kernels::RandomStream random{9, static_cast<std::uint64_t>(n_ranks * 100 + n_experts), 0};
+  for (int i = 0; i < n_ranks * n_experts; ++i) {
+    const float u = kernels::uniform_at(random, static_cast<std::uint64_t>(i));
+    counts.push_back(u < 0.3f ? 0 : static_cast<std::int64_t>(20 * u));
+  }
+  const auto at = [](const auto& v, auto i) { return v[static_cast<std::size_t>(i)]; };
+  std::vector<std::vector<RouteSizes>> all(static_cast<std::size_t>(n_ranks));  // by rank and tensor rank
+  for (int r = 0; r < n_ranks; ++r)
+    for (int t = 0; t < n_tensor; ++t)
+      all[static_cast<std::size_t>(r)].push_back(route_sizes(counts, {n_ranks, r, n_tensor, t}, n_stages));
+  // A row is named by its rank and its place in that rank's plan.
+  using Name = std::pair<int, std::int32_t>;
+  std::vector<std::vector<Name>> by_expert(static_cast<std::size_t>(n_experts));
+  for (int r = 0; r < n_ranks; ++r) {
+    const IndexRange experts = part_of(n_experts, n_ranks, r);
+    for (int s = 0; s < n_stages; ++s) {
+      const std::int64_t block =
+          all[static_cast<std::size_t>(r)][0].stages[static_cast<std::size_t>(s)].block;
+      std::vector<Name> blocks(static_cast<std::size_t>(n_tensor * block), Name{-1, -1});
+      for (int t = 0; t < n_tensor; ++t) {
+        const StageSizes& mine =
+            all[static_cast<std::size_t>(r)][static_cast<std::size_t>(t)].stages[static_cast<std::size_t>(s)];
+        EXPECT_EQ(mine.block, block);
+        std::int64_t next = t * block;
+        for (int source = 0; source < n_ranks; ++source) {
+          const RouteSizes& theirs = all[static_cast<std::size_t>(source)][static_cast<std::size_t>(t)];
+          const StageSizes& sent = theirs.stages[static_cast<std::size_t>(s)];
+          EXPECT_EQ(at(sent.send_rows, r), at(mine.receive_rows, source));
+          std::int64_t from = sent.own.begin;
+          for (int other = 0; other < r; ++other) from += at(sent.send_rows, other);
+          for (std::int64_t i = 0; i < at(sent.send_rows, r); ++i)
+            blocks[static_cast<std::size_t>(next++)] = {source, at(theirs.own_rows, from + i)};
         }
-        std::vector<RouteSizes> all;
-        for (int r = 0; r < n_ranks; ++r) all.push_back(route_sizes(counts, n_ranks, r, n_stages));
-        for (int r = 0; r < n_ranks; ++r) {
-          const RouteSizes& mine = all[static_cast<std::size_t>(r)];
-          std::vector<std::int64_t> by_expert;
-          for (std::size_t s = 0; s < mine.stages.size(); ++s) {
-            const StageSizes& stage = mine.stages[s];
-            std::int64_t sent = 0, received = 0;
-            for (int other = 0; other < n_ranks; ++other) {
-              const StageSizes& theirs = all[static_cast<std::size_t>(other)].stages[s];
-              EXPECT_EQ(stage.send_rows[static_cast<std::size_t>(other)],
-                        theirs.receive_rows[static_cast<std::size_t>(r)]);
-              sent += stage.send_rows[static_cast<std::size_t>(other)];
-              received += stage.receive_rows[static_cast<std::size_t>(other)];
-            }
-            EXPECT_EQ(sent, stage.sent.size());
-            EXPECT_EQ(received, stage.received.size());
-            EXPECT_EQ(received, stage.offsets.back());
-            for (std::size_t i = 0; i < stage.by_rank.size(); ++i)
-              EXPECT_EQ(stage.by_expert[static_cast<std::size_t>(stage.by_rank[i])],
-                        static_cast<std::int32_t>(i));
-            by_expert.resize(stage.offsets.size() - 1);
-            for (std::size_t e = 0; e < by_expert.size(); ++e)
-              by_expert[e] += stage.offsets[e + 1] - stage.offsets[e];
-          }
-          const IndexRange experts = part_of(n_experts, n_ranks, r);
-          ASSERT_EQ(static_cast<std::int64_t>(by_expert.size()), experts.size());
-          for (std::int64_t e = experts.begin; e < experts.end; ++e) {
-            std::int64_t n = 0;
-            for (int source = 0; source < n_ranks; ++source)
-              n += counts[static_cast<std::size_t>(source * n_experts + e)];
-            EXPECT_EQ(by_expert[static_cast<std::size_t>(e - experts.begin)], n);
-          }
-          Places sorted = mine.order;
-          std::sort(sorted.begin(), sorted.end());
-          for (std::size_t i = 0; i < sorted.size(); ++i) EXPECT_EQ(sorted[i], static_cast<std::int32_t>(i));
-        }
+        EXPECT_EQ(next, t * block + mine.n_own_received);
       }
+      const StageSizes& mine = all[static_cast<std::size_t>(r)][0].stages[static_cast<std::size_t>(s)];
+      ASSERT_EQ(static_cast<std::int64_t>(mine.offsets.size()), experts.size() + 1);
+      EXPECT_EQ(mine.received.size(), mine.offsets.back());
+      for (std::int64_t e = 0; e < experts.size(); ++e)
+        for (std::int32_t i = at(mine.offsets, e); i < at(mine.offsets, e + 1); ++i) {
+          by_expert[static_cast<std::size_t>(experts.begin + e)].push_back(at(blocks, at(mine.by_expert, i)));
+          EXPECT_EQ(at(mine.by_rank, at(mine.by_expert, i)), i);
+        }
+    }
+  }
+  for (int e = 0; e < n_experts; ++e) {
+    std::vector<Name> expected;
+    for (int r = 0; r < n_ranks; ++r) {
+      std::int64_t begin = 0;
+      for (int other = 0; other < e; ++other) begin += at(counts, r * n_experts + other);
+      for (std::int64_t i = 0; i < at(counts, r * n_experts + e); ++i)
+        expected.emplace_back(r, static_cast<std::int32_t>(begin + i));
+    }
+    std::vector<Name>& got = by_expert[static_cast<std::size_t>(e)];
+    if (n_stages > part_of(n_experts, n_ranks, 0).size()) std::sort(got.begin(), got.end());  // chunks
+    EXPECT_EQ(got, expected);
+  }
+  for (const auto& tensor_ranks : all) {
+    std::vector<std::int32_t> back;
+    for (const std::int32_t place : tensor_ranks[0].place) {
+      const auto t = static_cast<std::size_t>(place / std::max<std::int64_t>(1, tensor_ranks[0].own_block));
+      back.push_back(
+          at(tensor_ranks[t].own_rows, place % std::max<std::int64_t>(1, tensor_ranks[0].own_block)));
+    }
+    for (std::size_t i = 0; i < back.size(); ++i) EXPECT_EQ(back[i], static_cast<std::int32_t>(i));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, AnyRoute,
+                         testing::Combine(testing::Values(1, 2, 3, 4), testing::Values(1, 2, 3),
+                                          testing::Values(1, 2, 3, 8), testing::Values(1, 2, 5)));
+
+TEST(Stages, TheModelPrefersOneWithoutALinkAndMoreWhereTravelAndWorkAreAlike) {
+  StageWork work{.messages = 1, .bytes = 1e6, .flops = 1e9, .most_stages = 8};
+  StageOptions options{.n_stages = 0};
+  options.costs.flops_per_second = 1e11;  // 10 ms
+  EXPECT_EQ(choose_stages(options, work), 1);
+  options.costs.link = {1e-4, 5e-9};  // 5 ms each way
+  EXPECT_GT(choose_stages(options, work), 1);
+  EXPECT_NEAR(stage_seconds(options.costs, work, 1), 0.0001 + 0.005 + 0.01 + 0.005 + 0.0001, 1e-9);
+  // Four stages: 1.35 there, three times the larger of 2.5 and 2.7, 2.5 of the last, 1.35 back.
+  EXPECT_NEAR(stage_seconds(options.costs, work, 4), 1e-3 * (1.35 + 3 * 2.7 + 2.5 + 1.35), 1e-9);
+  options.costs.link.alpha_seconds = 0.1;  // a message costs more than all else
+  EXPECT_EQ(choose_stages(options, work), 1);
+  options.n_stages = 3;
+  EXPECT_EQ(choose_stages(options, work), 3);
 }
 
 struct Split {
-  int n_ranks;
+  int n_ranks;  // data-parallel ones
   std::int64_t n_experts;
   std::vector<std::int64_t> tokens;  // of each rank
 };
-const Split kSplits[] = {{2, 5, {9, 14}}, {4, 6, {5, 0, 12, 7}}, {3, 2, {0, 0, 8}}, {4, 9, {0, 0, 0, 0}}};
+const Split kSplits[] = {
+    {2, 5, {9, 14}}, {4, 6, {5, 0, 12, 7}}, {3, 2, {0, 0, 8}}, {2, 3, {1, 0}}, {4, 9, {0, 0, 0, 0}}};
 
 constexpr std::int64_t kWidth = 6, kTopK = 2;
 
@@ -138,31 +198,37 @@ Plan some_plan(Stream& stream, std::int64_t t, std::int64_t n_experts, std::uint
 // <sent there, r> = <x, r brought back>, summed over ranks; and every row reaches the rank of its expert.
 TEST(ExpertParallel, BringingBackIsTheAdjointOfTakingThere) {
   for (const Split& split : kSplits)
-    test::run_ranks(split.n_ranks, [&](const std::shared_ptr<Communicator>& world) {
-      const auto device = Device::open("ref");
-      Stream stream(*device, 1);
-      const auto seed = static_cast<std::uint64_t>(world->rank() + 1);
-      const std::int64_t t = split.tokens[static_cast<std::size_t>(world->rank())];
-      Plan plan = some_plan(stream, t, split.n_experts, seed);
-      const ExpertParallelDispatcher dispatcher(*world);
-      const Route route = dispatcher.route(stream, plan, true);
-      const Tensor x = random_tensor(stream, {t, kWidth}, seed);
-      const Tensor rows = Dispatcher::dispatch(stream, plan, x);
-      const Tensor back(*device, rows.shape()), dx(*device, {t, kWidth});
-      const Tensor there(*device, {route.n_received, kWidth});
-      std::array<double, 2> dots{};
-      const auto work = [&](std::size_t stage, const TensorView& in, const TensorView& out) {
-        EXPECT_EQ(in.rows(), route.stages[stage].experts.n_rows());
-        const Tensor r = random_tensor(stream, out.shape, 100 + seed);
-        stream.copy(out.data, r.view().data, out.n_bytes());
-        dots[0] += test::dot(stream, in, r);
-      };
-      dispatcher.run(stream, route, rows, there, work, back);
-      Dispatcher::dispatch_backward(stream, plan, back, dx);
-      dots[1] = test::dot(stream, x, dx);
-      world->all_reduce(Reduce::sum, std::span<double>(dots));
-      EXPECT_NEAR(dots[0], dots[1], 1e-5);
-    });
+    for (const auto& [tp, n_stages] : {std::pair(1, 1), {1, 3}, {2, 1}, {2, 2}})
+      test::run_ranks(split.n_ranks * tp, [&, tp = tp,
+                                           n_stages = n_stages](const std::shared_ptr<Communicator>& world) {
+        const auto device = Device::open("ref");
+        Stream stream(*device, 1);
+        const ProcessGrid grid(world, {.tensor = tp, .expert = split.n_ranks});
+        const auto seed = static_cast<std::uint64_t>(grid.data().rank() + 1);
+        const std::int64_t t = split.tokens[static_cast<std::size_t>(grid.data().rank())];
+        Plan plan = some_plan(stream, t, split.n_experts, seed);
+        const ExpertParallelDispatcher dispatcher(grid, {.n_stages = n_stages}, 1, 1);
+        const Route route = dispatcher.route(stream, plan, true);
+        const Tensor x = random_tensor(stream, {t, kWidth}, seed);
+        const Tensor rows = Dispatcher::dispatch(stream, plan, x);
+        const Tensor back(*device, rows.shape()), dx(*device, {t, kWidth});
+        const Tensor there(*device, {route.n_received, kWidth});
+        std::array<double, 2> dots{};
+        const auto work = [&](std::size_t stage, const TensorView& in, const TensorView& out,
+                              const Dispatcher::Progress& progress) {
+          EXPECT_EQ(in.rows(), route.stages[stage].experts.n_rows());
+          // Each tensor rank's part of the sum.
+          const Tensor r = random_tensor(stream, out.shape, 100 + static_cast<std::uint64_t>(world->rank()));
+          stream.copy(out.data, r.view().data, out.n_bytes());
+          progress();
+          dots[0] += test::dot(stream, in, r);
+        };
+        dispatcher.run(stream, route, rows, there, work, back);
+        Dispatcher::dispatch_backward(stream, plan, back, dx);
+        if (grid.tensor().rank() == 0) dots[1] = test::dot(stream, x, dx);
+        world->all_reduce(Reduce::sum, std::span<double>(dots));
+        EXPECT_NEAR(dots[0], dots[1], 1e-5);
+      });
 }
 
 struct Result {
@@ -172,7 +238,7 @@ struct Result {
 };
 
 // Forward and backward of one layer over the ranks, with the same tokens in the same order.
-Result run_layer(const MoeConfig& config, const Split& split, int ep) {
+Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stages = 1) {
   Result result;
   std::vector<Result> parts(static_cast<std::size_t>(split.n_ranks));
   const std::int64_t n_tokens = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
@@ -181,7 +247,7 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep) {
     Stream stream(*device, 1);
     const ProcessGrid grid(world, {.expert = ep});
     ParameterList parameters;
-    const MoeLayer layer(parameters, "moe", config, grid);
+    const MoeLayer layer(parameters, "moe", config, grid, true, {.n_stages = n_stages});
     parameters.allocate(*device);
     parameters.make_gradients(stream);
     for (const auto& p : parameters.all()) {
@@ -255,8 +321,9 @@ TEST(ExpertParallel, ALayerOverRanksIsTheLayerOfOneProcess) {
       if (top_k == 3) c.keep = ops::KeepOrder::probability;
       const std::int64_t n = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
       const Result one = run_layer(c, {1, split.n_experts, {n}}, 1);
-      for (const int ep : {1, split.n_ranks}) {
-        const Result many = run_layer(c, split, ep);
+      for (const auto& [ep, n_stages] :
+           {std::pair(1, 1), {split.n_ranks, 1}, {split.n_ranks, 2}, {split.n_ranks, 5}}) {
+        const Result many = run_layer(c, split, ep, n_stages);
         EXPECT_EQ(many.y, one.y);
         EXPECT_NEAR(many.aux_loss, one.aux_loss, 1e-6);
         EXPECT_LT(test::relative_error(many.dx, one.dx, 1e-6), 1e-6);

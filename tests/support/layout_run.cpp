@@ -37,6 +37,7 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
       std::make_shared<ProcessGrid>(world, GridOptions{.tensor = layout.tensor, .expert = layout.expert});
   parts.zero_stage = layout.zero_stage;
   parts.partition_embedding = layout.partition_embedding;
+  parts.expert_stages.n_stages = layout.stages;
   Transformer model(stream, config, parts);
   model.initialise(stream, 1);
   model.parameters().make_gradients(stream);
@@ -64,8 +65,9 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
 }  // namespace
 
 std::string Layout::text() const {
-  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}", n_ranks, tensor, expert, zero_stage,
-                     overlap ? "" : ", no overlap", partition_embedding ? ", tables divided" : "");
+  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}{}", n_ranks, tensor, expert, zero_stage,
+                     overlap ? "" : ", no overlap", partition_embedding ? ", tables divided" : "",
+                     stages == 1 ? "" : fmt::format(", {} stages", stages));
 }
 
 Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates) {

@@ -135,6 +135,17 @@ INSTANTIATE_TEST_SUITE_P(
             Layout{.n_ranks = 4, .tensor = 2, .expert = 2, .zero_stage = 1, .partition_embedding = true})),
     name_of);
 
+// E+T, E+D+T, E+D+T+Z, and stages.
+INSTANTIATE_TEST_SUITE_P(
+    TensorAndStages, MoeLayouts,
+    testing::Combine(testing::Values(kRts, kTop3, kSmooth),
+                     testing::Values(Layout{.n_ranks = 4, .tensor = 2, .expert = 2},
+                                     Layout{.n_ranks = 8, .tensor = 2, .expert = 2, .zero_stage = 2},
+                                     Layout{.n_ranks = 4, .tensor = 2, .expert = 2, .stages = 2},
+                                     Layout{.n_ranks = 2, .expert = 2, .stages = 2},
+                                     Layout{.n_ranks = 4, .expert = 4, .stages = 3})),
+    name_of);
+
 // Experts that the ranks do not divide, and fewer experts than ranks.
 const Case kThree{"three_experts", [](ModelConfig& c) {
                     dropping(c);
