@@ -3,6 +3,7 @@
 #include "libmoe/bench/doctor.h"
 #include "libmoe/bench/infer.h"
 #include "libmoe/bench/io.h"
+#include "libmoe/bench/layer.h"
 #include "libmoe/bench/op.h"
 #include "libmoe/bench/train.h"
 #include "tools/common/tool.h"
@@ -12,6 +13,7 @@ using namespace moe;
 
 int main(int argc, char** argv) {
   bench::OpOptions op;
+  bench::LayerBenchOptions layer;
   bench::TrainBenchOptions train;
   bench::InferBenchOptions infer;
   bench::IoOptions io;
@@ -41,6 +43,19 @@ int main(int argc, char** argv) {
          "moe-bench op --op experts-forward,experts-dx,experts-dw -b 4 -e 64 -f 4 --repeat 5"}},
        [&](OptionTable& t) { op.describe(t); },
        [&] { return bench::run_op(op); }});
+  tool.commands.push_back(
+      {"layer",
+       "speed of one MoE layer, forward and backward",
+       "Times clearing the gradients, a forward and a backward pass of one "
+       "Mixture-of-Experts layer (gate, dispatch, experts, combine, load balancing loss) "
+       "on random rows. 'expert rows' are the rows that the experts computed: choices "
+       "beyond an expert's capacity are dropped. GFLOP are three times the operations of "
+       "the forward matrix products of these rows, and MFU is their rate over the "
+       "measured rate of fp32 multiply-add.",
+       {{"Eight experts that drop no row",
+         "moe-bench layer --d-model 64 --d-ffn 256 --tokens 512 --no-drop-tokens --repeat 3"}},
+       [&](OptionTable& t) { layer.describe(t); },
+       [&] { return bench::run_layer_bench(layer); }});
   tool.commands.push_back({"train",
                            "speed of training a model of any shape",
                            "Trains a new model on random tokens in sentences of made-up or given lengths and "
@@ -48,7 +63,9 @@ int main(int argc, char** argv) {
                            "and backward pass, clipping, Adam. Tokens are source and target tokens without "
                            "padding. MFU is three times the "
                            "operations of the forward matrix products of these tokens, over the measured "
-                           "rate of fp32 multiply-add.",
+                           "rate of fp32 multiply-add. Source and target tokens, GFLOP (three times those "
+                           "operations) and seconds are sums over all measured repetitions, also the "
+                           "disturbed ones that the rates leave out.",
                            {{"A small model with 8 experts",
                              "moe-bench train --d-model 64 --d-ffn 256 --batch-tokens 512 --repeat 3"}},
                            [&](OptionTable& t) { train.describe(t); },

@@ -1,5 +1,7 @@
 #include "libmoe/bench/measure.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <numeric>
@@ -58,6 +60,12 @@ Samples Samples::undisturbed() const {
     kept.canary_gflops.push_back(canary_gflops[i]);
   }
   return kept.seconds.size() < 3 ? *this : kept;
+}
+
+std::int64_t peak_resident_bytes() {
+  struct rusage use {};
+  getrusage(RUSAGE_SELF, &use);
+  return std::int64_t{use.ru_maxrss} * 1024;
 }
 
 double seconds_of(const std::function<void()>& work) {

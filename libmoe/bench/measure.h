@@ -41,6 +41,9 @@ struct Samples {
   Samples undisturbed() const;
 };
 
+/// The most memory that this process has had resident, in bytes.
+std::int64_t peak_resident_bytes();
+
 /// Seconds that work takes.
 double seconds_of(const std::function<void()>& work);
 

@@ -126,6 +126,8 @@ int run_train_bench(const TrainBenchOptions& options) {
   Progress progress("training", "updates", options.measure.warm_up + options.measure.repeat);
   const Footprint cost = footprint_of(config, options.batch_tokens);
   UpdateBatches update;
+  double n_source = 0, n_target = 0, gflop = 0;  // of the measured repetitions
+  std::int64_t n_done = -options.measure.warm_up;
   UpdateOptions settings{.rate = kRate, .label_smoothing = options.label_smoothing};
   double loss = 0;
   const Samples samples = machine.sample(
@@ -138,9 +140,16 @@ int run_train_bench(const TrainBenchOptions& options) {
         update = batches.next();
         ++settings.update;
         progress.advance();
-        return std::pair(static_cast<double>(update.n_source_tokens + update.n_target_tokens),
-                         3 * (cost.flops_per_source_token * static_cast<double>(update.n_source_tokens) +
-                              cost.flops_per_target_token * static_cast<double>(update.n_target_tokens)));
+        const auto source = static_cast<double>(update.n_source_tokens),
+                   target = static_cast<double>(update.n_target_tokens);
+        const double flops =
+            3 * (cost.flops_per_source_token * source + cost.flops_per_target_token * target);
+        if (++n_done > 0) {
+          n_source += source;
+          n_target += target;
+          gflop += flops / 1e9;
+        }
+        return std::pair(source + target, flops);
       });
   const Samples kept = samples.undisturbed();
   const Timing t = summarise(kept.seconds);
@@ -159,6 +168,11 @@ int run_train_bench(const TrainBenchOptions& options) {
       {"FMA GFLOP/s", Number{samples.fma_gflops, 1}},
       {"device peak MiB", Number{static_cast<double>(machine.device().memory_use().peak_bytes) / 0x1p20, 0}},
       {"resident MiB", Number{static_cast<double>(resident_bytes()) / 0x1p20, 0}},
+      {"peak resident MiB", Number{static_cast<double>(peak_resident_bytes()) / 0x1p20, 0}},
+      {"source tokens", Number{n_source, 0}},
+      {"target tokens", Number{n_target, 0}},
+      {"GFLOP", Number{gflop, 3}},
+      {"seconds", Number{samples.total_seconds(), 3}},
       {"last loss", Number{loss, 4}}};
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "libmoe/base/error.h"
+#include "libmoe/train/footprint.h"
 #include "tests/support/temp_dir.h"
 
 namespace moe::bench {
@@ -62,6 +63,21 @@ TEST(TrainBench, PrintsTokensPerSecond) {
   EXPECT_GT(row["tokens/s"], 0);
   EXPECT_GT(row["MFU %"], 0);
   EXPECT_GT(row["last loss"], 1);
+  EXPECT_GT(row["peak resident MiB"], 1);
+  // The sums of all measured repetitions: the same batches, counted with the same cost of a token.
+  MadeUpBatches batches(made_up_lengths(256), tiny(), 100);
+  double source = 0, target = 0;
+  for (int i = 0; i < 4; ++i) {
+    const UpdateBatches update = batches.next();
+    if (i == 0) continue;  // warm-up
+    source += static_cast<double>(update.n_source_tokens);
+    target += static_cast<double>(update.n_target_tokens);
+  }
+  EXPECT_EQ(row["source tokens"], source);
+  EXPECT_EQ(row["target tokens"], target);
+  const Footprint cost = footprint_of(tiny(), 0);
+  EXPECT_NEAR(row["GFLOP"],
+              3e-9 * (cost.flops_per_source_token * source + cost.flops_per_target_token * target), 1e-9);
   options.model.n_heads = 3;
   EXPECT_THROW(run_train_bench(options), Error);
 }
