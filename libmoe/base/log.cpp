@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/progress.h"
 
 namespace moe {
 namespace {
@@ -96,6 +97,7 @@ LogLevel log_level() {
   return current_level;
 }
 void log_message(LogLevel level, const std::string& message) {
+  clear_progress_line();
   logger().log(to_spdlog(level), message);
 }
 

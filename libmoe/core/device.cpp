@@ -21,6 +21,17 @@ std::int64_t rounded_size(std::int64_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+/// Gives kept blocks back, large ones first, until at most `most` bytes of them are left: batches of changing
+/// sizes would otherwise leave blocks of every size behind.
+void shrink(const kernels::RuntimeTable& runtime, std::map<std::int64_t, std::vector<void*>>& kept,
+            std::int64_t most) {
+  std::int64_t bytes = 0;
+  for (const auto& [size, blocks] : kept) bytes += size * static_cast<std::int64_t>(blocks.size());
+  for (auto it = kept.rbegin(); it != kept.rend() && bytes > most; ++it)
+    for (; bytes > most && !it->second.empty(); it->second.pop_back(), bytes -= it->first)
+      runtime.release(it->second.back(), static_cast<std::size_t>(it->first));
+}
+
 const kernels::KernelTable& chosen_cpu_kernels() {
   const char* wanted = std::getenv("MOE_CPU_ISA");
   if (wanted == nullptr || *wanted == 0) wanted = kernels::best_cpu_isa();
@@ -56,7 +67,8 @@ void* Device::allocate(std::int64_t bytes) {
   if (auto it = kept_.find(size); it != kept_.end() && !it->second.empty()) {
     pointer = it->second.back();
     it->second.pop_back();
-  } else if (runtime_->allocate(static_cast<std::size_t>(size), &pointer) != 0) {
+  } else if (shrink(*runtime_, kept_, std::max(use_.peak_bytes - use_.bytes_in_use - size, use_.peak_bytes / 8));
+             runtime_->allocate(static_cast<std::size_t>(size), &pointer) != 0) {
     fail(ErrorCode::device, "device {}: out of memory: {} more wanted, {} in use; use a smaller batch or model", name_,
          format_bytes(size), format_bytes(use_.bytes_in_use));
   }

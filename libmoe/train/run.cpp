@@ -7,6 +7,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
+#include "libmoe/base/progress.h"
 #include "libmoe/base/signals.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
@@ -50,6 +51,7 @@ class Run {
 
   int run(const std::string& origin) {
     introduce(origin);
+    start_progress();
     Feeder feeder(session_.batcher());
     std::string reason;
     for (;;) {
@@ -92,6 +94,13 @@ class Run {
     if (!session_.validator().has_sentences())
       log_warn("{}: nothing in split dev to validate on: no best model is kept", options_.data);
     reporter_->start(state_, footprint, options_.data);
+  }
+
+  void start_progress() {
+    if (!reporter_) return;
+    progress_.emplace("training", "updates", options_.updates, state_.update);
+    if (options_.minutes > 0)
+      progress_->limit_seconds(std::max(1e-3, 60 * options_.minutes - state_.seconds));
   }
 
   /// An interval has just been completed, and what it calls for has not been done yet.
@@ -146,6 +155,7 @@ class Run {
     interval_.add(result);
     interval_.seconds += seconds_since(begin);
     rate_ = u.rate;
+    if (progress_) progress_->advance();
     if (number % options_.log_every == 0) report();
   }
 
@@ -228,6 +238,7 @@ class Run {
   }
 
   int finish(const std::string& reason) {
+    progress_.reset();
     report();
     const int signal = signal_;
     finish_save();
@@ -270,6 +281,7 @@ class Run {
   Communicator& world_;
   std::int64_t n_epoch_sentences_;
   std::optional<Reporter> reporter_;  // of rank 0
+  std::optional<Progress> progress_;  // of rank 0
   int signal_ = 0;
   Clock::time_point start_;
   double seconds_before_, rate_ = 0;
