@@ -4,14 +4,14 @@
 #include <array>
 
 namespace moe {
-namespace {
-
-// Rows per block: every block reads the table and reads and writes its gradient, so blocks should be large;
+// Every block reads the table and reads and writes its gradient, so blocks should be large;
 // the block of logits should stay near the cache.
-std::int64_t rows_per_block(std::int64_t n_vocabulary) {
+std::int64_t loss_block_rows(std::int64_t n_vocabulary) {
   constexpr std::int64_t kElements = std::int64_t{8} << 20;
   return std::clamp<std::int64_t>(kElements / std::max<std::int64_t>(n_vocabulary, 1), 64, 1024);
 }
+
+namespace {
 
 /// Rows of all data ranks in blocks: rank r's rows [begin, end) of every block lie together, filled up with
 /// rows that do not count where it has fewer.
@@ -31,7 +31,7 @@ class Rows {
       data_->all_gather(stream, mine, gathered);
       all = to_host<std::int32_t>(stream, gathered);
     }
-    block_ = std::clamp<std::int64_t>(rows_per_block(table.value().rows()) / n_ranks_, 1,
+    block_ = std::clamp<std::int64_t>(loss_block_rows(table.value().rows()) / n_ranks_, 1,
                                       std::max<std::int64_t>(n_, 1));
     std::vector<std::int32_t> here;
     for (std::int64_t begin = 0; begin < n_; begin += block_)

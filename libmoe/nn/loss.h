@@ -16,6 +16,9 @@ struct LossSums {
   std::int64_t n_rows = 0;
 };
 
+/// Rows whose logits are in memory at a time.
+std::int64_t loss_block_rows(std::int64_t n_vocabulary);
+
 /// logits = x table^T in blocks of rows. x: [T,D]; table: its gradient accumulates; labels: [T] on the host,
 /// -1 = not counted; dx: [T,D] is overwritten (may be empty without backward). Waits for the stream.
 /// When the table is divided each rank sees the rows of all data ranks against its part of the vocabulary

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "libmoe/base/options.h"
+#include "libmoe/nn/loss.h"
 
 namespace moe {
 namespace {
@@ -15,6 +16,7 @@ struct Stack {
   std::int64_t dense = 0, experts = 0;  // parameters
   double flops = 0;                     // per row of the stack
   std::int64_t saved_floats = 0;        // per row, kept for the backward pass
+  std::int64_t working_floats = 0;      // per row, of the sublayer that needs most while it is passed back
 
   void add_linear(std::int64_t in, std::int64_t out) {
     dense += in * out + out;
@@ -22,26 +24,30 @@ struct Stack {
   }
   void add_norm() {
     dense += 2 * c.d_model;
-    saved_floats += 2 * c.d_model;
+    saved_floats += 2 * c.d_model + 2;
   }
   void add_attention() {
     for (int i = 0; i < 4; ++i) add_linear(c.d_model, c.d_model);
     add_norm();
-    saved_floats += 5 * c.d_model;
+    saved_floats += 4 * c.d_model + c.n_heads;
   }
   void add_ffn() {
     add_linear(c.d_model, c.d_ffn);
     add_linear(c.d_ffn, c.d_model);
-    saved_floats += c.d_ffn + c.d_model;
+    saved_floats += hidden_floats();
+    working_floats = std::max(working_floats, c.d_ffn + 2 * c.d_model);
   }
+  /// Of a feed-forward network: what comes out of the activation, and what went in where that is needed.
+  std::int64_t hidden_floats() const { return c.activation == "gelu" ? 2 * c.d_ffn : c.d_ffn; }
   void add_moe(std::int64_t n_experts) {
     const std::int64_t expert = 2 * c.d_model * c.d_ffn + c.d_ffn + c.d_model;
     dense += c.d_model * n_experts;
     experts += n_experts * expert;
     const std::int64_t k = c.dense_training ? n_experts : std::min(c.top_k, n_experts);
-    flops += 2.0 * static_cast<double>(c.d_model * n_experts) +
-             4.0 * static_cast<double>(k * c.d_model * c.d_ffn);
-    saved_floats += k * (c.d_ffn + 2 * c.d_model) + 2 * n_experts;
+    flops +=
+        2.0 * static_cast<double>(c.d_model * n_experts) + 4.0 * static_cast<double>(k * c.d_model * c.d_ffn);
+    saved_floats += k * (hidden_floats() + 2 * c.d_model) + 2 * n_experts;
+    working_floats = std::max(working_floats, k * (c.d_ffn + 2 * c.d_model) + 2 * c.d_model);
     if (!c.residual_experts) return;
     add_ffn();
     add_linear(c.d_model, 2);
@@ -78,6 +84,8 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
     const double moved = 4.0 * static_cast<double>(c.decoder_layers * D * D);
     decoder.flops -= moved;
     encoder.flops += moved;
+    decoder.saved_floats -= 2 * c.decoder_layers * D;
+    encoder.saved_floats += 2 * c.decoder_layers * D;
   }
   std::int64_t tables = V * D;
   if (!c.tie_embeddings) tables += V * D * (has_encoder ? 2 : 1);
@@ -90,8 +98,11 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
   f.flops_per_source_token = has_encoder ? encoder.flops : 0;
   f.flops_per_target_token = decoder.flops + 2.0 * static_cast<double>(V * D);
   const std::int64_t n_target = has_encoder ? batch_tokens / 2 : batch_tokens;
+  const std::int64_t n_source = batch_tokens - n_target;
+  const std::int64_t logits = std::min(n_target, loss_block_rows(V)) * V;
   f.activation_bytes =
-      4 * ((batch_tokens - n_target) * encoder.saved_floats + n_target * (decoder.saved_floats + V));
+      4 * (n_source * (encoder.saved_floats + D) + n_target * (decoder.saved_floats + 2 * D) +
+           std::max(logits, n_target * decoder.working_floats));
   return f;
 }
 

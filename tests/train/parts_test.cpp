@@ -112,6 +112,57 @@ TEST(Footprint, CountsTheParametersThatTheModelHas) {
   }
 }
 
+// What a device held at most in an update, beside what the table of --dry-run says; block sizes are rounded
+// up by up to a quarter, about a tenth on average.
+TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
+  std::vector<ModelConfig> configs(5, tiny_config());
+  for (ModelConfig& c : configs) {
+    c.d_model = 32;
+    c.d_ffn = 128;
+    c.vocab_size = 300;
+    c.n_heads = 4;
+    c.encoder_layers = c.decoder_layers = 3;
+    c.dropout = 0.1;
+    c.drop_tokens = false;
+  }
+  configs[1].top_k = 2;
+  configs[1].activation = "gelu";
+  configs[2].n_experts = 0;
+  configs[2].vocab_size = 6000;
+  configs[3].architecture = "decoder-only";
+  configs[4].drop_tokens = true;
+  constexpr std::int64_t kSentences = 80, kLength = 13;
+  for (const ModelConfig& config : configs) {
+    const auto device = Device::open();
+    Stream stream(*device, 2);
+    const std::int64_t workspace = device->memory_use().bytes_in_use;
+    Transformer model(stream, config);
+    model.initialise(stream, 1);
+    model.parameters().make_gradients(stream);
+    Adam adam(stream, model.parameters(), {});
+    DataParallel parallel(*model.parts().grid, model.parameters(), true);
+    UpdateBatches update;
+    Batch& batch = update.batches.emplace_back();
+    const bool has_source = config.architecture == "encoder-decoder";
+    for (std::int32_t i = 0; i < kSentences; ++i) {
+      const std::vector<std::int32_t> sentence(kLength, 5 + i % 40);
+      if (has_source) batch.source.add(sentence);
+      batch.target.add(sentence);
+      batch.labels.insert(batch.labels.end(), sentence.begin(), sentence.end());
+      batch.language.push_back(0);
+      batch.task.push_back(has_source ? Task::translate : Task::language_model);
+    }
+    update.n_sentences = kSentences;
+    update.n_source_tokens = batch.source.n_tokens();
+    update.n_target_tokens = batch.target.n_tokens();
+    run_update(stream, model, adam, parallel, update, {.rate = 1e-4});
+    const Footprint f = footprint_of(config, update.n_source_tokens + update.n_target_tokens);
+    const auto peak = static_cast<double>(device->memory_use().peak_bytes - workspace);
+    EXPECT_NEAR(static_cast<double>(f.total_bytes()) / peak, 1, 0.2) << config.to_json();
+    EXPECT_GT(f.activation_bytes, f.total_bytes() / 4);  // or nothing of them would be seen
+  }
+}
+
 TEST(Footprint, CountsOperationsOfADenseModel) {
   ModelConfig c = tiny_config();
   c.n_experts = 0;

@@ -328,7 +328,6 @@ def arguments():
     add("--dtype", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast, fp32 weights")
     add("--experts-as", choices=["each", "padded", "grouped"], default="each",
         help="one expert after another, batched with padding, or torch's grouped_mm")
-    add("--compile", action="store_true", help="torch.compile all but the experts")
     return parser.parse_args()
 
 
@@ -338,12 +337,6 @@ def main():
     torch.set_num_threads(o.threads)
     model = Model(o)
     adam = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    if o.compile:
-        torch.compiler.disable(MoE.forward)
-        for layer in (*model.encoder, *model.decoder):
-            layer.attend = torch.compile(layer.attend, dynamic=True)
-            if isinstance(layer.ffn, FeedForward):
-                layer.ffn = torch.compile(layer.ffn, dynamic=True)
     done = {"source tokens": 0, "target tokens": 0, "GFLOP": 0.0, "seconds": 0.0, "places": 0}
     stream = batches(o)
     for i in range(-o.warm_up, o.repeat):
