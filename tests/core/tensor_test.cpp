@@ -1,7 +1,11 @@
 #include "libmoe/core/tensor.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstring>
+#include <fstream>
 #include <numeric>
 
 namespace moe {
@@ -30,6 +34,24 @@ TEST(Device, GivesFreedBlocksOutAgain) {
   device->release(second, 1001);
   EXPECT_EQ(device->memory_use().bytes_in_use, 0);
   EXPECT_GE(device->memory_use().peak_bytes, 1000);
+}
+
+std::int64_t resident_mib() {
+  std::int64_t pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE) >> 20;
+}
+
+TEST(Device, KeepsLittleMoreThanItsPeakWhenSizesChange) {
+  if (dlsym(RTLD_DEFAULT, "__asan_init") != nullptr) GTEST_SKIP() << "freed memory stays in quarantine";
+  const auto device = Device::open();
+  const std::int64_t before = resident_mib();
+  for (std::int64_t bytes = 8 << 20; bytes <= 64 << 20; bytes += bytes / 4) {
+    void* block = device->allocate(bytes);
+    std::memset(block, 1, static_cast<std::size_t>(bytes));
+    device->release(block, bytes);
+  }
+  EXPECT_LT(resident_mib() - before, 120);  // all blocks together: more than 300
 }
 
 TEST(ThreadPool, RunsEveryTaskOnce) {
