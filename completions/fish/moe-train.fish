@@ -88,6 +88,7 @@ complete -c moe-train -l dry-run -d 'Print parameters and memory to stdout, and 
 complete -c moe-train -l threads -x -d 'Threads of a rank; 0 = its share of the processors'
 complete -c moe-train -l ep -x -d 'Expert parallelism: so many ranks share the experts of a layer; divides ranks / --tp'
 complete -c moe-train -l tp -x -d 'Tensor parallelism: so many ranks share every weight matrix'
+complete -c moe-train -l expert-stages -x -d 'Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by a model of what links and experts cost (-v prints it)'
 complete -c moe-train -l zero-stage -x -d 'Divide among ranks with the same parameters: 1 = the optimizer\'s moments, 2 = and gradients, 3 = and weights (ZeRO)'
 complete -c moe-train -l task-ranks -x -a 'off even auto' -d 'Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off = as they come; even = as many ranks for each task; auto = ranks in proportion to the measured work of each task, which follows the mix (such runs do not repeat bit for bit)'
 complete -c moe-train -l partition-embedding -x -a 'auto on off' -d 'Divide the vocabulary\'s vectors among data-parallel ranks instead of copying them to each: on, off, or auto = when an update then moves fewer bytes'

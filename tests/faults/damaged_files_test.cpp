@@ -98,7 +98,7 @@ TEST_P(DamagedFiles, HaveTheirGroupsInTheManual) {
   const std::string page{std::istreambuf_iterator<char>(in), {}};
   const TempDir dir;
   kind().write(dir / "file");
-  EXPECT_NE(page.find(std::string(".Li ") + kind().name + " ,\n.Cm version\n1."), std::string::npos);
+  EXPECT_NE(page.find(std::string(".Li ") + kind().name + " ,\n.Cm version\n1"), std::string::npos);
   for (const auto& name : h5::Reader(dir / "file", {kind().name, 1}).children("/"))
     EXPECT_NE(page.find("/" + name), std::string::npos) << name;
 }
