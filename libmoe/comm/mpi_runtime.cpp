@@ -79,7 +79,10 @@ extern "C" void end_process(int status, void*) {
   fflush(nullptr);
   std::signal(SIGALRM, SIG_DFL);
   alarm(5);  // if MPI hangs in this too
-  if (state.heartbeats && state.heartbeat->lost().empty()) state.heartbeat->fail(code);
+  if (state.heartbeats) {
+    if (!state.heartbeat->lost().empty()) _exit(code);  // the others know, and MPI may wait for the lost one
+    state.heartbeat->fail(code);
+  }
   // This rank has said why; MPI would say that it was asked to end.
   if (const int null = open("/dev/null", O_WRONLY); null >= 0) dup2(null, STDERR_FILENO);
   MPI_Abort(MPI_COMM_WORLD, code);
