@@ -105,6 +105,7 @@ const std::vector<OpEntry>& op_entries() {
   static const std::vector<OpEntry> kEntries = [] {
     std::vector<OpEntry> all = gemm_entries();
     for (const OpEntry& entry : other_entries()) all.push_back(entry);
+    for (const OpEntry& entry : small_entries()) all.push_back(entry);
     return all;
   }();
   return kEntries;

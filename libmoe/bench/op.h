@@ -43,6 +43,7 @@ struct OpEntry {
 const std::vector<OpEntry>& op_entries();
 std::vector<OpEntry> gemm_entries();
 std::vector<OpEntry> other_entries();
+std::vector<OpEntry> small_entries();
 
 /// A tensor of numbers that look random, the same for the same seed on every device.
 Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low = -1, float high = 1);

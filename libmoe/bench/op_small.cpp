@@ -1,0 +1,127 @@
+// Ops of one pass over their rows, and the steps of a search.
+#include <algorithm>
+#include <cmath>
+
+#include "libmoe/bench/op.h"
+#include "libmoe/core/ops.h"
+
+namespace moe::bench {
+namespace {
+
+double n_of(std::int64_t a, std::int64_t b) {
+  return static_cast<double>(a) * static_cast<double>(b);
+}
+
+// An op over rows [T,N] that does `flops` operations and moves `bytes` bytes per element.
+OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, double bytes, int n_tensors) {
+  OpCase c;
+  c.shape = fmt::format("{}x{}", t, n);
+  c.flops = flops * n_of(t, n);
+  c.bytes = bytes * n_of(t, n);
+  for (int i = 0; i < n_tensors; ++i)
+    c.memory.push_back(random_tensor(stream, {t, n}, static_cast<std::uint64_t>(i), -4, 4));
+  return c;
+}
+
+OpCase bias_backward(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.d_ffn, 1, 4, 1);
+  c.memory.push_back(random_tensor(stream, {s.d_ffn}, 1));
+  const TensorView dy = c.memory[0], db = c.memory[1];
+  c.run = [&stream, dy, db] { ops::bias_backward(stream, dy, db); };
+  c.outputs = {db};
+  return c;
+}
+
+OpCase gelu_backward(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.d_ffn, 24, 12, 2);
+  const TensorView x = c.memory[0], dy = c.memory[1];
+  c.run = [&stream, x, dy] { ops::activation_backward(stream, ops::Activation::gelu, x, dy); };
+  c.outputs = {dy};
+  return c;
+}
+
+OpCase dropout_backward(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.d_model, 1, 8, 2);
+  const TensorView dy = c.memory[0], dx = c.memory[1];
+  c.run = [&stream, dy, dx] { ops::dropout_backward(stream, dy, 0.1f, {.seed = 1, .sequence = 2}, dx); };
+  c.outputs = {dx};
+  return c;
+}
+
+OpCase embedding_backward(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.d_model, 2, 12, 1);
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < s.tokens; ++i)
+    ids.push_back(static_cast<std::int32_t>((i * 7919 + 13) % s.vocab_size));
+  c.memory.push_back(Tensor::from_host<std::int32_t>(stream, ids, {s.tokens}));
+  c.memory.push_back(random_tensor(stream, {s.vocab_size, s.d_model}, 1));
+  const TensorView dy = c.memory[0], id = c.memory[1], dtable = c.memory[2];
+  c.run = [&stream, dy, id, dtable] { ops::embedding_backward(stream, id, dy, 2, dtable); };
+  c.outputs = {dtable};
+  return c;
+}
+
+OpCase log_softmax(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.vocab_size, 4, 8, 1);
+  const TensorView x = c.memory[0];
+  c.run = [&stream, x] { ops::log_softmax(stream, x); };
+  c.outputs = {x};
+  return c;
+}
+
+// What a beam of five asks for.
+OpCase top_k(Stream& stream, const OpSizes& s) {
+  const std::int64_t k = std::min<std::int64_t>(10, s.vocab_size);
+  OpCase c = rows_case(stream, s.tokens, s.vocab_size, 1, 4, 1);
+  c.memory.push_back(Tensor(stream.device(), {s.tokens, k}));
+  c.memory.push_back(Tensor(stream.device(), {s.tokens, k}, DType::i32));
+  const TensorView x = c.memory[0], values = c.memory[1], indices = c.memory[2];
+  c.run = [&stream, x, values, indices, k] { ops::top_k(stream, x, k, values, indices); };
+  c.outputs = {values};
+  return c;
+}
+
+// One query for each of the sequences, over the keys of a whole sequence: a step of decoding.
+OpCase attention_step(Stream& stream, const OpSizes& s) {
+  const std::int64_t n = std::max<std::int64_t>(1, s.tokens / s.length);
+  OpCase c = rows_case(stream, n, s.d_model, 0, 8, 2);
+  c.shape = fmt::format("{} queries, {} keys each, {} heads", n, s.length, s.heads);
+  const double pairs = n_of(n, s.length) * static_cast<double>(s.d_model);
+  c.flops = 4 * pairs;
+  c.bytes += 8 * pairs;
+  for (std::uint64_t i = 2; i < 4; ++i)
+    c.memory.push_back(random_tensor(stream, {n * s.length, s.d_model}, i));
+  std::vector<std::int32_t> query, first;
+  for (std::int64_t r = 0; r < n; ++r) {
+    query.push_back(static_cast<std::int32_t>(r));
+    first.push_back(static_cast<std::int32_t>(r * s.length));
+  }
+  const std::vector<std::int32_t> one(static_cast<std::size_t>(n), 1),
+      all(static_cast<std::size_t>(n), static_cast<std::int32_t>(s.length));
+  for (const auto& values : {query, one, first, all})
+    c.memory.push_back(Tensor::from_host<std::int32_t>(stream, values, {n}));
+  const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
+  const ops::AttentionShape shape{.q_begin = m[4],
+                                  .q_length = m[5],
+                                  .k_begin = m[6],
+                                  .k_length = m[7],
+                                  .n_heads = s.heads,
+                                  .scale = 1 / std::sqrt(static_cast<float>(s.d_model / s.heads))};
+  c.run = [&stream, m, shape] { ops::attention(stream, shape, m[0], m[2], m[3], m[1], {}); };
+  c.outputs = {m[1]};
+  return c;
+}
+
+}  // namespace
+
+std::vector<OpEntry> small_entries() {
+  return {{"attention-step", false, attention_step},
+          {"bias-backward", false, bias_backward},
+          {"gelu-backward", false, gelu_backward},
+          {"dropout-backward", false, dropout_backward},
+          {"embedding-backward", false, embedding_backward},
+          {"log-softmax", false, log_softmax},
+          {"top-k", false, top_k}};
+}
+
+}  // namespace moe::bench
