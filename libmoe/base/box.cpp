@@ -1,6 +1,7 @@
 #include "libmoe/base/box.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "libmoe/base/error.h"
@@ -46,8 +47,12 @@ std::int64_t place_in(const Box& box, const std::vector<std::int64_t>& index) {
 
 std::int64_t Box::n_elements() const {
   std::int64_t n = 1;
-  for (const IndexRange& r : axis) n *= std::max<std::int64_t>(r.size(), 0);
-  return n;
+  bool too_many = false;
+  for (const IndexRange& r : axis) {
+    if (r.empty()) return 0;
+    too_many |= __builtin_mul_overflow(n, r.size(), &n);
+  }
+  return too_many ? std::numeric_limits<std::int64_t>::max() : n;
 }
 
 Box whole_box(const std::vector<std::int64_t>& dims) {
@@ -98,6 +103,7 @@ void for_each_common_run(const Box& common, const Box& in_a, const Box& in_b,
 
 bool boxes_tile(const std::vector<std::int64_t>& dims, const std::vector<Box>& boxes) {
   const Box whole = whole_box(dims);
+  if (whole.n_elements() == std::numeric_limits<std::int64_t>::max()) return false;  // no file holds as many
   std::int64_t n = 0;
   for (const Box& box : boxes) {
     if (box.axis.size() != dims.size() || intersection(box, whole) != box || box.n_elements() == 0)

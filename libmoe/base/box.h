@@ -11,6 +11,7 @@ namespace moe {
 /// A range for each axis of a tensor; no axis: a scalar. Its elements are counted in row-major order.
 struct Box {
   std::vector<IndexRange> axis;
+  /// The largest number there is when there are more: what a file claims may be anything.
   std::int64_t n_elements() const;
   bool operator==(const Box&) const = default;
 };
