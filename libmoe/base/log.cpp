@@ -57,11 +57,12 @@ void set_stderr_pattern(spdlog::sinks::sink& sink, const std::string& program) {
 }
 
 spdlog::logger& logger() {
-  static spdlog::logger instance = [] {
-    spdlog::logger l("moe", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-    l.set_level(spdlog::level::trace);
-    set_stderr_pattern(*l.sinks().front(), "");
-    return l;
+  static spdlog::logger& instance = []() -> spdlog::logger& {
+    // Never destroyed: other threads may have something to say while the process ends.
+    auto* l = new spdlog::logger("moe", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    l->set_level(spdlog::level::trace);
+    set_stderr_pattern(*l->sinks().front(), "");
+    return *l;
   }();
   return instance;
 }

@@ -71,6 +71,7 @@ int main(int, char** argv) {
     return 0;
   } catch (const moe::Error& e) {
     moe::log_message(moe::LogLevel::error, e.what());
+    moe::log_info("this rank ends with exit code {}", static_cast<int>(e.code()));
     return static_cast<int>(e.code());
   }
 }
