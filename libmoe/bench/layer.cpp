@@ -14,7 +14,7 @@ namespace {
 void initialise(Stream& stream, ParameterList& parameters) {
   std::uint64_t seed = 1;
   for (const auto& parameter : parameters.all()) {
-    const Shape& shape = parameter->shape();
+    const Shape& shape = parameter->value.shape;
     const float limit = 1 / std::sqrt(static_cast<float>(shape[shape.rank() > 2 ? 1 : 0]));
     const Tensor values = random_tensor(stream, shape, seed++, -limit, limit);
     stream.copy(parameter->value.data, values.view().data, values.view().n_bytes());

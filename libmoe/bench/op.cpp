@@ -121,6 +121,12 @@ Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low,
   return Tensor::from_host<float>(stream, values, shape);
 }
 
+Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit) {
+  std::vector<std::int32_t> values;
+  for (std::int64_t i = 0; i < n; ++i) values.push_back(static_cast<std::int32_t>((i * 7919 + 13) % limit));
+  return Tensor::from_host<std::int32_t>(stream, values, {n});
+}
+
 int run_op(const OpOptions& options) {
   options.check();
   Machine machine(options.measure.threads);

@@ -45,6 +45,12 @@ std::vector<OpEntry> gemm_entries();
 std::vector<OpEntry> other_entries();
 std::vector<OpEntry> small_entries();
 
+/// a * b, as operations and bytes are counted.
+inline double n_of(std::int64_t a, std::int64_t b) {
+  return static_cast<double>(a) * static_cast<double>(b);
+}
+/// Indices in [0, limit) that look random: [n] i32.
+Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit);
 /// A tensor of numbers that look random, the same for the same seed on every device.
 Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low = -1, float high = 1);
 

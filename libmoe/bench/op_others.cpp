@@ -8,16 +8,6 @@
 namespace moe::bench {
 namespace {
 
-double n_of(std::int64_t a, std::int64_t b) {
-  return static_cast<double>(a) * static_cast<double>(b);
-}
-
-Tensor indices(Stream& stream, std::int64_t n, std::int64_t limit) {
-  std::vector<std::int32_t> values;
-  for (std::int64_t i = 0; i < n; ++i) values.push_back(static_cast<std::int32_t>((i * 7919 + 13) % limit));
-  return Tensor::from_host<std::int32_t>(stream, values, {n});
-}
-
 OpCase layer_norm(Stream& stream, const OpSizes& s) {
   OpCase c;
   const std::int64_t T = s.tokens, D = s.d_model;
@@ -93,7 +83,7 @@ OpCase cross_entropy(Stream& stream, const OpSizes& s) {
   c.flops = 6 * n_of(T, V);
   c.bytes = 8 * n_of(T, V);
   c.memory.push_back(random_tensor(stream, {T, V}, 1, -4, 4));
-  c.memory.push_back(indices(stream, T, V));
+  c.memory.push_back(random_indices(stream, T, V));
   c.memory.push_back(Tensor(stream.device(), {T}));
   c.memory.push_back(Tensor(stream.device(), {T}));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
@@ -108,9 +98,9 @@ OpCase embedding(Stream& stream, const OpSizes& s) {
   c.shape = fmt::format("{}x{} of {}", T, D, s.vocab_size);
   c.flops = 2 * n_of(T, D);
   c.bytes = 12 * n_of(T, D);
-  c.memory.push_back(indices(stream, T, s.vocab_size));
+  c.memory.push_back(random_indices(stream, T, s.vocab_size));
   c.memory.push_back(random_tensor(stream, {s.vocab_size, D}, 1));
-  c.memory.push_back(indices(stream, T, s.length));
+  c.memory.push_back(random_indices(stream, T, s.length));
   c.memory.push_back(random_tensor(stream, {s.length, D}, 2));
   c.memory.push_back(Tensor(stream.device(), {T, D}));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
@@ -151,7 +141,7 @@ OpCase gather_rows(Stream& stream, const OpSizes& s) {
   c.shape = fmt::format("{}x{}", T, D);
   c.bytes = 8 * n_of(T, D);
   c.memory.push_back(random_tensor(stream, {T, D}, 1));
-  c.memory.push_back(indices(stream, T, T));
+  c.memory.push_back(random_indices(stream, T, T));
   c.memory.push_back(Tensor(stream.device(), {T, D}));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] { ops::gather_rows(stream, m[0], m[1], m[2]); };

@@ -8,10 +8,6 @@
 namespace moe::bench {
 namespace {
 
-double n_of(std::int64_t a, std::int64_t b) {
-  return static_cast<double>(a) * static_cast<double>(b);
-}
-
 // An op over rows [T,N] that does `flops` operations and moves `bytes` bytes per element.
 OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, double bytes, int n_tensors) {
   OpCase c;
@@ -50,10 +46,7 @@ OpCase dropout_backward(Stream& stream, const OpSizes& s) {
 
 OpCase embedding_backward(Stream& stream, const OpSizes& s) {
   OpCase c = rows_case(stream, s.tokens, s.d_model, 2, 12, 1);
-  std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < s.tokens; ++i)
-    ids.push_back(static_cast<std::int32_t>((i * 7919 + 13) % s.vocab_size));
-  c.memory.push_back(Tensor::from_host<std::int32_t>(stream, ids, {s.tokens}));
+  c.memory.push_back(random_indices(stream, s.tokens, s.vocab_size));
   c.memory.push_back(random_tensor(stream, {s.vocab_size, s.d_model}, 1));
   const TensorView dy = c.memory[0], id = c.memory[1], dtable = c.memory[2];
   c.run = [&stream, dy, id, dtable] { ops::embedding_backward(stream, id, dy, 2, dtable); };

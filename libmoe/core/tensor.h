@@ -23,6 +23,7 @@ class Shape {
   std::int64_t operator[](int i) const { return dims_[static_cast<std::size_t>(i)]; }
   std::int64_t& operator[](int i) { return dims_[static_cast<std::size_t>(i)]; }
   std::int64_t n_elements() const;
+  std::vector<std::int64_t> dims() const { return {dims_.begin(), dims_.begin() + rank_}; }
   bool operator==(const Shape&) const = default;
   std::string text() const;  // "[3,4]"
 

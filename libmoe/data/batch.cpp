@@ -36,7 +36,7 @@ std::vector<std::size_t> divide_batch(const std::vector<double>& cost, int n_ran
 Batch part_of_batch(const Batch& batch, int rank, int n_ranks) {
   std::vector<double> rows;
   for (std::size_t b = 0; b < batch.target.length.size(); ++b)
-    rows.push_back(batch.target.length[b] + (batch.source.length.empty() ? 0 : batch.source.length[b]));
+    rows.push_back(static_cast<double>(batch.rows_of(b)));
   return part_of_batch(batch, rank, divide_batch(rows, n_ranks));
 }
 

@@ -34,6 +34,11 @@ struct Batch {
   std::int64_t first_source_row = 0, first_target_row = 0;
   // Rows of each data-parallel rank's part of the micro-batch, this one's included; empty: it is all of it.
   std::vector<std::int64_t> source_rows_by_rank, target_rows_by_rank;
+
+  /// Of one sentence, on both sides.
+  std::int64_t rows_of(std::size_t sentence) const {
+    return target.length[sentence] + (source.length.empty() ? 0 : source.length[sentence]);
+  }
 };
 
 /// The first sentence of each of n ranks, and one past the last: runs of sentences of about equal cost. A

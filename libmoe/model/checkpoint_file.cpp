@@ -8,17 +8,10 @@
 #include "libmoe/base/error.h"
 #include "libmoe/data/vocabulary_file.h"
 #include "libmoe/model/checkpoint_format.h"
+#include "libmoe/model/checkpoint_share.h"
 
 namespace moe {
-namespace {
-
-std::vector<std::int64_t> dims_of(const Shape& shape) {
-  std::vector<std::int64_t> dims;
-  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
-  return dims;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 CheckpointFile::CheckpointFile(const std::string& path) : reader_(path, kCheckpointKind) {
   header_.config = ModelConfig::from_json(reader_.read_text("/config"), path + ": /config");
@@ -130,7 +123,7 @@ void CheckpointFile::check_names(const Transformer& model) const {
     if (!list.find(name)) bad_input("{}: holds {}, which the model does not have", path(), name);
   for (const auto& p : list.all()) {
     if (!here.contains(p->name)) bad_input("{}: {} is missing", path(), p->name);
-    if (const auto wanted = dims_of(p->whole_shape); dims(p->name) != wanted)
+    if (const auto wanted = p->whole_shape.dims(); dims(p->name) != wanted)
       bad_input("{}: {} has the shape [{}], and the model wants [{}]", path(), p->name,
                 fmt::join(dims(p->name), ","), fmt::join(wanted, ","));
   }
@@ -150,17 +143,11 @@ void CheckpointFile::load_parameters(Stream& stream, Transformer& model) const {
 
 void CheckpointFile::load_steps(const Parameter& p, std::vector<std::int64_t>& steps) const {
   const HostTensor counts = read_tensor(kStepPrefix, p.name);
-  if (counts.dims != std::vector<std::int64_t>{p.experts ? p.whole_shape[0] : 1})
+  if (counts.dims != std::vector<std::int64_t>{p.n_step_counts()})
     bad_input(
         "{}: the step counts of '{}' have another shape; continue from its weights alone with --init-from",
         path(), p.name);
-  const auto& ranges = p.slice.axis[0];
-  const std::size_t first = p.experts && !ranges.empty() ? static_cast<std::size_t>(ranges[0].begin) : 0;
-  for (std::size_t e = 0; e < steps.size(); ++e) {
-    const float n = counts.values[first + e];
-    if (!(n >= 0 && n < 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", path(), n, p.name);
-    steps[e] = static_cast<std::int64_t>(n);
-  }
+  scatter_steps(counts, p, path(), steps);
 }
 
 void CheckpointFile::load_moments(Stream& stream, const Transformer& model, Adam& adam) const {
@@ -171,16 +158,14 @@ void CheckpointFile::load_moments(Stream& stream, const Transformer& model, Adam
       for (const auto& [prefix, buffer] :
            {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
         const std::string dataset = kMomentPrefix + (prefix + p->name);
-        if (!reader_.has(dataset) || reader_.info(dataset).dims != dims_of(p->whole_shape))
+        if (!reader_.has(dataset) || reader_.info(dataset).dims != p->whole_shape.dims())
           bad_input("{}: the optimizer's '{}{}' {}; continue from its weights alone with --init-from", path(),
                     prefix, p->name, reader_.has(dataset) ? "has another shape" : "is missing");
         const IndexRange range = group.owned_range(*p);
         if (range.empty()) continue;
         const std::vector<float> values =
             read_part(dataset, *p, {range.begin - p->offset, range.end - p->offset});
-        copy_from_host<float>(
-            stream, values,
-            buffer->view().slice(range.begin - group.owned.begin, range.end - group.owned.begin));
+        copy_from_host<float>(stream, values, group.owned_part(*buffer, range));
       }
   }
   for (std::size_t i = 0; i < list.all().size(); ++i) load_steps(*list.all()[i], adam.steps()[i]);

@@ -5,15 +5,10 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/model/checkpoint.h"
+#include "libmoe/model/checkpoint_share.h"
 
 namespace moe {
 namespace {
-
-std::vector<std::int64_t> dims_of(const Shape& shape) {
-  std::vector<std::int64_t> dims;
-  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
-  return dims;
-}
 
 // The elements of `range`, which lies in the group's part of the parameter, from a whole tensor.
 void put(Stream& stream, const Parameter& p, IndexRange range, const std::vector<float>& whole,
@@ -30,7 +25,7 @@ void put(Stream& stream, const Parameter& p, IndexRange range, const std::vector
 // The elements of `range` at their places in an otherwise zero whole tensor.
 HostTensor take(Stream& stream, const Parameter& p, const std::string& name, IndexRange range,
                 const TensorView& from) {
-  HostTensor tensor{name, dims_of(p.whole_shape), {}};
+  HostTensor tensor{name, p.whole_shape.dims(), {}};
   tensor.values.resize(static_cast<std::size_t>(p.whole_shape.n_elements()));
   if (range.empty()) return tensor;
   const std::vector<float> part = to_host<float>(stream, from);
@@ -42,28 +37,12 @@ HostTensor take(Stream& stream, const Parameter& p, const std::string& name, Ind
 }
 
 // Each element of the whole tensor is one rank's share: the sum over ranks is the tensor.
-void add_over_ranks(const ModelParts& parts, const Parameter& p, Stream& stream, HostTensor& tensor) {
-  Communicator& world = parts.grid->world();
+void add_over_ranks(Communicator& world, Stream& stream, HostTensor& tensor) {
   if (world.size() == 1) return;
-  if (!p.split_over_tensor && parts.grid->tensor().rank() > 0)
-    std::fill(tensor.values.begin(), tensor.values.end(), 0.0f);
   const Tensor device =
       Tensor::from_host<float>(stream, tensor.values, {static_cast<std::int64_t>(tensor.values.size())});
   world.all_reduce(stream, Reduce::sum, device);
   tensor.values = to_host<float>(stream, device);
-}
-
-using GroupOf = std::map<const Parameter*, std::size_t>;
-
-GroupOf group_of(const ParameterList& parameters) {
-  GroupOf map;
-  for (std::size_t g = 0; g < parameters.groups().size(); ++g)
-    for (const Parameter* p : parameters.groups()[g].parameters) map[p] = g;
-  return map;
-}
-
-TensorView owned_part(const ParameterGroup& group, const Tensor& buffer, IndexRange range) {
-  return buffer.view().slice(range.begin - group.owned.begin, range.end - group.owned.begin);
 }
 
 using ByName = std::map<std::string, const HostTensor*>;
@@ -83,30 +62,15 @@ const HostTensor& find(const ByName& tensors, const std::string& name, const std
   return *it->second;
 }
 
-void put_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
-               std::vector<std::int64_t>& steps) {
-  const auto& ranges = p.slice.axis[0];
-  const std::size_t first = p.experts && !ranges.empty() ? static_cast<std::size_t>(ranges[0].begin) : 0;
-  for (std::size_t e = 0; e < steps.size(); ++e) {
-    const float n = counts.values[first + e];
-    if (!(n >= 0 && n < 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", where, n, p.name);
-    steps[e] = static_cast<std::int64_t>(n);
-  }
-}
-
 }  // namespace
 
 HostTensor download_parameter(Stream& stream, const Transformer& model, std::size_t index) {
   const ParameterList& list = model.parameters();
   const Parameter& p = *list.all()[index];
-  const auto is_its = [&](const ParameterGroup& g) {
-    return std::ranges::find(g.parameters, &p) != g.parameters.end();
-  };
-  const ParameterGroup& group = *std::ranges::find_if(list.groups(), is_its);
-  const IndexRange range = intersection(p.range(), group.share);
+  const IndexRange range = list.share_of(p);
   HostTensor tensor =
-      take(stream, p, p.name, range, range.empty() ? TensorView{} : group.owned_values_at(range));
-  add_over_ranks(model.parts(), p, stream, tensor);
+      take(stream, p, p.name, range, range.empty() ? TensorView{} : list.group_of(p).owned_values_at(range));
+  add_over_ranks(model.parts().grid->world(), stream, tensor);
   return tensor;
 }
 
@@ -120,16 +84,15 @@ std::vector<HostTensor> download_parameters(Stream& stream, const Transformer& m
 void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, Transformer& model,
                        const std::string& where) {
   const ParameterList& list = model.parameters();
-  const GroupOf groups = group_of(list);
   std::set<std::string> done;
   for (const HostTensor& tensor : tensors) {
     const Parameter* p = list.find(tensor.name);
     if (!p) bad_input("{}: holds {}, which the model does not have", where, tensor.name);
-    const auto wanted = dims_of(p->whole_shape);
+    const auto wanted = p->whole_shape.dims();
     if (tensor.dims != wanted)
       bad_input("{}: {} has the shape [{}], and the model wants [{}]", where, tensor.name,
                 fmt::join(tensor.dims, ","), fmt::join(wanted, ","));
-    const ParameterGroup& group = list.groups()[groups.at(p)];
+    const ParameterGroup& group = list.group_of(*p);
     const IndexRange range = group.values ? p->range() : group.owned_range(*p);
     if (!range.empty()) put(stream, *p, range, tensor.values, group.values_at(range));
     done.insert(tensor.name);
@@ -141,20 +104,18 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
 void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model,
                     const std::string& where, Adam& adam) {
   const ParameterList& list = model.parameters();
-  const GroupOf groups = group_of(list);
   const ByName tensors = by_name(state.moments), steps = by_name(state.expert_steps);
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const Parameter& p = *list.all()[i];
-    const std::size_t g = groups.at(&p);
-    const ParameterGroup& group = list.groups()[g];
+    const ParameterGroup& group = list.group_of(p);
+    const Moments& moments = adam.moments()[p.group];
     const IndexRange range = group.owned_range(p);
-    const std::vector<std::int64_t> dims = dims_of(p.whole_shape);
-    for (const auto& [prefix, buffer] :
-         {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
+    const std::vector<std::int64_t> dims = p.whole_shape.dims();
+    for (const auto& [prefix, buffer] : {std::pair("m/", &moments.m), {"v/", &moments.v}}) {
       const HostTensor& tensor = find(tensors, prefix + p.name, dims, where);
-      if (!range.empty()) put(stream, p, range, tensor.values, owned_part(group, *buffer, range));
+      if (!range.empty()) put(stream, p, range, tensor.values, group.owned_part(*buffer, range));
     }
-    put_steps(find(steps, p.name, {p.experts ? p.whole_shape[0] : 1}, where), p, where, adam.steps()[i]);
+    scatter_steps(find(steps, p.name, {p.n_step_counts()}, where), p, where, adam.steps()[i]);
   }
 }
 

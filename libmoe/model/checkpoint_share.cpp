@@ -2,18 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 
 #include "libmoe/base/error.h"
 
 namespace moe {
 namespace {
-
-std::vector<std::int64_t> dims_of(const Shape& shape) {
-  std::vector<std::int64_t> dims;
-  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
-  return dims;
-}
 
 // For each parameter the number of boxes, then their ranges.
 std::vector<std::int64_t> encode(const std::vector<TensorShare>& shares) {
@@ -51,16 +44,11 @@ void release_if(bool release, std::vector<float>& values) {
 
 std::vector<TensorShare> shares_of(const Transformer& model) {
   const ParameterList& list = model.parameters();
-  std::map<const Parameter*, std::size_t> group_of;
-  for (std::size_t g = 0; g < list.groups().size(); ++g)
-    for (const Parameter* p : list.groups()[g].parameters) group_of[p] = g;
   std::vector<TensorShare> shares;
   for (const auto& p : list.all()) {
     TensorShare& share = shares.emplace_back();
     share.parameter = p.get();
-    share.group = group_of.at(p.get());
-    if (!p->split_over_tensor && list.sharding().tensor_index > 0) continue;  // another rank's
-    const IndexRange range = intersection(p->range(), list.groups()[share.group].share);
+    const IndexRange range = list.share_of(*p);
     if (range.empty()) continue;
     share.range = {range.begin - p->offset, range.end - p->offset};
     share.boxes = part_boxes(*p, share.range);
@@ -76,14 +64,13 @@ void copy_shares(Stream& stream, const ParameterList& list, const Adam* adam,
   };
   for (TensorShare& share : shares) {
     if (share.range.empty()) continue;
-    const ParameterGroup& group = list.groups()[share.group];
+    const ParameterGroup& group = list.group_of(*share.parameter);
     const IndexRange range = in_group(share);
     copy(group.owned_values_at(range), share.values);
     if (!adam) continue;
-    const Moments& moments = adam->moments()[share.group];
-    const std::int64_t begin = range.begin - group.owned.begin, end = range.end - group.owned.begin;
-    copy(moments.m.view().slice(begin, end), share.m);
-    copy(moments.v.view().slice(begin, end), share.v);
+    const Moments& moments = adam->moments()[share.parameter->group];
+    copy(group.owned_part(moments.m, range), share.m);
+    copy(group.owned_part(moments.v, range), share.v);
   }
   stream.synchronize();
 }
@@ -101,7 +88,7 @@ ShareBoxes gather_boxes(Communicator& world, const std::vector<TensorShare>& sha
   for (std::size_t i = 0; i < shares.size(); ++i) {
     std::vector<Box> whole;
     for (const auto& rank : boxes) whole.insert(whole.end(), rank[i].begin(), rank[i].end());
-    MOE_CHECK(boxes_tile(dims_of(shares[i].parameter->whole_shape), whole), "{}", shares[i].parameter->name);
+    MOE_CHECK(boxes_tile(shares[i].parameter->whole_shape.dims(), whole), "{}", shares[i].parameter->name);
   }
   return boxes;
 }
@@ -111,20 +98,28 @@ std::vector<HostTensor> gather_steps(Communicator& world, const ParameterList& l
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const Parameter& p = *list.all()[i];
     const auto first = static_cast<std::ptrdiff_t>(counts.size());
-    const auto& ranges = p.slice.axis[0];
-    counts.resize(counts.size() + static_cast<std::size_t>(p.experts ? p.whole_shape[0] : 1));
-    std::copy(adam.steps()[i].begin(), adam.steps()[i].end(),
-              counts.begin() + first + (p.experts && !ranges.empty() ? ranges[0].begin : 0));
+    counts.resize(counts.size() + static_cast<std::size_t>(p.n_step_counts()));
+    std::copy(adam.steps()[i].begin(), adam.steps()[i].end(), counts.begin() + first + p.first_expert());
   }
   world.all_reduce(Reduce::max, std::span(counts));
   std::vector<HostTensor> steps;
   auto next = counts.begin();
   for (const auto& p : list.all()) {
-    const std::int64_t n = p->experts ? p->whole_shape[0] : 1;
+    const std::int64_t n = p->n_step_counts();
     steps.push_back({p->name, {n}, std::vector<float>(next, next + n)});
     next += n;
   }
   return steps;
+}
+
+void scatter_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
+                   std::vector<std::int64_t>& steps) {
+  const auto first = static_cast<std::size_t>(p.first_expert());
+  for (std::size_t e = 0; e < steps.size(); ++e) {
+    const float n = counts.values[first + e];
+    if (!(n >= 0 && n < 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", where, n, p.name);
+    steps[e] = static_cast<std::int64_t>(n);
+  }
 }
 
 void write_share(h5::Writer& writer, ShareKind kind, TensorShare& share, bool release) {
@@ -144,7 +139,7 @@ void write_whole(h5::Writer& writer, ShareKind kind, TensorShare& share, bool re
   const Parameter& p = *share.parameter;
   std::vector<float>& values = share.*kind.values;
   MOE_CHECK(static_cast<std::int64_t>(values.size()) == p.whole_shape.n_elements(), "{}", p.name);
-  writer.write<float>(kind.prefix + p.name, values, dims_of(p.whole_shape), h5::Storage::extent);
+  writer.write<float>(kind.prefix + p.name, values, p.whole_shape.dims(), h5::Storage::extent);
   release_if(release, values);
 }
 

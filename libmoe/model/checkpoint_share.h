@@ -10,7 +10,6 @@ namespace moe {
 /// This rank's share of a parameter: each element of the model is in the share of one rank.
 struct TensorShare {
   const Parameter* parameter = nullptr;
-  std::size_t group = 0;            // of the list's groups
   IndexRange range;                 // elements of this rank's part of the parameter
   std::vector<PartBox> boxes;       // the same
   std::vector<float> values, m, v;  // copies on the host, in the part's own order
@@ -27,6 +26,9 @@ using ShareBoxes = std::vector<std::vector<std::vector<Box>>>;
 ShareBoxes gather_boxes(Communicator& world, const std::vector<TensorShare>& shares);
 /// Whole step counts, of each parameter. Collective.
 std::vector<HostTensor> gather_steps(Communicator& world, const ParameterList& list, const Adam& adam);
+/// This rank's from whole counts, which are as many as p has. Throws Error(bad_input) naming `where`.
+void scatter_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
+                   std::vector<std::int64_t>& steps);
 
 /// A tensor of each parameter.
 struct ShareKind {

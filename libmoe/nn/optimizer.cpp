@@ -8,13 +8,6 @@
 namespace moe {
 namespace {
 
-std::map<const Parameter*, const ParameterGroup*> group_of(const ParameterList& parameters) {
-  std::map<const Parameter*, const ParameterGroup*> map;
-  for (const ParameterGroup& group : parameters.groups())
-    for (const Parameter* p : group.parameters) map[p] = &group;
-  return map;
-}
-
 // Experts [begin, end) of a parameter, in its group.
 IndexRange experts_range(const Parameter& p, std::int64_t begin, std::int64_t end) {
   const std::int64_t n = p.value.row_elements();
@@ -72,20 +65,17 @@ void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments
   s.gradient_scale = static_cast<float>(gradient_scale);
   s.bias1 = static_cast<float>(1 - std::pow(options_.beta1, steps));
   s.bias2 = static_cast<float>(1 - std::pow(options_.beta2, steps));
-  const std::int64_t begin = range.begin - group.owned.begin, end = range.end - group.owned.begin;
-  ops::adam(stream, s, group.owned_gradients_at(range), moments.m.view().slice(begin, end),
-            moments.v.view().slice(begin, end), group.owned_values_at(range),
+  ops::adam(stream, s, group.owned_gradients_at(range), group.owned_part(moments.m, range),
+            group.owned_part(moments.v, range), group.owned_values_at(range),
             group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{});
 }
 
 double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters) {
   double sum = 0;
   for (const ParameterGroup& group : parameters.groups())
-    for (const Parameter* p : group.parameters) {
-      if (!p->split_over_tensor && parameters.sharding().tensor_index > 0) continue;
-      const IndexRange range = intersection(p->range(), group.share);
-      if (!range.empty()) sum += ops::sum_of_squares(stream, group.owned_gradients_at(range));
-    }
+    for (const Parameter* p : group.parameters)
+      if (const IndexRange range = parameters.share_of(*p); !range.empty())
+        sum += ops::sum_of_squares(stream, group.owned_gradients_at(range));
   return sum;
 }
 
@@ -94,10 +84,9 @@ double clip_scale(double norm, double max_norm) {
 }
 
 std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters) {
-  const auto groups = group_of(parameters);
   for (const bool gradient : {false, true})
     for (const auto& p : parameters.all()) {
-      const ParameterGroup& group = *groups.at(p.get());
+      const ParameterGroup& group = parameters.group_of(*p);
       const auto bad = [&](IndexRange range) {
         range = intersection(range, group.owned);
         if (range.empty() || (gradient && !group.owned_gradients)) return false;
@@ -108,8 +97,7 @@ std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList&
       std::string name = (gradient ? "gradient of " : "parameter ") + p->name;
       for (std::int64_t e = 0; e < p->n_experts; ++e)
         if (bad(experts_range(*p, e, e + 1))) {
-          const auto& ranges = p->slice.axis[0];
-          name += fmt::format(", expert {}", e + (ranges.empty() ? 0 : ranges[0].begin));
+          name += fmt::format(", expert {}", p->first_expert() + e);
           break;
         }
       return name;

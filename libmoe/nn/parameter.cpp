@@ -121,6 +121,7 @@ void ParameterList::allocate(Device& device, const Sharding& sharding) {
     Tensor& values = values_.emplace_back(device, Shape{whole ? group.n_elements : group.share.size()});
     group.owned_values = whole ? values.view().slice(group.owned.begin, group.owned.end) : values.view();
     if (whole) group.bind_values(values);
+    for (Parameter* p : group.parameters) p->group = groups_.size();
     groups_.push_back(std::move(group));
   }
 }
@@ -170,6 +171,11 @@ void ParameterList::round_values(Stream& stream, bool also_owned) {
     round(0, also_owned ? group.n_elements : group.owned.begin);
     if (!also_owned) round(group.owned.end, group.n_elements);
   }
+}
+
+IndexRange ParameterList::share_of(const Parameter& p) const {
+  if (!p.split_over_tensor && sharding_.tensor_index > 0) return {};  // a copy of another tensor rank's
+  return intersection(p.range(), group_of(p).share);
 }
 
 Parameter* ParameterList::find(const std::string& name) const {

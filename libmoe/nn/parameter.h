@@ -34,20 +34,24 @@ struct Parameter {
   TensorView value, gradient;      // of this part; without data while they are elsewhere
   bool split_over_tensor = false;  // ranks of a tensor group hold different parts of it
   Copies copies = Copies::data;
-  bool weight_decay = true;        // off for biases and norms
-  bool product = false;            // a matrix that products read through weight()
-  bool experts = false;            // dimension 0 indexes the experts of an MoE layer
-  std::int64_t n_experts = 0;      // of them here
+  bool weight_decay = true;    // off for biases and norms
+  bool product = false;        // a matrix that products read through weight()
+  bool experts = false;        // dimension 0 indexes the experts of an MoE layer
+  std::int64_t n_experts = 0;  // of them here
   // [n_experts]: the expert had tokens since the gradients were cleared; an expert without tokens is not
   // updated.
   std::vector<std::uint8_t> touched;
+  std::size_t group = 0;    // of the list's groups, once allocated
   std::int64_t offset = 0;  // of its first element in its group
   TensorView rounded;       // the value in bf16, where the list has been told to keep it
 
   /// What a product reads.
   const TensorView& weight() const { return rounded ? rounded : value; }
 
-  const Shape& shape() const { return value.shape; }
+  /// The optimizer counts its steps for each expert of the model's layer, or once.
+  std::int64_t n_step_counts() const { return experts ? whole_shape[0] : 1; }
+  /// Of the model's experts of its layer, the first that is here.
+  std::int64_t first_expert() const { return experts && !slice.axis[0].empty() ? slice.axis[0][0].begin : 0; }
   /// In the group.
   IndexRange range() const { return {offset, offset + value.shape.n_elements()}; }
   /// Calls run(local, whole, n) for runs of n elements that lie together both in this part and in the whole
@@ -85,16 +89,16 @@ struct ParameterGroup {
   /// What this rank owns of a parameter, in the group.
   IndexRange owned_range(const Parameter& p) const { return intersection(p.range(), owned); }
   /// Elements of the group, which must be owned.
-  TensorView owned_values_at(IndexRange r) const {
-    return owned_values.slice(r.begin - owned.begin, r.end - owned.begin);
+  TensorView owned_values_at(IndexRange r) const { return owned_part(owned_values, r); }
+  /// The same elements of another buffer of what is owned.
+  TensorView owned_part(const TensorView& buffer, IndexRange r) const {
+    return buffer.slice(r.begin - owned.begin, r.end - owned.begin);
   }
   /// Elements of the group, which must be owned or in place.
   TensorView values_at(IndexRange r) const {
     return values ? values.slice(r.begin, r.end) : owned_values_at(r);
   }
-  TensorView owned_gradients_at(IndexRange r) const {
-    return owned_gradients.slice(r.begin - owned.begin, r.end - owned.begin);
-  }
+  TensorView owned_gradients_at(IndexRange r) const { return owned_part(owned_gradients, r); }
 
   void bind_values(const TensorView& buffer);
   void bind_gradients(const TensorView& buffer);
@@ -125,7 +129,11 @@ class ParameterList {
   /// By unit, then in the order of Copies.
   std::vector<ParameterGroup>& groups() { return groups_; }
   const std::vector<ParameterGroup>& groups() const { return groups_; }
+  const ParameterGroup& group_of(const Parameter& p) const { return groups_[p.group]; }
   const Sharding& sharding() const { return sharding_; }
+  /// This rank's share of a parameter, in its group: over all ranks the shares are the whole tensor, each
+  /// element once.
+  IndexRange share_of(const Parameter& p) const;
   /// Null when absent.
   Parameter* find(const std::string& name) const;
   /// Of the parts that are here.

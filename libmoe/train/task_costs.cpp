@@ -11,16 +11,12 @@ namespace {
 constexpr double kStep = 0.1;
 constexpr double kLargestRatio = 16;  // between costs per row: more is a measurement gone wrong
 
-std::int64_t rows_of(const Batch& batch, std::size_t sentence) {
-  return batch.target.length[sentence] + (batch.source.length.empty() ? 0 : batch.source.length[sentence]);
-}
-
 }  // namespace
 
 std::vector<double> TaskCosts::of_sentences(const Batch& batch) const {
   std::vector<double> costs;
   for (std::size_t b = 0; b < batch.target.length.size(); ++b)
-    costs.push_back(static_cast<double>(rows_of(batch, b)));
+    costs.push_back(static_cast<double>(batch.rows_of(b)));
   if (ranks_ == TaskRanks::rows) return costs;
   std::vector<double> task_rows(cost_per_row_.size(), 0.0);
   for (std::size_t b = 0; b < costs.size(); ++b)

@@ -96,8 +96,7 @@ void count_rows(const Batch& batch, const std::vector<std::size_t>& begin,
                 std::vector<std::vector<std::int64_t>>& rows) {
   for (std::size_t r = 0; r + 1 < begin.size(); ++r)
     for (std::size_t b = begin[r]; b < begin[r + 1] && !rows[r].empty(); ++b)
-      rows[r][static_cast<std::size_t>(batch.drawn_from[b])] +=
-          batch.target.length[b] + (batch.source.length.empty() ? 0 : batch.source.length[b]);
+      rows[r][static_cast<std::size_t>(batch.drawn_from[b])] += batch.rows_of(b);
 }
 
 }  // namespace

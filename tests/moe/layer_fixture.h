@@ -1,0 +1,42 @@
+// What the tests of an MoE layer start from.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "libmoe/moe/layer.h"
+#include "tests/support/module_check.h"
+
+namespace moe::test {
+
+inline constexpr std::int64_t kWidth = 10, kTokens = 24;
+
+inline MoeConfig base_config() {
+  MoeConfig c;
+  c.width = kWidth;
+  c.hidden = 14;
+  c.n_experts = 5;
+  c.activation = ops::Activation::gelu;
+  c.drop_tokens = false;
+  c.min_capacity = 1;
+  return c;
+}
+
+class LayerFixture : public testing::Test {
+ protected:
+  LayerFixture() : device_(Device::open()), stream_(*device_, 2) {}
+  Tensor empty(Shape shape) { return Tensor(*device_, shape); }
+  std::vector<float> host(const TensorView& x) { return to_host<float>(stream_, x); }
+  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const MoePass& pass,
+                         MoeLayer::Saved& saved, ExpertSource* source = nullptr) {
+    const Tensor y(*device_, x.shape);
+    layer.forward(stream_, x, pass, source, 3, y, saved);
+    return host(y);
+  }
+
+  std::unique_ptr<Device> device_;
+  Stream stream_;
+  ParameterList parameters_;
+  const ProcessGrid grid_;
+};
+
+}  // namespace moe::test

@@ -1,0 +1,140 @@
+// The MoE layer: what a caller may count on.
+#include "tests/moe/layer_fixture.h"
+
+namespace moe {
+namespace {
+
+using test::base_config;
+using test::kTokens;
+using test::kWidth;
+using test::random_tensor;
+using LayerUse = test::LayerFixture;
+
+TEST_F(LayerUse, AnExpertWithoutTokensIsLeftUntouched) {
+  MoeConfig c = base_config();
+  c.n_experts = 40;  // more than tokens
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  parameters_.make_gradients(stream_);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), dx = empty({kTokens, kWidth});
+  MoeLayer::Saved saved;
+  run(layer, x, {.training = true}, saved);
+  const std::vector<std::int32_t> counts = saved.plan.counts;
+  layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  for (const auto& p : parameters_.all())
+    for (std::size_t e = 0; e < p->touched.size(); ++e) {
+      EXPECT_EQ(p->touched[e] != 0, counts[e] > 0);
+      const std::vector<float> g = host(p->gradient.at(static_cast<std::int64_t>(e)));
+      EXPECT_TRUE(counts[e] > 0 || test::dot(g, g) == 0);
+    }
+}
+
+TEST_F(LayerUse, NoTokensAtAll) {
+  MoeConfig c = base_config();
+  c.residual_experts = true;
+  c.drop_tokens = true;
+  c.top_k = 2;
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  parameters_.make_gradients(stream_);
+  const Tensor x = empty({0, kWidth}), dx = empty({0, kWidth});
+  MoeLayer::Saved saved;
+  EXPECT_TRUE(run(layer, x, {.training = true}, saved).empty());
+  layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  EXPECT_EQ(layer.gate().aux_loss(stream_, saved.statistics), 0);
+  for (const auto& p : parameters_.all())
+    EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->name;
+}
+
+// A rank or micro-batch that holds rows from 10 on draws what these rows draw in the whole batch.
+TEST_F(LayerUse, RandomNumbersDoNotDependOnTheSplit) {
+  MoeConfig c = base_config();
+  c.top_k = 2;
+  c.random_second = true;
+  c.noise = GateNoise::rsample;
+  c.expert_dropout = 0.4;
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
+  MoeLayer::Saved saved;
+  const std::vector<float> whole = run(layer, x, {.training = true, .random = {.seed = 3}}, saved);
+  std::vector<float> parts =
+      run(layer, x.view().slice(0, 10), {.training = true, .random = {.seed = 3}}, saved);
+  const std::vector<float> rest = run(layer, x.view().slice(10, kTokens),
+                                      {.training = true, .random = {.seed = 3, .first_row = 10}}, saved);
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(whole, parts);
+  EXPECT_NE(whole, run(layer, x, {.training = true, .random = {.seed = 4}}, saved));
+  EXPECT_NE(whole, run(layer, x, {.training = true, .random = {.seed = 3, .update = 1}}, saved));
+}
+
+/// Hands out another layer's parameters and notes what was asked.
+class Lender : public ExpertSource {
+ public:
+  explicit Lender(const ParameterList& parameters) : parameters_(parameters) {}
+  std::span<const ExpertWeights> acquire(Stream&, int layer, std::span<const std::int32_t> counts) override {
+    EXPECT_EQ(layer, 3);
+    asked.assign(counts.begin(), counts.end());
+    views_.assign(counts.size(), {});
+    const auto part = [&](const char* name, std::size_t e) {
+      return parameters_.find(std::string("moe.experts.") + name)->value.at(static_cast<std::int64_t>(e));
+    };
+    for (std::size_t e = 0; e < counts.size(); ++e)
+      if (counts[e] > 0)
+        views_[e] = {part("in.weight", e), part("in.bias", e), part("out.weight", e), part("out.bias", e)};
+    return views_;
+  }
+  void release(Stream&, int) override { ++n_released; }
+  std::vector<std::int32_t> asked;
+  int n_released = 0;
+
+ private:
+  const ParameterList& parameters_;
+  std::vector<ExpertWeights> views_;
+};
+
+TEST_F(LayerUse, ExpertsFromASourceGiveTheSameBits) {
+  MoeConfig c = base_config();
+  c.n_experts = 30;
+  c.drop_tokens = true;  // inference drops nothing all the same
+  c.eval_capacity_factor = 0.1;
+  const MoeLayer own(parameters_, "moe", c, grid_);
+  ParameterList gate_only;
+  const MoeLayer lent(gate_only, "moe", c, grid_, false);
+  EXPECT_EQ(gate_only.all().size(), 1u);
+  gate_only.allocate(*device_);
+  test::randomise(stream_, parameters_, 0.6f);
+  copy_from_host<float>(stream_, host(parameters_.find("moe.gate.weight")->value), gate_only.all()[0]->value);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
+  MoeLayer::Saved a, b;
+  Lender lender(parameters_);
+  EXPECT_EQ(run(own, x, {.dropless = true}, a), run(lent, x, {.dropless = true}, b, &lender));
+  EXPECT_EQ(lender.asked, a.plan.counts);
+  EXPECT_EQ(lender.n_released, 1);
+  EXPECT_EQ(a.plan.n_dropped(), 0);
+}
+
+TEST_F(LayerUse, StatisticsByGroup) {
+  MoeConfig c = base_config();
+  c.top_k = 2;
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  std::vector<std::int32_t> groups(kTokens);
+  for (std::size_t t = 0; t < kTokens; ++t)
+    groups[t] = static_cast<std::int32_t>(t % 2) * 2;  // group 1 is empty
+  const Tensor group = Tensor::from_host<std::int32_t>(stream_, groups, {kTokens});
+  MoeLayer::Saved saved;
+  run(layer, random_tensor(stream_, {kTokens, kWidth}, 7), {.group = group, .n_groups = 3}, saved);
+  const auto by_group = to_host<std::int32_t>(stream_, saved.statistics.by_group);
+  const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen);
+  std::vector<std::int32_t> expected(15);
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    ++expected[static_cast<std::size_t>(groups[i / 2] * 5 + chosen[i])];
+  EXPECT_EQ(by_group, expected);
+  double entropy = 0;
+  for (float p : host(saved.gate.probability)) entropy -= p * std::log(p);
+  EXPECT_NEAR(host(saved.statistics.entropy)[0], entropy, 1e-4);
+}
+
+}  // namespace
+}  // namespace moe
