@@ -1,7 +1,7 @@
 # fish completion for moe-bench, made by moe-bench --emit-docs fish: see share/update-docs
 complete -c moe-bench -n __fish_use_subcommand -f -a op -d 'rate of each kernel as a share of the machine\'s ceilings'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -f
-complete -c moe-bench -n '__fish_seen_subcommand_from op' -l op -x -a 'experts-forward experts-dx experts-dw dense-forward dense-dx dense-dw logits attention attention-backward layer-norm layer-norm-backward embedding gelu dropout-add gather-rows cross-entropy adam attention-step bias-backward gelu-backward dropout-backward embedding-backward log-softmax top-k' -d 'Ops to measure; all when not given'
+complete -c moe-bench -n '__fish_seen_subcommand_from op' -l op -x -a 'experts-forward experts-dx experts-dw dense-forward dense-dx dense-dw logits attention attention-backward layer-norm layer-norm-backward embedding gelu dropout-add gather-rows cross-entropy adam attention-step bias-backward gelu-backward dropout-backward embedding-backward log-softmax softmax-part cross-entropy-of-parts top-k fill add-scaled round sum-of-squares all-finite moe-gate moe-gate-backward moe-entropy-backward moe-statistics moe-plan moe-weight moe-combine moe-combine-backward moe-bias-backward moe-dropout moe-jitter moe-mix moe-mix-backward' -d 'Ops to measure; all when not given'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l bf16 -d 'Weights of matrix products in bf16, arithmetic in fp32'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l cold -d 'Empty the caches before each repetition: weights come from memory, as in decoding'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l experts -x -d 'Experts of the grouped products'

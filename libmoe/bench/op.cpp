@@ -1,6 +1,7 @@
 #include "libmoe/bench/op.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/api/philox.h"
@@ -20,13 +21,27 @@ std::vector<std::string> op_names() {
   return names;
 }
 
+std::vector<double> numbers(Stream& stream, const TensorView& x) {
+  const auto widened = [](const auto& values) { return std::vector<double>(values.begin(), values.end()); };
+  if (x.dtype == DType::i32) return widened(to_host<std::int32_t>(stream, x));
+  if (x.dtype == DType::bf16) {
+    std::vector<std::uint16_t> upper_halves(static_cast<std::size_t>(x.shape.n_elements()));
+    stream.copy(upper_halves.data(), x.data, x.n_bytes());
+    stream.synchronize();
+    std::vector<double> values;
+    for (const std::uint32_t bits : upper_halves) values.push_back(std::bit_cast<float>(bits << 16));
+    return values;
+  }
+  return widened(to_host<float>(stream, x));
+}
+
 double relative_error(Machine& machine, const TensorView& x, Machine& reference, const TensorView& y) {
-  const std::vector<float> a = to_host<float>(machine.stream(), x), b = to_host<float>(reference.stream(), y);
+  const std::vector<double> a = numbers(machine.stream(), x), b = numbers(reference.stream(), y);
   double difference = 0, largest = 1e-30;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
+    const double d = std::fabs(a[i] - b[i]);
     if (!(d <= difference)) difference = std::isnan(d) ? INFINITY : d;
-    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
+    largest = std::max(largest, std::fabs(b[i]));
   }
   return difference / largest;
 }
@@ -104,8 +119,8 @@ void OpOptions::check() const {
 const std::vector<OpEntry>& op_entries() {
   static const std::vector<OpEntry> kEntries = [] {
     std::vector<OpEntry> all = gemm_entries();
-    for (const OpEntry& entry : other_entries()) all.push_back(entry);
-    for (const OpEntry& entry : small_entries()) all.push_back(entry);
+    for (const auto& some : {other_entries(), small_entries(), moe_entries()})
+      all.insert(all.end(), some.begin(), some.end());
     return all;
   }();
   return kEntries;

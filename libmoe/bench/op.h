@@ -30,7 +30,7 @@ struct OpCase {
   std::string shape;
   double flops = 0, bytes = 0;  // floating-point operations; bytes that must be read and written once
   std::function<void()> run;
-  std::vector<TensorView> outputs;  // f32, what is compared with the reference
+  std::vector<TensorView> outputs;  // what is compared with the reference
   std::vector<Tensor> memory;
 };
 
@@ -44,6 +44,7 @@ const std::vector<OpEntry>& op_entries();
 std::vector<OpEntry> gemm_entries();
 std::vector<OpEntry> other_entries();
 std::vector<OpEntry> small_entries();
+std::vector<OpEntry> moe_entries();
 
 /// a * b, as operations and bytes are counted.
 inline double n_of(std::int64_t a, std::int64_t b) {

@@ -62,6 +62,78 @@ OpCase log_softmax(Stream& stream, const OpSizes& s) {
   return c;
 }
 
+// The two steps of a cross-entropy whose classes are divided; this is all of them.
+template <bool first>
+OpCase cross_entropy_parts(Stream& stream, const OpSizes& s) {
+  OpCase c = rows_case(stream, s.tokens, s.vocab_size, first ? 4 : 2, 8, 1);
+  c.memory.push_back(random_indices(stream, s.tokens, s.vocab_size));
+  c.memory.emplace_back(stream.device(), Shape{s.tokens, 4});
+  c.memory.emplace_back(stream.device(), Shape{s.tokens});
+  c.memory.emplace_back(stream.device(), Shape{s.tokens});
+  const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
+  const auto softmax = [&stream, m] { ops::softmax_part(stream, m[0], m[1], m[2]); };
+  c.run = softmax;
+  c.outputs = {m[0], m[2]};
+  if constexpr (first) return c;
+  softmax();
+  c.run = [&stream, m, n = s.vocab_size] {
+    ops::cross_entropy_of_parts(stream, m[0], m[1], m[2], 0, n, 0.1f, 1, m[3], m[4]);
+  };
+  c.outputs = {m[0], m[3], m[4]};
+  return c;
+}
+
+// A pass over as many numbers as the experts' first weights have.
+OpCase numbers_case(Stream& stream, const OpSizes& s, double flops, double bytes, int n_tensors) {
+  const std::int64_t n = s.experts * s.d_model * s.d_ffn;
+  OpCase c = rows_case(stream, 1, n, flops, bytes, n_tensors);
+  c.shape = fmt::format("{} numbers", n);
+  return c;
+}
+
+OpCase fill(Stream& stream, const OpSizes& s) {
+  OpCase c = numbers_case(stream, s, 0, 4, 1);
+  const TensorView y = c.memory[0];
+  c.run = [&stream, y] { ops::fill(stream, 3, y); };
+  c.outputs = {y};
+  return c;
+}
+
+OpCase add_scaled(Stream& stream, const OpSizes& s) {
+  OpCase c = numbers_case(stream, s, 2, 12, 2);
+  const TensorView x = c.memory[0], y = c.memory[1];
+  c.run = [&stream, x, y] { ops::add_scaled(stream, 0.5f, x, y); };
+  c.outputs = {y};
+  return c;
+}
+
+OpCase round(Stream& stream, const OpSizes& s) {
+  OpCase c = numbers_case(stream, s, 1, 6, 1);
+  c.memory.emplace_back(stream.device(), c.memory[0].shape(), DType::bf16);
+  const TensorView x = c.memory[0], y = c.memory[1];
+  c.run = [&stream, x, y] { ops::round(stream, x, y); };
+  c.outputs = {y};
+  return c;
+}
+
+// The result on the host goes to a tensor, to be compared.
+template <class F>
+OpCase reduction(Stream& stream, const OpSizes& s, double flops, F reduce) {
+  OpCase c = numbers_case(stream, s, flops, 4, 1);
+  c.memory.emplace_back(stream.device(), Shape{1});
+  const TensorView x = c.memory[0], y = c.memory[1];
+  c.run = [&stream, x, y, reduce] { ops::fill(stream, static_cast<float>(reduce(stream, x)), y); };
+  c.outputs = {y};
+  return c;
+}
+
+OpCase sum_of_squares(Stream& stream, const OpSizes& s) {
+  return reduction(stream, s, 2, ops::sum_of_squares);
+}
+OpCase all_finite(Stream& stream, const OpSizes& s) {
+  return reduction(stream, s, 1, ops::all_finite);
+}
+
 // What a beam of five asks for.
 OpCase top_k(Stream& stream, const OpSizes& s) {
   const std::int64_t k = std::min<std::int64_t>(10, s.vocab_size);
@@ -114,7 +186,14 @@ std::vector<OpEntry> small_entries() {
           {"dropout-backward", false, dropout_backward},
           {"embedding-backward", false, embedding_backward},
           {"log-softmax", false, log_softmax},
-          {"top-k", false, top_k}};
+          {"softmax-part", false, cross_entropy_parts<true>},
+          {"cross-entropy-of-parts", false, cross_entropy_parts<false>},
+          {"top-k", false, top_k},
+          {"fill", false, fill},
+          {"add-scaled", false, add_scaled},
+          {"round", false, round},
+          {"sum-of-squares", false, sum_of_squares},
+          {"all-finite", false, all_finite}};
 }
 
 }  // namespace moe::bench

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "kernels/api/table.h"
 #include "libmoe/base/error.h"
 
 namespace moe::bench {
@@ -40,6 +43,22 @@ TEST(BenchOp, EveryOpRunsAndEqualsTheReference) {
   }
   EXPECT_EQ(names.size(), op_entries().size());
   EXPECT_EQ(report["rows"].size(), op_entries().size() + 3);  // grouped products at 3 and at 6 rows
+}
+
+// The probes are the ceilings that the others are compared with.
+TEST(BenchOp, EveryOpOfTheKernelsHasARow) {
+  const std::map<std::string, std::string> other_names = {
+      {"gemm", "dense-forward"}, {"activation", "gelu"}, {"activation-backward", "gelu-backward"}};
+  std::set<std::string> rows;
+  for (const OpEntry& entry : op_entries()) rows.insert(entry.name);
+#define MOE_NAME(op, Args) #op,
+  for (std::string op : {MOE_KERNEL_OPS(MOE_NAME)}) {
+#undef MOE_NAME
+    if (op == "fma_probe" || op == "read_probe") continue;
+    std::replace(op.begin(), op.end(), '_', '-');
+    const auto other = other_names.find(op);
+    EXPECT_TRUE(rows.contains(other == other_names.end() ? op : other->second)) << op;
+  }
 }
 
 TEST(BenchOp, Bf16WeightsToo) {
