@@ -37,6 +37,7 @@ complete -c moe-bench -n '__fish_seen_subcommand_from train' -l vocab-size -x -d
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l batch-tokens -x -d 'Source and target tokens of an update'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l label-smoothing -x -d 'Label smoothing'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l weights -x -a 'fp32 bf16' -d 'What matrix products read: fp32, or bf16 copies of it'
+complete -c moe-bench -n '__fish_seen_subcommand_from train' -l recompute -d 'Keep only the input of each layer for the backward pass; what is computed again does not count in the MFU'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l pairs -r -F -d 'Lengths of real sentence pairs: source and target tokens, two numbers a line'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l architecture -x -a 'encoder-decoder decoder-only' -d 'Encoder and decoder for translation, or a decoder alone for a language model'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l encoder-layers -x -d 'Layers of the encoder'

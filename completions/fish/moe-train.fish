@@ -71,6 +71,7 @@ complete -c moe-train -l weight-decay -x -d 'Decoupled weight decay (AdamW); not
 complete -c moe-train -l clip-norm -x -d 'Scale gradients down to this global norm; 0 = never'
 complete -c moe-train -l label-smoothing -x -d 'Probability spread over the vocabulary'
 complete -c moe-train -l weights -x -a 'fp32 bf16' -d 'What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and saved; arithmetic is fp32 in both'
+complete -c moe-train -l recompute -d 'Keep only the input of each layer for the backward pass, which computes the rest again: less memory, more time, the same numbers'
 complete -c moe-train -l seed -x -d 'Seed of everything random'
 complete -c moe-train -l updates -x -d 'Stop after so many updates; 0 = no limit'
 complete -c moe-train -l minutes -x -d 'Stop after so much training, resumed runs included; 0 = no limit'

@@ -27,6 +27,10 @@ void TrainBenchOptions::describe(OptionTable& table) {
   table.add("label-smoothing", &label_smoothing, "S", "label smoothing").range(0, 0.99);
   table.add("weights", &weights, "TYPE", "what matrix products read: fp32, or bf16 copies of it")
       .one_of({"fp32", "bf16"});
+  table.add(
+      "recompute", &recompute, "",
+      "keep only the input of each layer for the backward pass; what is computed again does not count in "
+      "the MFU");
   table
       .add("pairs", &pairs, "FILE",
            "lengths of real sentence pairs: source and target tokens, two numbers a line")
@@ -128,7 +132,8 @@ int run_train_bench(const TrainBenchOptions& options) {
   UpdateBatches update;
   double n_source = 0, n_target = 0, gflop = 0;  // of the measured repetitions
   std::int64_t n_done = -options.measure.warm_up;
-  UpdateOptions settings{.rate = kRate, .label_smoothing = options.label_smoothing};
+  UpdateOptions settings{
+      .rate = kRate, .label_smoothing = options.label_smoothing, .recompute = options.recompute};
   double loss = 0;
   const Samples samples = machine.sample(
       options.measure,
@@ -178,6 +183,7 @@ int run_train_bench(const TrainBenchOptions& options) {
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
                           {"weights", options.weights},
+                          {"recompute", options.recompute ? "yes" : "no"},
                           {"lengths", options.pairs.empty() ? std::string("made up") : options.pairs}},
                 .rows = {row}},
                options.measure.output);

@@ -17,6 +17,7 @@ struct TrainBenchOptions {
   std::int64_t vocab_size = 8000, batch_tokens = 4096;
   double label_smoothing = 0.1;
   std::string weights = "fp32";
+  bool recompute = false;
   std::string pairs;
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.

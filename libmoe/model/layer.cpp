@@ -111,7 +111,14 @@ MoePass TransformerLayer::moe_pass(const LayerPass& pass) const {
   return moe;
 }
 
-Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
+void TransformerLayer::Saved::keep_input() {
+  Tensor x = std::move(self.x);
+  *this = Saved{};
+  self.x = std::move(x);
+}
+
+// Up to the input of the feed-forward part.
+void TransformerLayer::attend(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
   Device& device = stream.device();
   const Shape shape = x.shape();
   const PassRandom numbers = random(pass);
@@ -128,13 +135,27 @@ Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass
     close(stream, saved.cross, pass.dropout, numbers.stream(RandomUse::cross_residual, shape[1]), y);
   }
   open(stream, ffn_norm_, std::move(y), saved.ffn);
-  y = Tensor(device, shape);
+}
+
+void TransformerLayer::feed_forward(Stream& stream, const LayerPass& pass, const TensorView& y,
+                                    Saved& saved) const {
   if (moe_)
     moe_->forward(stream, saved.ffn.h, moe_pass(pass), pass.experts, moe_layer_, y, saved.moe);
   else
     feed_forward_->forward(stream, saved.ffn.h, y, saved.feed_forward);
-  close(stream, saved.ffn, pass.dropout, numbers.stream(RandomUse::ffn_residual, shape[1]), y);
+}
+
+Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
+  attend(stream, std::move(x), pass, saved);
+  Tensor y(stream.device(), saved.ffn.x.shape());
+  feed_forward(stream, pass, y, saved);
+  close(stream, saved.ffn, pass.dropout, random(pass).stream(RandomUse::ffn_residual, y.shape()[1]), y);
   return y;
+}
+
+void TransformerLayer::recompute(Stream& stream, const LayerPass& pass, Saved& saved) const {
+  attend(stream, std::move(saved.self.x), pass, saved);
+  feed_forward(stream, pass, {}, saved);
 }
 
 void TransformerLayer::feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved,

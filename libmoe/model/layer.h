@@ -22,6 +22,7 @@ struct LayerPass {
   MoePass moe{};  // its random numbers are set per layer
   ExpertSource* experts = nullptr;
   UnitObserver* observer = nullptr;
+  bool recompute = false;  // of a layer only its input is kept for the backward pass, which runs it again
 };
 
 /// What one MoE layer did in a pass: its statistics on the device, its sizes on the host.
@@ -44,6 +45,8 @@ class TransformerLayer {
     CrossAttention::Saved cross_attention;
     FeedForward::Saved feed_forward;
     MoeLayer::Saved moe;
+    /// Frees the rest; recompute() must come before backward().
+    void keep_input();
   };
 
   /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense
@@ -56,6 +59,9 @@ class TransformerLayer {
 
   /// x: [T,D], returned updated. Passes are collective over the grid's tensor group.
   Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
+  /// The forward pass again, from the input that was kept and to what backward needs: the same numbers and,
+  /// but for those that only the output needs, the same collective calls.
+  void recompute(Stream& stream, const LayerPass& pass, Saved& saved) const;
   /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to, see
   /// CrossAttention. Frees what was saved but what record() needs.
   void backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
@@ -83,6 +89,8 @@ class TransformerLayer {
   PassRandom random(const LayerPass& pass) const;
   AttentionOptions attention_options(const LayerPass& pass, bool causal) const;
   MoePass moe_pass(const LayerPass& pass) const;
+  void attend(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
+  void feed_forward(Stream& stream, const LayerPass& pass, const TensorView& y, Saved& saved) const;
   void feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx) const;
 
   std::uint32_t index_;

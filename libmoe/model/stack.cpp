@@ -1,5 +1,8 @@
 #include "libmoe/model/stack.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace moe {
 namespace {
 
@@ -102,6 +105,7 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
     TransformerLayer::Saved freed;
     x = layers_[i].forward(stream, std::move(x), pass, saved != nullptr ? saved->layers[i] : freed);
     use.end();
+    if (saved != nullptr && pass.recompute) saved->layers[i].keep_input();
     if (saved != nullptr) continue;
     if (auto record = layers_[i].record(freed)) records.push_back(std::move(*record));
   }
@@ -115,21 +119,24 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
   return y;
 }
 
-void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved,
-                     const TensorView& dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const {
+void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved saved, Tensor dy,
+                     const TensorView& dmemory, std::vector<MoeRecord>& records) const {
   const Tensor dx = Tensor::zeros(stream, saved.x.shape());
   norm_.backward(stream, saved.x, dy, saved.norm, dx);
   saved.x = Tensor();
+  dy = Tensor();
+  std::vector<MoeRecord> from_last;
   for (std::size_t i = layers_.size(); i-- > 0;) {
     Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, true);
-    layers_[i].backward(stream, pass, saved.layers[i], dx, dmemory);
+    TransformerLayer::Saved layer = std::move(saved.layers[i]);
+    if (pass.recompute) layers_[i].recompute(stream, pass, layer);
+    layers_[i].backward(stream, pass, layer, dx, dmemory);
     use.end();
+    if (auto record = layers_[i].record(layer)) from_last.push_back(std::move(*record));
   }
   if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
   embedding_.backward(stream, saved.tokens, rows.position, dx);
-  saved.tokens = {};
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    if (auto record = layers_[i].record(saved.layers[i])) records.push_back(std::move(*record));
+  std::move(from_last.rbegin(), from_last.rend(), std::back_inserter(records));
 }
 
 }  // namespace moe

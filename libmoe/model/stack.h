@@ -31,9 +31,10 @@ class Stack {
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
                  std::vector<MoeRecord>& records) const;
-  /// dy: [T,D] of the output; dmemory: [S,D] is added to, see CrossAttention. Appends to records.
-  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved& saved,
-                const TensorView& dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const;
+  /// dy: [T,D] of the output; dmemory: [S,D] is added to, see CrossAttention. Frees what was saved, layer by
+  /// layer. Appends to records.
+  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved saved, Tensor dy,
+                const TensorView& dmemory, std::vector<MoeRecord>& records) const;
 
   const std::vector<TransformerLayer>& layers() const { return layers_; }
   const Embedding& embedding() const { return embedding_; }

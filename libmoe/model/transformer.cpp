@@ -100,6 +100,7 @@ LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, cons
               .n_groups = rows.n_groups,
               .tokens_by_rank = rows_by_rank};
   pass.observer = options.observer;
+  pass.recompute = options.recompute;
   return pass;
 }
 
@@ -174,11 +175,12 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   if (options.backward) {
     Tensor dmemory;
     if (m.encoder) dmemory = Tensor::zeros(stream, memory.shape());
-    m.decoder->backward(stream, target, decoder_pass, decoder_saved, dy, dmemory, decoder_records);
-    dy = Tensor();
+    m.decoder->backward(stream, target, decoder_pass, std::move(decoder_saved), std::move(dy), dmemory,
+                        decoder_records);
     if (m.encoder && tensor.size() > 1) tensor.all_reduce(stream, Reduce::sum, dmemory);
     if (m.encoder)
-      m.encoder->backward(stream, source, encoder_pass, encoder_saved, dmemory, {}, encoder_records);
+      m.encoder->backward(stream, source, encoder_pass, std::move(encoder_saved), std::move(dmemory), {},
+                          encoder_records);
   }
   if (options.observer != nullptr) options.observer->after_use(stream, 0, options.backward);
   PassResult result;

@@ -21,6 +21,7 @@ struct PassOptions {
   double label_smoothing = 0;
   std::uint64_t seed = 1;  // random numbers: (seed, update, layer, use, global row)
   std::uint64_t update = 0;
+  bool recompute = false;            // keep only inputs of layers, and run these again to go back
   UnitObserver* observer = nullptr;  // when parameters are not all in place all the time
 };
 

@@ -119,7 +119,7 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   saved.weight = gate_.weights(stream, pass, saved.gate, saved.plan);
   if (sums) sums->wait();
   if (!residual_) {
-    Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, y);
+    if (y) Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, y);
     return;
   }
   saved.routed = Tensor(device, x.shape);
@@ -128,7 +128,7 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, saved.routed);
   residual_->forward(stream, x, saved.always, saved.residual);
   mix_->forward(stream, x, saved.mix);
-  ops::moe_mix(stream, saved.mix, saved.routed, saved.always, y);
+  if (y) ops::moe_mix(stream, saved.mix, saved.routed, saved.always, y);
 }
 
 void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy,

@@ -41,8 +41,8 @@ class MoeLayer {
            const ProcessGrid& grid, bool with_weights = true, const StageOptions& stages = {});
 
   const Gate& gate() const { return gate_; }
-  /// x, y: [T,D]. source null: the own experts; otherwise experts of layer `layer` of the source (no backward
-  /// then).
+  /// x, y: [T,D]; y empty: only what backward needs. source null: the own experts; otherwise experts of layer
+  /// `layer` of the source (no backward then).
   void forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
                const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. x: the input of forward. Frees what was saved but the statistics.

@@ -19,7 +19,7 @@ void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView&
   } else {
     in_.forward(stream, x, saved.hidden, activation_);
   }
-  out_.forward(stream, saved.hidden, y);
+  if (y) out_.forward(stream, saved.hidden, y);
 }
 
 void FeedForward::backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved,

@@ -16,7 +16,7 @@ class FeedForward {
   FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t hidden,
               ops::Activation activation, Communicator& tensor);
 
-  /// x, y: [T,D].
+  /// x, y: [T,D]; y empty: only what backward needs.
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten, or added to. x: the input of forward. Frees what was saved.
   void backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved, const TensorView& dx,

@@ -16,6 +16,7 @@ struct Stack {
   std::int64_t dense = 0, experts = 0;  // parameters
   double flops = 0;                     // per row of the stack
   std::int64_t saved_floats = 0;        // per row, kept for the backward pass
+  std::int64_t layer_floats = 0;        // of these, of the layer with most
   std::int64_t working_floats = 0;      // per row, of the sublayer that needs most while it is passed back
 
   void add_linear(std::int64_t in, std::int64_t out) {
@@ -54,9 +55,38 @@ struct Stack {
   }
 };
 
+/// Floats alive at once at the loss, in the decoder's backward pass through its last layer, or in the
+/// encoder's.
+std::int64_t most_activations(const ModelConfig& c, const Stack& encoder, const Stack& decoder,
+                              std::int64_t batch_tokens, bool recompute) {
+  const bool has_encoder = c.architecture == "encoder-decoder";
+  const std::int64_t D = c.d_model, V = c.vocab_size;
+  const std::int64_t n_target = has_encoder ? batch_tokens / 2 : batch_tokens;
+  const std::int64_t n_source = batch_tokens - n_target;
+  // Per row: what is kept, the final norm's input and output included, and what a backward pass through one
+  // layer comes with, where the input is among what was kept and the layer's keys and values of the memory
+  // are not.
+  std::int64_t source_kept = encoder.saved_floats, target_kept = decoder.saved_floats;
+  std::int64_t source_layer = encoder.working_floats, target_layer = decoder.working_floats;
+  std::int64_t memory_kv = 0;
+  if (recompute) {
+    source_kept = (c.encoder_layers + 2) * D;
+    target_kept = (c.decoder_layers + 2) * D;
+    source_layer += encoder.layer_floats - D;
+    target_layer += decoder.layer_floats - D;
+    memory_kv = 2 * D;
+  }
+  const std::int64_t logits = std::min(n_target, loss_block_rows(V)) * V;
+  const std::int64_t loss = n_source * source_kept + n_target * (target_kept + D) + logits;
+  const std::int64_t decoding =
+      n_source * (source_kept + D + memory_kv) + n_target * (target_kept - D + target_layer);
+  const std::int64_t encoding = n_source * (source_kept + source_layer);
+  return std::max({loss, decoding, encoding});
+}
+
 }  // namespace
 
-Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
+Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens, bool recompute) {
   const bool has_encoder = c.architecture == "encoder-decoder";
   const std::int64_t D = c.d_model, V = c.vocab_size;
   Footprint f;
@@ -74,6 +104,7 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
         stack.add_moe(c.experts_in(moe_layer++));
       else
         stack.add_ffn();
+      stack.layer_floats = std::max(stack.layer_floats, stack.saved_floats - before.saved_floats);
       if (l < c.share_period()) continue;
       stack.dense = before.dense;
       stack.experts = before.experts;
@@ -85,6 +116,7 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
     decoder.flops -= moved;
     encoder.flops += moved;
     decoder.saved_floats -= 2 * c.decoder_layers * D;
+    decoder.layer_floats -= 2 * D;
     encoder.saved_floats += 2 * c.decoder_layers * D;
   }
   std::int64_t tables = V * D;
@@ -97,12 +129,7 @@ Footprint footprint_of(const ModelConfig& c, std::int64_t batch_tokens) {
   f.moment_bytes = 8 * f.n_parameters;
   f.flops_per_source_token = has_encoder ? encoder.flops : 0;
   f.flops_per_target_token = decoder.flops + 2.0 * static_cast<double>(V * D);
-  const std::int64_t n_target = has_encoder ? batch_tokens / 2 : batch_tokens;
-  const std::int64_t n_source = batch_tokens - n_target;
-  const std::int64_t logits = std::min(n_target, loss_block_rows(V)) * V;
-  f.activation_bytes =
-      4 * (n_source * (encoder.saved_floats + D) + n_target * (decoder.saved_floats + 2 * D) +
-           std::max(logits, n_target * decoder.working_floats));
+  f.activation_bytes = 4 * most_activations(c, encoder, decoder, batch_tokens, recompute);
   return f;
 }
 

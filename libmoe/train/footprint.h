@@ -19,7 +19,8 @@ struct Footprint {
 };
 
 /// batch_tokens: rows of a micro-batch, half of them taken as the decoder's (all for a decoder-only model).
-Footprint footprint_of(const ModelConfig& config, std::int64_t batch_tokens);
+/// recompute: see PassOptions.
+Footprint footprint_of(const ModelConfig& config, std::int64_t batch_tokens, bool recompute = false);
 
 /// A table for people: parameters and bytes.
 std::string describe_footprint(const Footprint& footprint, const ModelConfig& config);

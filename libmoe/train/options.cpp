@@ -95,6 +95,10 @@ void describe_learning(TrainOptions& o, OptionTable& table) {
            "What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and "
            "saved; arithmetic is fp32 in both")
       .one_of({"fp32", "bf16"});
+  table.add(
+      "recompute", &o.recompute, "",
+      "Keep only the input of each layer for the backward pass, which computes the rest again: less memory, "
+      "more time, the same numbers");
   table.add("seed", &o.seed, "N", "Seed of everything random").range(0, 1e15);
   table.add("updates", &o.updates, "N", "Stop after so many updates; 0 = no limit").range(0, 1e12);
   table

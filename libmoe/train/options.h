@@ -34,6 +34,7 @@ struct TrainOptions {
   AdamOptions adam;
   double clip_norm = 1, label_smoothing = 0.1;
   std::string weights = "fp32";
+  bool recompute = false;
   std::int64_t seed = 1;
   // How long
   std::int64_t updates = 0;

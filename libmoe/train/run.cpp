@@ -82,7 +82,8 @@ class Run {
   void introduce(const std::string& origin) {
     if (!reporter_) return;
     const Batcher& batcher = session_.batcher();
-    const Footprint footprint = footprint_of(session_.model().config(), options_.batch_tokens);
+    const Footprint footprint =
+        footprint_of(session_.model().config(), options_.batch_tokens, options_.recompute);
     log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
              with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
              with_commas(batcher.n_usable()), batcher.sources().size(),
@@ -134,6 +135,7 @@ class Run {
     u.rate = learning_rate(options_.schedule, number, progress(number), state_.warmup_progress);
     u.clip_norm = options_.clip_norm;
     u.label_smoothing = options_.label_smoothing;
+    u.recompute = options_.recompute;
     u.costs = &session_.task_costs();
     UpdateResult result;
     try {
@@ -303,7 +305,9 @@ int run_train(const TrainOptions& options, const std::shared_ptr<Communicator>& 
   on_every_rank(*world, [&] { origin = find_origin(options); });
   if (options.dry_run) {
     if (world->rank() == 0)
-      fmt::print("{}", describe_footprint(footprint_of(origin.config, options.batch_tokens), origin.config));
+      fmt::print("{}",
+                 describe_footprint(footprint_of(origin.config, options.batch_tokens, options.recompute),
+                                    origin.config));
     return 0;
   }
   catch_stop_signals();

@@ -139,6 +139,7 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
   pass.label_smoothing = options.label_smoothing;
   pass.seed = options.seed;
   pass.update = options.update;
+  pass.recompute = options.recompute;
   pass.observer = &parallel;
   for (const Batch& batch : batches.batches) {
     pass.aux_scale = static_cast<double>(batch.source.n_tokens() + batch.target.n_tokens()) / n_rows;

@@ -46,8 +46,11 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
   Curve curve;
   std::vector<LayerBalance> balance;
   for (int u = 0; u < n_updates; ++u) {
-    const UpdateOptions options{
-        .update = static_cast<std::uint64_t>(u + 1), .rate = 3e-3, .clip_norm = 1, .label_smoothing = 0.1};
+    const UpdateOptions options{.update = static_cast<std::uint64_t>(u + 1),
+                                .rate = 3e-3,
+                                .clip_norm = 1,
+                                .label_smoothing = 0.1,
+                                .recompute = layout.recompute};
     const UpdateResult r = run_update(stream, model, adam, parallel, batches_of(config, u), options);
     curve.loss.push_back(r.loss_sum / static_cast<double>(r.n_target_tokens));
     curve.gradient_norm.push_back(r.gradient_norm);
@@ -65,9 +68,9 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
 }  // namespace
 
 std::string Layout::text() const {
-  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}{}", n_ranks, tensor, expert, zero_stage,
+  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}{}{}", n_ranks, tensor, expert, zero_stage,
                      overlap ? "" : ", no overlap", partition_embedding ? ", tables divided" : "",
-                     stages == 1 ? "" : fmt::format(", {} stages", stages));
+                     stages == 1 ? "" : fmt::format(", {} stages", stages), recompute ? ", recompute" : "");
 }
 
 Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates) {

@@ -11,7 +11,8 @@ namespace moe::test {
 struct Layout {
   int n_ranks = 1, tensor = 1, expert = 1, zero_stage = 0;
   bool overlap = true, partition_embedding = false;
-  int stages = 1;            // of the way to experts
+  int stages = 1;  // of the way to experts
+  bool recompute = false;
   std::string text() const;  // "4 ranks, tp 2, ep 1, zero 3"
 };
 

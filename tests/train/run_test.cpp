@@ -74,6 +74,25 @@ TEST_F(TrainRun, AResumedRunRepeatsTheLossesBitForBit) {
 }
 
 // Products read rounded copies, so the first loss differs a little; what is updated and saved is fp32.
+TEST_F(TrainRun, RecomputationChangesNoBitAndMayComeAndGo) {
+  TrainOptions plain = small_options(folder);
+  plain.model.dropout = 0.1;
+  plain.updates = 12;
+  EXPECT_EQ(run_train(plain), 0);
+
+  TrainOptions parts = plain;
+  parts.output = folder / "parts.h5";
+  parts.log_json = folder / "parts.jsonl";
+  for (const auto& [updates, recompute] : {std::pair{4, false}, {8, true}, {12, false}}) {
+    parts.updates = updates;
+    parts.recompute = recompute;
+    EXPECT_EQ(run_train(parts), 0);
+  }
+  for (const char* key : {"loss", "aux_loss", "gradient_norm"})
+    EXPECT_EQ(logged(plain.log_json, "update", key), logged(parts.log_json, "update", key)) << key;
+  expect_same(load_checkpoint(plain.output, true), load_checkpoint(parts.output, true));
+}
+
 TEST_F(TrainRun, RoundedWeightsTrainAndResumeBitForBit) {
   TrainOptions exact = small_options(folder);
   exact.updates = 12;
