@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -65,9 +66,13 @@ int create_locked(const std::string& partial) {
 }  // namespace
 
 void write_failed(const std::string& path, const std::string& reason) {
-  const bool full = reason == std::strerror(ENOSPC) || reason == std::strerror(EDQUOT);
+  const auto is_one_of = [&](std::initializer_list<int> errors) {
+    return std::any_of(errors.begin(), errors.end(), [&](int e) { return reason == std::strerror(e); });
+  };
   fail(ErrorCode::failed, "{}: cannot be written: {}{}", path, reason,
-       full ? "; free some space, or write to another disk" : "");
+       is_one_of({ENOSPC, EDQUOT})         ? "; free some space, or write to another disk"
+       : is_one_of({EACCES, EPERM, EROFS}) ? "; make its folder writable, or write to another one"
+                                           : "");
 }
 
 PartialFile::PartialFile(std::string path, bool force) : path_(std::move(path)), force_(force) {

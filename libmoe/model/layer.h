@@ -23,6 +23,7 @@ struct LayerPass {
   ExpertSource* experts = nullptr;
   UnitObserver* observer = nullptr;
   bool recompute = false;  // of a layer only its input is kept for the backward pass, which runs it again
+  LayerWatch watch{};
 };
 
 /// What one MoE layer did in a pass: its statistics on the device, its sizes on the host.

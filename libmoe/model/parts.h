@@ -1,6 +1,8 @@
 // Which parts of a model a process holds.
 #pragma once
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "libmoe/comm/process_grid.h"
 #include "libmoe/moe/stages.h"
@@ -14,6 +16,9 @@ struct ModelParts {
   bool partition_embedding = false;  // divide token tables over data groups, see Table
   StageOptions expert_stages{};
 };
+
+/// Called in a forward pass with what comes out of each layer ("decoder.layers.1"): [T,D].
+using LayerWatch = std::function<void(const std::string& layer, const TensorView& x)>;
 
 /// The unit of parameters (see ParameterList) of layer `layer`, numbered over encoder, then decoder. Unit 0
 /// is what is outside the layers: embeddings, positions, final norms, output.

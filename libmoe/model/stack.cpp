@@ -79,7 +79,8 @@ int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers) {
 
 Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
              const Table& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
-    : place_(place),
+    : name_(name),
+      place_(place),
       width_(config.d_model),
       share_period_(config.share_period()),
       embedding_(stream, parameters, name, table, config.max_length, config.positions == "learned"),
@@ -104,6 +105,7 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
     Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, false);
     TransformerLayer::Saved freed;
     x = layers_[i].forward(stream, std::move(x), pass, saved != nullptr ? saved->layers[i] : freed);
+    if (pass.watch) pass.watch(fmt::format("{}.layers.{}", name_, i), x);
     use.end();
     if (saved != nullptr && pass.recompute) saved->layers[i].keep_input();
     if (saved != nullptr) continue;

@@ -42,6 +42,7 @@ class Stack {
 
  private:
   kernels::RandomStream embedding_random(const LayerPass& pass) const;
+  std::string name_;
   StackPlace place_;
   std::int64_t width_, share_period_;
   Embedding embedding_;

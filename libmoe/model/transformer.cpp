@@ -101,6 +101,7 @@ LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, cons
               .tokens_by_rank = rows_by_rank};
   pass.observer = options.observer;
   pass.recompute = options.recompute;
+  pass.watch = options.watch;
   return pass;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "libmoe/data/batch.h"
@@ -23,6 +24,7 @@ struct PassOptions {
   std::uint64_t update = 0;
   bool recompute = false;            // keep only inputs of layers, and run these again to go back
   UnitObserver* observer = nullptr;  // when parameters are not all in place all the time
+  LayerWatch watch{};                // sees what the layers make of the batch
 };
 
 /// What the gate of one MoE layer did.

@@ -83,24 +83,28 @@ double clip_scale(double norm, double max_norm) {
   return max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
 }
 
-std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters) {
+std::string BadTensor::text(const ParameterList& parameters) const {
+  return fmt::format("{}{}{}", gradient ? "gradient of " : "parameter ", parameters.all()[parameter]->name,
+                     expert < 0 ? "" : fmt::format(", expert {}", expert));
+}
+
+std::optional<BadTensor> first_bad_tensor(Stream& stream, const ParameterList& parameters) {
+  const std::size_t n = parameters.all().size();
   for (const bool gradient : {false, true})
-    for (const auto& p : parameters.all()) {
-      const ParameterGroup& group = parameters.group_of(*p);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t place = gradient ? n - 1 - i : i;
+      const Parameter& p = *parameters.all()[place];
+      const ParameterGroup& group = parameters.group_of(p);
       const auto bad = [&](IndexRange range) {
         range = intersection(range, group.owned);
         if (range.empty() || (gradient && !group.owned_gradients)) return false;
         return !ops::all_finite(stream,
                                 gradient ? group.owned_gradients_at(range) : group.owned_values_at(range));
       };
-      if (!bad(p->range())) continue;
-      std::string name = (gradient ? "gradient of " : "parameter ") + p->name;
-      for (std::int64_t e = 0; e < p->n_experts; ++e)
-        if (bad(experts_range(*p, e, e + 1))) {
-          name += fmt::format(", expert {}", p->first_expert() + e);
-          break;
-        }
-      return name;
+      if (!bad(p.range())) continue;
+      for (std::int64_t e = 0; e < p.n_experts; ++e)
+        if (bad(experts_range(p, e, e + 1))) return BadTensor{gradient, place, p.first_expert() + e};
+      return BadTensor{gradient, place};
     }
   return std::nullopt;
 }

@@ -50,8 +50,16 @@ class Adam {
 double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters);
 /// The factor that brings a norm down to max_norm; 1 when it is below or max_norm is 0.
 double clip_scale(double norm, double max_norm);
-/// The first parameter or gradient, in the list's order, with an element that is not finite among those that
-/// this rank owns; parameters first: "gradient of encoder.layers.1.moe.experts.in.weight, expert 3".
-std::optional<std::string> first_bad_tensor(Stream& stream, const ParameterList& parameters);
+/// A tensor with an element that is not finite.
+struct BadTensor {
+  bool gradient = false;
+  std::size_t parameter = 0;  // in the list
+  std::int64_t expert = -1;   // of the model's layer; -1: not an expert's
+  /// "gradient of encoder.layers.1.moe.experts.in.weight, expert 3"
+  std::string text(const ParameterList& parameters) const;
+};
+/// Where it began, among the elements that this rank owns: a parameter, the first of the list; or when all of
+/// them are finite a gradient, the last of the list, since a backward pass comes to it first.
+std::optional<BadTensor> first_bad_tensor(Stream& stream, const ParameterList& parameters);
 
 }  // namespace moe

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "libmoe/core/ops.h"
-#include "libmoe/nn/optimizer.h"
 
 namespace moe {
 namespace {
@@ -127,10 +127,26 @@ void DataParallel::share_touched() {
     for (std::uint8_t& touched : p->touched) touched = static_cast<std::uint8_t>(*flag++);
 }
 
-double DataParallel::gradient_norm(Stream& stream) const {
+double DataParallel::gradient_norm(Stream& stream, double with) const {
   std::array<double, 1> sum{gradient_sum_of_squares(stream, parameters_)};
+  if (!std::isfinite(with)) sum[0] = std::numeric_limits<double>::quiet_NaN();
   grid_.world().all_reduce(Reduce::sum, std::span<double>(sum));
   return std::sqrt(sum[0]);
+}
+
+std::optional<BadTensor> DataParallel::first_bad_tensor(Stream& stream) const {
+  const std::optional<BadTensor> mine = moe::first_bad_tensor(stream, parameters_);
+  // Of all ranks the least: parameters, then gradients from the back of the list; the first expert of each.
+  const auto n = static_cast<std::int64_t>(parameters_.all().size());
+  std::array<std::int64_t, 1> key{-(2 * n << 32)};
+  if (mine) {
+    const auto place = static_cast<std::int64_t>(mine->parameter);
+    key[0] = -(((mine->gradient ? 2 * n - 1 - place : place) << 32) + mine->expert + 1);
+  }
+  grid_.world().all_reduce(Reduce::max, std::span<std::int64_t>(key));
+  const std::int64_t place = -key[0] >> 32, expert = (-key[0] & 0xffffffff) - 1;
+  if (place == 2 * n) return std::nullopt;
+  return BadTensor{place >= n, static_cast<std::size_t>(place < n ? place : 2 * n - 1 - place), expert};
 }
 
 void DataParallel::publish_values(Stream& stream) {

@@ -3,9 +3,11 @@
 // on.
 #pragma once
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "libmoe/comm/process_grid.h"
+#include "libmoe/nn/optimizer.h"
 #include "libmoe/nn/parameter.h"
 
 namespace moe {
@@ -27,8 +29,11 @@ class DataParallel final : public UnitObserver {
   /// After the last pass: every owned gradient is the sum over ranks, and an expert that had tokens on one
   /// rank is marked as touched on all that hold it.
   void finish_gradients(Stream& stream);
-  /// Over all ranks. Waits for the stream.
-  double gradient_norm(Stream& stream) const;
+  /// Over all ranks, the same on each. Not finite when a gradient is not, or `with` is not on some rank.
+  /// Waits for the stream.
+  double gradient_norm(Stream& stream, double with = 0) const;
+  /// Where a NaN began, over all ranks (see nn/optimizer.h); the same on each. Waits for the stream.
+  std::optional<BadTensor> first_bad_tensor(Stream& stream) const;
   /// After the optimizer's step: every rank has all values again (those that are not divided).
   void publish_values(Stream& stream);
 

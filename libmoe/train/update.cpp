@@ -5,8 +5,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "libmoe/base/error.h"
 #include "libmoe/comm/wait_clock.h"
+#include "libmoe/train/divergence.h"
 
 namespace moe {
 namespace {
@@ -14,20 +14,6 @@ namespace {
 void add_counts(const std::vector<std::int64_t>& from, std::vector<std::int64_t>& to) {
   if (to.size() < from.size()) to.resize(from.size());
   for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
-}
-
-[[noreturn]] void diverged(Stream& stream, const Transformer& model, std::uint64_t update, const char* what,
-                           double value) {
-  Communicator& world = model.parts().grid->world();
-  std::string bad = first_bad_tensor(stream, model.parameters()).value_or("");
-  // The lowest rank that found one tells the others.
-  std::array<std::int64_t, 1> finder{bad.empty() ? -world.size() : -world.rank()};
-  world.all_reduce(Reduce::max, std::span<std::int64_t>(finder));
-  if (-finder[0] < world.size()) world.broadcast(bad, static_cast<int>(-finder[0]));
-  fail(ErrorCode::failed,
-       "diverged at update {}: the {} is {}; first bad tensor: {}. The update was not applied. Try a lower "
-       "--learning-rate, a longer --warmup or --clip-norm",
-       update, what, value, bad.empty() ? "none, the activations overflowed" : bad);
 }
 
 // Adds up what the ranks saw of their tokens.
@@ -82,8 +68,11 @@ class BusyClock {
   double waited_ = waited_seconds();
 };
 
-std::vector<double> gather_busy(Communicator& data, const BusyClock& clock) {
-  const std::array<std::int64_t, 1> mine_ns{static_cast<std::int64_t>(clock.busy_seconds() * 1e9)};
+// By data-parallel rank, the same on all ranks of a tensor group, which work on the same sentences.
+std::vector<double> gather_busy(const ProcessGrid& grid, const BusyClock& clock) {
+  Communicator& data = grid.data();
+  std::array<std::int64_t, 1> mine_ns{static_cast<std::int64_t>(clock.busy_seconds() * 1e9)};
+  if (grid.tensor().size() > 1) grid.tensor().all_reduce(Reduce::max, std::span<std::int64_t>(mine_ns));
   std::vector<std::int64_t> all_ns(static_cast<std::size_t>(data.size()));
   data.all_gather(mine_ns, all_ns);
   std::vector<double> seconds;
@@ -141,12 +130,14 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
   pass.update = options.update;
   pass.recompute = options.recompute;
   pass.observer = &parallel;
+  std::vector<Batch> parts;  // of this rank
   for (const Batch& batch : batches.batches) {
     pass.aux_scale = static_cast<double>(batch.source.n_tokens() + batch.target.n_tokens()) / n_rows;
     parallel.begin_pass(&batch == &batches.batches.back());
     const std::vector<std::size_t> begin = divide_batch(costs.of_sentences(batch), data.size());
     count_rows(batch, begin, rows);
-    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), begin), pass);
+    const PassResult result =
+        model.pass(stream, parts.emplace_back(part_of_batch(batch, data.rank(), begin)), pass);
     update.loss_sum += result.loss_sum;
     update.nll_sum += result.nll_sum;
     update.n_target_tokens += result.n_target_tokens;
@@ -156,15 +147,15 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
   }
   parallel.finish_gradients(stream);
   reduce_sums(data, update);
-  if (!std::isfinite(update.loss_sum)) diverged(stream, model, options.update, "loss", update.loss_sum);
-  update.gradient_norm = parallel.gradient_norm(stream);
+  // The loss of all ranks decides, on each: those of other tensor groups may have seen another one.
+  update.gradient_norm = parallel.gradient_norm(stream, update.loss_sum);
   if (!std::isfinite(update.gradient_norm))
-    diverged(stream, model, options.update, "gradient norm", update.gradient_norm);
+    report_divergence(stream, model, parallel, {options.update, update.loss_sum, parts, pass});
   adam.step(stream, model.parameters(), options.rate, clip_scale(update.gradient_norm, options.clip_norm));
   parallel.publish_values(stream);
   if (model.parameters().rounds_values()) model.parameters().round_values(stream, false);
   update.seconds = clock.seconds();
-  update.busy_seconds = gather_busy(data, clock);
+  update.busy_seconds = gather_busy(*model.parts().grid, clock);
   costs.learn(update.busy_seconds, rows);
   return update;
 }

@@ -35,8 +35,9 @@ void add_balance(const std::vector<LayerBalance>& from, std::vector<LayerBalance
 
 /// The loss is divided by the target tokens of the whole update, so gradients are plain sums over its
 /// micro-batches and ranks, each of which takes its part of every micro-batch. Throws Error(failed) naming
-/// the update and the first bad tensor when loss or gradient norm is not finite: then no parameter has been
-/// changed. Collective; the result is the same on all ranks.
+/// the update and where it began (a parameter, a layer's output, or a gradient, with layer and expert) when
+/// loss or gradient norm is not finite: then no parameter has been changed. Collective; the result, or the
+/// error, is the same on all ranks.
 UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataParallel& parallel,
                         const UpdateBatches& batches, const UpdateOptions& options);
 

@@ -6,52 +6,20 @@
 #include <mutex>
 
 #include "libmoe/model/checkpoint.h"
-#include "libmoe/train/update.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/support/tiny_model.h"
+#include "tests/support/trainee.h"
 
 namespace moe::test {
 namespace {
 
-UpdateBatches batches_of(const ModelConfig& config, int update) {
-  UpdateBatches all;
-  for (int m = 0; m < 2; ++m) {
-    // Few enough batches that the model learns something from their repetition.
-    Batch b = random_batch(config, 9, 12, static_cast<std::uint64_t>(1 + (2 * update + m) % 6));
-    b.first_source_row = all.n_source_tokens;
-    b.first_target_row = all.n_target_tokens;
-    all.n_source_tokens += b.source.n_tokens();
-    all.n_target_tokens += b.target.n_tokens();
-    all.n_sentences += b.target.n_sentences();
-    all.batches.push_back(std::move(b));
-  }
-  return all;
-}
-
-Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
+Curve train(const ModelConfig& config, const Layout& layout, int n_updates, const MakeBatches& batches,
             const std::shared_ptr<Communicator>& world) {
-  const auto device = Device::open();
-  Stream stream(*device, 1);
-  ModelParts parts;
-  parts.grid =
-      std::make_shared<ProcessGrid>(world, GridOptions{.tensor = layout.tensor, .expert = layout.expert});
-  parts.zero_stage = layout.zero_stage;
-  parts.partition_embedding = layout.partition_embedding;
-  parts.expert_stages.n_stages = layout.stages;
-  Transformer model(stream, config, parts);
-  model.initialise(stream, 1);
-  model.parameters().make_gradients(stream);
-  Adam adam(stream, model.parameters(), {});
-  DataParallel parallel(*parts.grid, model.parameters(), layout.overlap);
+  Trainee rank(config, layout, world);
   Curve curve;
   std::vector<LayerBalance> balance;
   for (int u = 0; u < n_updates; ++u) {
-    const UpdateOptions options{.update = static_cast<std::uint64_t>(u + 1),
-                                .rate = 3e-3,
-                                .clip_norm = 1,
-                                .label_smoothing = 0.1,
-                                .recompute = layout.recompute};
-    const UpdateResult r = run_update(stream, model, adam, parallel, batches_of(config, u), options);
+    const UpdateResult r = rank.update(update_of(batches(config, u)));
     curve.loss.push_back(r.loss_sum / static_cast<double>(r.n_target_tokens));
     curve.gradient_norm.push_back(r.gradient_norm);
     curve.aux_loss.push_back(r.aux_loss);
@@ -61,22 +29,37 @@ Curve train(const ModelConfig& config, const Layout& layout, int n_updates,
     add_balance(r.balance, balance);
   }
   for (const LayerBalance& layer : balance) curve.expert_tokens.push_back(layer.expert_tokens);
-  for (HostTensor& t : download_parameters(stream, model)) curve.parameters.push_back(std::move(t.values));
+  for (HostTensor& t : download_parameters(rank.stream, *rank.model))
+    curve.parameters.push_back(std::move(t.values));
   return curve;
 }
 
 }  // namespace
 
-std::string Layout::text() const {
-  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}{}{}", n_ranks, tensor, expert, zero_stage,
-                     overlap ? "" : ", no overlap", partition_embedding ? ", tables divided" : "",
-                     stages == 1 ? "" : fmt::format(", {} stages", stages), recompute ? ", recompute" : "");
+std::vector<Batch> usual_batches(const ModelConfig& config, int update) {
+  std::vector<Batch> batches;
+  for (int m = 0; m < 2; ++m) {
+    // Few enough batches that the model learns something from their repetition.
+    batches.push_back(random_batch(config, 9, 12, static_cast<std::uint64_t>(1 + (2 * update + m) % 6)));
+    for (std::int32_t b = 0; b < 9; ++b) batches.back().drawn_from.push_back(b * kTestTasks / 9);
+  }
+  return batches;
 }
 
-Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates) {
+std::string Layout::text() const {
+  return fmt::format("{} ranks, tp {}, ep {}, zero {}{}{}{}{}{}", n_ranks, tensor, expert, zero_stage,
+                     overlap ? "" : ", no overlap", partition_embedding ? ", tables divided" : "",
+                     stages == 1 ? "" : fmt::format(", {} stages", stages), recompute ? ", recompute" : "",
+                     task_ranks == TaskRanks::rows   ? ""
+                     : task_ranks == TaskRanks::even ? ", tasks even"
+                                                     : ", tasks by cost");
+}
+
+Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates,
+                   const MakeBatches& batches) {
   std::vector<Curve> curves(static_cast<std::size_t>(layout.n_ranks));
   run_ranks(layout.n_ranks, [&](const std::shared_ptr<Communicator>& world) {
-    curves[static_cast<std::size_t>(world->rank())] = train(config, layout, n_updates, world);
+    curves[static_cast<std::size_t>(world->rank())] = train(config, layout, n_updates, batches, world);
   });
   for (const Curve& c : curves) {
     EXPECT_EQ(c.loss, curves[0].loss) << layout.text();

@@ -1,10 +1,13 @@
 // The same training under different layouts of ranks, for comparing what comes out.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "libmoe/data/batch.h"
 #include "libmoe/model/config.h"
+#include "libmoe/train/task_costs.h"
 
 namespace moe::test {
 
@@ -13,6 +16,7 @@ struct Layout {
   bool overlap = true, partition_embedding = false;
   int stages = 1;  // of the way to experts
   bool recompute = false;
+  TaskRanks task_ranks = TaskRanks::rows;
   std::string text() const;  // "4 ranks, tp 2, ep 1, zero 3"
 };
 
@@ -23,9 +27,16 @@ struct Curve {
   std::vector<std::vector<float>> parameters;                 // whole, after the last update
 };
 
-/// Trains a model from scratch on made-up batches (two micro-batches per update, sentences of 1 to 12 tokens)
-/// with ranks that are threads; what rank 0 saw, after checking that the others saw the same.
-Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates);
+/// Micro-batches of an update, numbered from 0.
+using MakeBatches = std::function<std::vector<Batch>(const ModelConfig& config, int update)>;
+/// Two of nine sentences of 1 to 12 tokens, of kTestTasks sources; six of them again and again.
+std::vector<Batch> usual_batches(const ModelConfig& config, int update);
+inline constexpr int kTestTasks = 3;
+
+/// Trains a model from scratch with ranks that are threads; what rank 0 saw, after checking that the others
+/// saw the same.
+Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates,
+                   const MakeBatches& batches = usual_batches);
 
 /// The largest relative difference of two loss curves.
 double largest_difference(const Curve& a, const Curve& b);

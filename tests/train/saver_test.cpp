@@ -15,13 +15,12 @@
 #include "libmoe/model/checkpoint_file.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/model/checkpoint_saver.h"
-#include "libmoe/train/update.h"
-#include "tests/support/layout_run.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/support/tiny_model.h"
+#include "tests/support/trainee.h"
 
 namespace moe {
 namespace {
@@ -37,36 +36,17 @@ ModelConfig saved_config() {
   return config;
 }
 
-/// What a rank of a training run has.
-struct Trainee {
-  Trainee(const Layout& layout, const std::shared_ptr<Communicator>& world) {
-    ModelParts parts;
-    parts.grid =
-        std::make_shared<ProcessGrid>(world, GridOptions{.tensor = layout.tensor, .expert = layout.expert});
-    parts.zero_stage = layout.zero_stage;
-    model.emplace(stream, saved_config(), parts);
-    model->initialise(stream, 1);
-    model->parameters().make_gradients(stream);
-    adam.emplace(stream, model->parameters(), AdamOptions{});
-    parallel.emplace(*parts.grid, model->parameters(), layout.overlap);
+/// A rank that saves and loads.
+struct Trainee : test::Trainee {
+  Trainee(const Layout& layout, const std::shared_ptr<Communicator>& ranks)
+      : test::Trainee(saved_config(), layout, ranks) {
     saver.emplace(stream, *model, *adam, SaveHeader{test::small_vocabulary(), {}, {}});
   }
-  Communicator& world() { return model->parts().grid->world(); }
 
   void train(int n) {
     for (int i = 0; i < n; ++i) {
-      const UpdateOptions options{.update = static_cast<std::uint64_t>(++n_updates),
-                                  .rate = 3e-3,
-                                  .clip_norm = 1,
-                                  .label_smoothing = 0.1};
-      UpdateBatches batches;
-      batches.batches.push_back(
-          test::random_batch(saved_config(), 9, 12, static_cast<std::uint64_t>(n_updates % 5)));
-      const Batch& b = batches.batches[0];
-      batches.n_source_tokens = b.source.n_tokens();
-      batches.n_target_tokens = b.target.n_tokens();
-      batches.n_sentences = b.target.n_sentences();
-      const UpdateResult r = run_update(stream, *model, *adam, *parallel, batches, options);
+      const auto number = static_cast<std::uint64_t>(n_updates + 1);
+      const UpdateResult r = update(test::update_of({test::random_batch(saved_config(), 9, 12, number % 5)}));
       losses.push_back(r.loss_sum / static_cast<double>(r.n_target_tokens));
     }
   }
@@ -87,13 +67,7 @@ struct Trainee {
     n_updates = update;
   }
 
-  std::unique_ptr<Device> device = Device::open();
-  Stream stream{*device, 1};
-  std::optional<Transformer> model;
-  std::optional<Adam> adam;
-  std::optional<DataParallel> parallel;
   std::optional<CheckpointSaver> saver;
-  int n_updates = 0;
   std::vector<double> losses;
 };
 
