@@ -211,9 +211,9 @@ void Reporter::validation(const ValidationReport& report, const RunState& state,
     }
     directions.push_back(std::move(j));
   }
-  Json j{{"event", "valid"},         {"epoch", epoch(state)},     {"update", state.update},
-         {"seconds", state.seconds}, {"loss", report.loss},       {"nll", report.nll},
-         {"best", is_best},          {"stalled", state.n_stalled}};
+  Json j{{"event", "valid"},         {"epoch", epoch(state)},    {"update", state.update},
+         {"tokens", state.n_tokens}, {"seconds", state.seconds}, {"loss", report.loss},
+         {"nll", report.nll},        {"best", is_best},          {"stalled", state.n_stalled}};
   if (report.decoded) {
     j["bleu"] = report.bleu;
     j["chrf"] = report.chrf;
