@@ -1,6 +1,6 @@
 #include "libmoe/core/device.h"
 
-#include <bit>
+#include <algorithm>
 #include <cstdlib>
 
 #include "libmoe/base/error.h"
@@ -12,24 +12,6 @@ namespace {
 void check(const Device& device, int status, const char* what) {
   if (status != 0)
     fail(ErrorCode::device, "device {}: {}: {}", device.name(), what, device.runtime().error_text(status));
-}
-
-// Four sizes per power of two: at most a quarter of a block is unused.
-std::int64_t rounded_size(std::int64_t bytes) {
-  if (bytes <= 256) return 256;
-  const auto step = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(bytes)) / 4);
-  return (bytes + step - 1) / step * step;
-}
-
-/// Gives kept blocks back, large ones first, until at most `most` bytes of them are left: batches of changing
-/// sizes would otherwise leave blocks of every size behind.
-void shrink(const kernels::RuntimeTable& runtime, std::map<std::int64_t, std::vector<void*>>& kept,
-            std::int64_t most) {
-  std::int64_t bytes = 0;
-  for (const auto& [size, blocks] : kept) bytes += size * static_cast<std::int64_t>(blocks.size());
-  for (auto it = kept.rbegin(); it != kept.rend() && bytes > most; ++it)
-    for (; bytes > most && !it->second.empty(); it->second.pop_back(), bytes -= it->first)
-      runtime.release(it->second.back(), static_cast<std::size_t>(it->first));
 }
 
 const kernels::KernelTable& chosen_cpu_kernels() {
@@ -53,35 +35,26 @@ std::unique_ptr<Device> Device::open(const std::string& name) {
 }
 
 Device::Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime)
-    : name_(std::move(name)), kernels_(&kernels), runtime_(&runtime) {
+    : name_(std::move(name)), kernels_(&kernels), runtime_(&runtime), arena_(runtime) {
   if (kernels.version != kernels::kKernelTableVersion || runtime.version != kernels::kRuntimeTableVersion)
     fail(ErrorCode::device, "device {}: its kernels are of another version of this program; reinstall both", name_);
 }
 
-Device::~Device() { trim(); }
-
 void* Device::allocate(std::int64_t bytes) {
-  const std::int64_t size = rounded_size(bytes);
   std::lock_guard lock(mutex_);
   void* pointer = nullptr;
-  if (auto it = kept_.find(size); it != kept_.end() && !it->second.empty()) {
-    pointer = it->second.back();
-    it->second.pop_back();
-  } else if (shrink(*runtime_, kept_, std::max(use_.peak_bytes - use_.bytes_in_use - size, use_.peak_bytes / 8));
-             runtime_->allocate(static_cast<std::size_t>(size), &pointer) != 0) {
+  if (arena_.allocate(bytes, &pointer) != 0)
     fail(ErrorCode::device, "device {}: out of memory: {} more wanted, {} in use; use a smaller batch or model", name_,
-         format_bytes(size), format_bytes(use_.bytes_in_use));
-  }
-  use_.bytes_in_use += size;
+         format_bytes(bytes), format_bytes(use_.bytes_in_use));
+  use_.bytes_in_use += Arena::size_of_block(bytes);
   use_.peak_bytes = std::max(use_.peak_bytes, use_.bytes_in_use);
   return pointer;
 }
 
 void Device::release(void* pointer, std::int64_t bytes) {
-  const std::int64_t size = rounded_size(bytes);
   std::lock_guard lock(mutex_);
-  kept_[size].push_back(pointer);
-  use_.bytes_in_use -= size;
+  arena_.release(pointer, bytes);
+  use_.bytes_in_use -= Arena::size_of_block(bytes);
 }
 
 MemoryUse Device::memory_use() const {
@@ -91,9 +64,7 @@ MemoryUse Device::memory_use() const {
 
 void Device::trim() {
   std::lock_guard lock(mutex_);
-  for (auto& [size, blocks] : kept_)
-    for (void* block : blocks) runtime_->release(block, static_cast<std::size_t>(size));
-  kept_.clear();
+  arena_.trim();
 }
 
 Stream::Stream(Device& device, int n_threads) : device_(&device), pool_(n_threads) {

@@ -1,14 +1,13 @@
 // A device: its kernels, its memory, its streams.
 #pragma once
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "kernels/api/table.h"
 #include "libmoe/base/threads.h"
+#include "libmoe/core/arena.h"
 
 namespace moe {
 
@@ -23,7 +22,6 @@ class Device {
   /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (baseline, avx2, avx512; "ref"
   /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
-  ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -32,11 +30,11 @@ class Device {
   const kernels::RuntimeTable& runtime() const { return *runtime_; }
   bool host_accessible() const { return runtime_->host_accessible; }
 
-  /// Freed blocks are kept and given out again: a training step allocates nothing new after the first.
+  /// From an arena, which keeps what is freed: a training step asks the system for nothing after the first.
   void* allocate(std::int64_t bytes);
   void release(void* pointer, std::int64_t bytes);
   MemoryUse memory_use() const;
-  /// Gives kept blocks back to the system.
+  /// Gives freed memory back to the system.
   void trim();
 
  private:
@@ -45,7 +43,7 @@ class Device {
   const kernels::KernelTable* kernels_;
   const kernels::RuntimeTable* runtime_;
   mutable std::mutex mutex_;
-  std::map<std::int64_t, std::vector<void*>> kept_;  // by rounded size
+  Arena arena_;
   MemoryUse use_;
 };
 

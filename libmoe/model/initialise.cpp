@@ -57,12 +57,13 @@ float draw(const Distribution& d, const kernels::RandomStream& random, std::uint
 // in the whole tensor alone.
 void initialise_range(Stream& stream, const ParameterGroup& group, const Parameter& p, IndexRange range,
                       std::uint64_t seed) {
-  constexpr std::int64_t kBlock = std::int64_t{1} << 22, kTask = std::int64_t{1} << 14;
+  constexpr std::int64_t kBlock = std::int64_t{1} << 18, kTask = std::int64_t{1} << 14;
   const Distribution d = distribution_of(p.name, p.whole_shape);
   const kernels::RandomStream random{seed, hash(p.name), 0};
+  std::vector<float> values;
   for (std::int64_t begin = range.begin; begin < range.end; begin += kBlock) {
     const IndexRange block{begin, std::min(begin + kBlock, range.end)};
-    std::vector<float> values(static_cast<std::size_t>(block.size()));
+    values.resize(static_cast<std::size_t>(block.size()));
     stream.threads().run((block.size() + kTask - 1) / kTask, [&](std::int64_t task, int) {
       const std::int64_t first = block.begin + task * kTask - p.offset;
       p.for_each_run({first, std::min(first + kTask, block.end - p.offset)},
