@@ -132,6 +132,34 @@ TEST_P(Recompute, ChangesNoBit) {
 INSTANTIATE_TEST_SUITE_P(Models, Recompute, testing::ValuesIn(kCases),
                          [](const auto& tested) { return tested.param.name; });
 
+class RecomputeEdges : public testing::Test {
+ protected:
+  RecomputeEdges() {
+    model_.initialise(stream_, 3);
+    model_.parameters().make_gradients(stream_);
+  }
+  std::unique_ptr<Device> device_ = Device::open();
+  Stream stream_{*device_, 2};
+  ModelConfig config_ = test::tiny_config();
+  Transformer model_{stream_, config_};
+};
+
+TEST_F(RecomputeEdges, AnEmptyBatchChangesNothing) {
+  EXPECT_EQ(model_.pass(stream_, Batch{}, {.recompute = true}).loss_sum, 0);
+  for (const auto& p : model_.parameters().all())
+    for (const float g : to_host<float>(stream_, p->gradient)) ASSERT_EQ(g, 0) << p->name;
+}
+
+// Without a backward pass there is nothing to compute again.
+TEST_F(RecomputeEdges, AnEvaluationIsTheSame) {
+  const Batch batch = test::random_batch(config_, 6, 12, 4);
+  const auto loss = [&](bool recompute) {
+    return model_.pass(stream_, batch, {.training = false, .backward = false, .recompute = recompute})
+        .loss_sum;
+  };
+  EXPECT_EQ(loss(true), loss(false));
+}
+
 /// Hears of every layer, and notes the bytes in use when its backward pass begins.
 class Witness final : public UnitObserver {
  public:

@@ -31,11 +31,12 @@ ModelConfig shared_config() {
   return c;
 }
 
-void expect_same(const ModelConfig& config, Layout layout) {
+void expect_same(const ModelConfig& config, Layout layout,
+                 const test::MakeBatches& batches = test::usual_batches) {
   constexpr int kUpdates = 4;
-  const Curve kept = test::train_layout(config, layout, kUpdates);
+  const Curve kept = test::train_layout(config, layout, kUpdates, batches);
   layout.recompute = true;
-  const Curve again = test::train_layout(config, layout, kUpdates);
+  const Curve again = test::train_layout(config, layout, kUpdates, batches);
   EXPECT_GT(kept.n_dropped.back(), 0);
   EXPECT_EQ(again.loss, kept.loss) << layout.text();
   EXPECT_EQ(again.gradient_norm, kept.gradient_norm) << layout.text();
@@ -54,6 +55,14 @@ TEST_P(RecomputeLayouts, TrainTheSame) {
 
 TEST_P(RecomputeLayouts, TrainTheSameWithSharedLayers) {
   expect_same(shared_config(), GetParam());
+}
+
+TEST_P(RecomputeLayouts, TrainTheSameWithoutTokensOnSomeRanks) {
+  expect_same(noisy_config(), GetParam(), [](const ModelConfig& config, int update) {
+    std::vector<Batch> batches;
+    batches.push_back(test::random_batch(config, 1, 12, static_cast<std::uint64_t>(update + 1)));
+    return batches;
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(
