@@ -1,6 +1,7 @@
 // A pass that keeps of each layer only its input, and runs the layer again in the backward pass.
 #include <gtest/gtest.h>
 
+#include "libmoe/core/arena.h"
 #include "tests/support/tiny_model.h"
 
 namespace moe {
@@ -214,19 +215,23 @@ ModelConfig roomy_config() {
   return c;
 }
 
-constexpr std::int64_t kStatisticsBytes = 3 * 256;  // small blocks, read when the pass is over
+// What a layer's input takes.
+std::int64_t input_bytes(const ModelConfig& config) {
+  return Arena::size_of_block(4 * kSentences * kLength * config.d_model);
+}
 
 // A layer's input, [T,D], and not a byte more; the backward pass gives it back before the next one.
 TEST(RecomputeMemory, OnlyTheInputOfALayerIsKept) {
   const ModelConfig config = roomy_config();
-  const std::int64_t input = 4 * kSentences * kLength * config.d_model;  // a size of block: not rounded
+  const std::int64_t input = input_bytes(config);
+  const std::int64_t statistics = 3 * Arena::size_of_block(1);  // they stay until the pass is over
   const Use four = use_of(config, 4, true), six = use_of(config, 6, true);
   ASSERT_EQ(four.bytes.size(), 8u);
   ASSERT_EQ(six.bytes.size(), 12u);
   EXPECT_EQ(six.bytes[0] - four.bytes[0], 2 * 2 * input);
   for (const std::size_t last : {0u, 6u})  // of the decoder, of the encoder
     for (std::size_t i = last + 1; i < last + 6; ++i)
-      EXPECT_EQ(six.bytes[i - 1] - six.bytes[i], input - kStatisticsBytes) << i;
+      EXPECT_EQ(six.bytes[i - 1] - six.bytes[i], input - statistics) << i;
 }
 
 TEST(RecomputeMemory, ADeepModelNeedsLessThanHalf) {
@@ -239,7 +244,7 @@ TEST(RecomputeMemory, ADeepModelNeedsLessThanHalf) {
 TEST(RecomputeMemory, EveryLayerIsFreedAfterItsBackwardPass) {
   const ModelConfig config = roomy_config();
   const Use kept = use_of(config, 6, false);
-  const std::int64_t input = 4 * kSentences * kLength * config.d_model;
+  const std::int64_t input = input_bytes(config);
   for (std::size_t i = 1; i < 6; ++i) {
     EXPECT_GT(kept.bytes[i - 1] - kept.bytes[i], 10 * input) << i;
     EXPECT_EQ(kept.bytes[i - 1] - kept.bytes[i], kept.bytes[0] - kept.bytes[1]) << i;

@@ -112,8 +112,7 @@ TEST(Footprint, CountsTheParametersThatTheModelHas) {
   }
 }
 
-// What a device held at most in an update, beside what the table of --dry-run says. The sizes are powers of
-// two: others are rounded up by up to a quarter, about a tenth on average.
+// What a device held at most in an update, beside what the table of --dry-run says.
 TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
   std::vector<ModelConfig> configs(5, tiny_config());
   for (ModelConfig& c : configs) {
@@ -134,7 +133,7 @@ TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
   std::vector<std::pair<ModelConfig, bool>> cases;
   for (const ModelConfig& c : configs)
     for (const bool recompute : {false, true}) cases.push_back({c, recompute});
-  constexpr std::int64_t kSentences = 64, kLength = 16;
+  constexpr std::int64_t kSentences = 80, kLength = 13;
   for (const auto& [config, recompute] : cases) {
     const auto device = Device::open();
     Stream stream(*device, 2);
