@@ -91,7 +91,7 @@ complete -c moe-train -l ep -x -d 'Expert parallelism: so many ranks share the e
 complete -c moe-train -l tp -x -d 'Tensor parallelism: so many ranks share every weight matrix'
 complete -c moe-train -l expert-stages -x -d 'Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by a model of what links and experts cost (-v prints it)'
 complete -c moe-train -l zero-stage -x -d 'Divide among ranks with the same parameters: 1 = the optimizer\'s moments, 2 = and gradients, 3 = and weights (ZeRO)'
-complete -c moe-train -l task-ranks -x -a 'off even auto' -d 'Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off = as they come; even = as many ranks for each task; auto = ranks in proportion to the measured work of each task, which follows the mix (such runs do not repeat bit for bit)'
+complete -c moe-train -l task-ranks -x -a 'off even auto' -d 'Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off = as they come; even = as many ranks for each task; auto = ranks in proportion to the work of each task, as measured in the first 100 updates under a layout of ranks: a run that goes on from a later checkpoint does so bit for bit, another run differs in its last bits'
 complete -c moe-train -l partition-embedding -x -a 'auto on off' -d 'Divide the vocabulary\'s vectors among data-parallel ranks instead of copying them to each: on, off, or auto = when an update then moves fewer bytes'
 complete -c moe-train -l no-overlap -d 'Exchange gradients and weights while the passes go on'
 complete -c moe-train -l comm-time-limit -x -d 'How long a rank waits for others in one operation; at least as long as one rank works alone'

@@ -156,7 +156,8 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
       .range(1, 1 << 20);
   table
       .add("expert-stages", &o.expert_stages, "N",
-           "Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by a "
+           "Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by "
+           "a "
            "model of what links and experts cost (-v prints it)")
       .range(0, 256);
   table
@@ -169,13 +170,15 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
       .add("task-ranks", &o.task_ranks, "HOW",
            "Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off "
            "= as they "
-           "come; even = as many ranks for each task; auto = ranks in proportion to the measured work of "
-           "each task, "
-           "which follows the mix (such runs do not repeat bit for bit)")
+           "come; even = as many ranks for each task; auto = ranks in proportion to the work of "
+           "each task, as measured in the first 100 updates under a layout of ranks: a run that goes on from "
+           "a "
+           "later checkpoint does so bit for bit, another run differs in its last bits")
       .one_of({"off", "even", "auto"});
   table
       .add("partition-embedding", &o.partition_embedding, "WHEN",
-           "Divide the vocabulary's vectors among data-parallel ranks instead of copying them to each: on, off, or auto = "
+           "Divide the vocabulary's vectors among data-parallel ranks instead of copying them to each: on, "
+           "off, or auto = "
            "when an update then moves fewer bytes")
       .one_of({"auto", "on", "off"});
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
@@ -260,14 +263,15 @@ bool TrainOptions::divides_tables(const ModelConfig& config, int n_ranks) const 
   if (partition_embedding != "auto") return partition_embedding == "on";
   const bool with_encoder = config.architecture == "encoder-decoder";
   const std::int64_t target_rows = with_encoder ? batch_tokens / 2 : batch_tokens;
-  const TableTraffic traffic =
-      table_traffic({.n_tables = config.tie_embeddings ? 1 : with_encoder ? 3 : 2,
-                     .n_vocabulary = config.vocab_size,
-                     .width = config.d_model,
-                     .n_ranks = n_ranks,
-                     .source_rows = batch_tokens - target_rows,
-                     .target_rows = target_rows,
-                     .n_micro_batches = accumulate});
+  const TableTraffic traffic = table_traffic({.n_tables = config.tie_embeddings ? 1
+                                                          : with_encoder        ? 3
+                                                                                : 2,
+                                              .n_vocabulary = config.vocab_size,
+                                              .width = config.d_model,
+                                              .n_ranks = n_ranks,
+                                              .source_rows = batch_tokens - target_rows,
+                                              .target_rows = target_rows,
+                                              .n_micro_batches = accumulate});
   return traffic.divided < traffic.whole;
 }
 

@@ -111,7 +111,13 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),
                                     .expert = static_cast<int>(options.expert_parallel)});
   parts.zero_stage = static_cast<int>(options.zero_stage);
-  parts.partition_embedding = options.divides_tables(origin.config, parts.grid->data().size());
+  state_.seed = options.seed;
+  if (origin.resumed) on_every_rank(parts.grid->world(), [&] { read_state(origin); });
+  const bool keeps = keeps_choices(parts);
+  parts.partition_embedding = keeps && options.partition_embedding == "auto"
+                                  ? state_.choices.divided_tables
+                                  : options.divides_tables(origin.config, parts.grid->data().size());
+  state_.choices.divided_tables = parts.partition_embedding;
   parts.expert_stages.n_stages = static_cast<int>(options.expert_stages);
   if (options.expert_stages == 0 && parts.grid->expert().size() > 1) {
     parts.expert_stages.costs = measure_stage_costs(stream_, *parts.grid);
@@ -136,8 +142,9 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   batcher_.emplace(corpus_, ControlIds::of(dataset_->vocabulary()), NoiseSymbols::of(dataset_->vocabulary()),
                    options.batcher(origin.config));
   task_costs_.emplace(options.task_division(), batcher_->sources().size());
+  if (state_.choices.task_costs.size() == batcher_->sources().size())
+    task_costs_->set_cost_per_row(state_.choices.task_costs, keeps ? state_.choices.n_cost_updates : 0);
   validator_.emplace(*dataset_, origin.config, options.directions, options.validation);
-  state_.seed = options.seed;
   if (origin.resumed) on_every_rank(this->world(), [&] { go_on(origin); });
 }
 
@@ -148,22 +155,38 @@ void Session::load(const Origin& origin) {
     upload_parameters(stream_, origin.checkpoint.parameters, *model_, origin.path);
 }
 
-void Session::go_on(const Origin& origin) {
+void Session::read_state(const Origin& origin) {
   state_ = RunState::from_json(origin.checkpoint.training.json, origin.path);
   if (state_.seed != options_.seed)
     usage_error("--seed {} is not the seed of the run in {}, {}", options_.seed, origin.path, state_.seed);
+}
+
+/// Whether what an earlier run chose by itself holds here; the state knows this layout from now on.
+bool Session::keeps_choices(const ModelParts& parts) {
+  const std::string before = state_.choices.layout;
+  state_.choices.layout =
+      fmt::format("{} ranks, --tp {}, --ep {}, --zero-stage {}", parts.grid->world().size(),
+                  parts.grid->tensor().size(), parts.grid->expert().size(), parts.zero_stage);
+  const bool keeps = before == state_.choices.layout;
+  if (!before.empty() && parts.grid->world().size() > 1 && parts.grid->world().rank() == 0)
+    log_info(
+        "{}: what was chosen automatically {}", state_.choices.layout,
+        keeps ? "stays as it was saved" : fmt::format("is chosen anew, the run was saved with {}", before));
+  return keeps;
+}
+
+void Session::go_on(const Origin& origin) {
   if (origin.checkpoint.parameters.empty())
     origin.file->load_moments(stream_, *model_, *adam_);
   else
     upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
   batcher_->set_cursor(state_.cursor);
-  if (state_.task_costs.size() == task_costs_->cost_per_row().size())
-    task_costs_->set_cost_per_row(state_.task_costs);
   if (world().rank() == 0 && origin.file) remove_stale_parts(origin.path, origin.file->parts());
 }
 
 void Session::start_save(std::vector<SaveTarget> targets) {
-  state_.task_costs = task_costs_->cost_per_row();
+  state_.choices.task_costs = task_costs_->cost_per_row();
+  state_.choices.n_cost_updates = task_costs_->n_measured();
   saver_->start({std::move(targets), state_.to_json(), state_.update});
 }
 

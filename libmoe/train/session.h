@@ -54,6 +54,8 @@ class Session {
 
  private:
   void load(const Origin& origin);
+  void read_state(const Origin& origin);
+  bool keeps_choices(const ModelParts& parts);
   void go_on(const Origin& origin);
 
   const TrainOptions& options_;

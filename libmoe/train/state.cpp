@@ -19,7 +19,10 @@ std::string RunState::to_json() const {
               {"seed", seed},
               {"draws", cursor.n_draws},
               {"taken", cursor.n_taken},
-              {"task_costs", task_costs},
+              {"layout", choices.layout},
+              {"divided_tables", choices.divided_tables},
+              {"task_costs", choices.task_costs},
+              {"task_cost_updates", choices.n_cost_updates},
               {"has_best", has_best},
               {"best_score", best_score},
               {"best_update", best_update},
@@ -42,7 +45,13 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     s.cursor.n_updates = s.update;
     j.at("draws").get_to(s.cursor.n_draws);
     j.at("taken").get_to(s.cursor.n_taken);
-    if (j.contains("task_costs")) j.at("task_costs").get_to(s.task_costs);  // absent in older files
+    const auto optional = [&](const char* key, auto& value) {  // absent in older files
+      if (j.contains(key)) j.at(key).get_to(value);
+    };
+    optional("layout", s.choices.layout);
+    optional("divided_tables", s.choices.divided_tables);
+    optional("task_costs", s.choices.task_costs);
+    optional("task_cost_updates", s.choices.n_cost_updates);
     j.at("has_best").get_to(s.has_best);
     j.at("best_score").get_to(s.best_score);
     j.at("best_update").get_to(s.best_update);
@@ -53,9 +62,9 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     bad_input("{}: its training state cannot be read ({}); continue from its weights alone with --init-from",
               where, e.what());
   }
-  bool sane = s.update >= 0 && s.cursor.n_draws >= 0 && s.seconds >= 0;
+  bool sane = s.update >= 0 && s.cursor.n_draws >= 0 && s.seconds >= 0 && s.choices.n_cost_updates >= 0;
   for (std::int64_t n : s.cursor.n_taken) sane &= n >= 0;
-  for (double c : s.task_costs) sane &= c > 0 && c < 1e9;
+  for (double c : s.choices.task_costs) sane &= c > 0 && c < 1e9;
   if (!sane) bad_input("{}: its training state holds negative counts", where);
   return s;
 }

@@ -8,6 +8,18 @@
 
 namespace moe {
 
+/// What was chosen by itself under a layout of ranks, and decides bits: a run that goes on under that layout
+/// keeps it. Not here, since they change no bit: the way of all-to-all and the stages on the way to experts
+/// (the same rows reach the same expert in the same order, and stages do not divide an expert's rows), the
+/// number of threads (each output is summed by one of them, in one order), and whether ranks share a memory
+/// (sums are in the order of ranks everywhere).
+struct Choices {
+  std::string layout;               // "4 ranks, --tp 2, --ep 2, --zero-stage 1"; empty in older files
+  bool divided_tables = false;      // --partition-embedding auto
+  std::vector<double> task_costs;   // --task-ranks auto: per row, by source of sentences, see TaskCosts
+  std::int64_t n_cost_updates = 0;  // that they were learnt from
+};
+
 struct RunState {
   std::int64_t update = 0;       // updates done
   std::int64_t n_sentences = 0;  // seen
@@ -16,7 +28,7 @@ struct RunState {
   double warmup_progress = 0;    // how far the run was when its warm-up ended
   std::int64_t seed = 1;
   DataCursor cursor;
-  std::vector<double> task_costs;  // per row, by source of sentences: see TaskCosts
+  Choices choices;
   bool has_best = false;
   double best_score = 0;
   std::int64_t best_update = 0;

@@ -29,7 +29,8 @@ std::vector<double> TaskCosts::of_sentences(const Batch& batch) const {
 }
 
 void TaskCosts::learn(const std::vector<double>& busy, const std::vector<std::vector<std::int64_t>>& rows) {
-  if (ranks_ != TaskRanks::cost || busy.size() < 2) return;
+  if (ranks_ != TaskRanks::cost || busy.size() < 2 || n_measured_ >= kMeasuredUpdates) return;
+  ++n_measured_;
   const std::size_t n_tasks = cost_per_row_.size();
   std::vector<double> expected(busy.size(), 0.0);
   for (std::size_t r = 0; r < busy.size(); ++r)

@@ -45,6 +45,7 @@ TEST(RunState, SurvivesItsJson) {
   s.best_score = 1e-300;
   s.validated_update = 120;
   s.kept = {"a \"b\".h5"};
+  s.choices = {"2 ranks", true, {1.0 / 3, 5.0 / 3}, 7};
   const RunState t = RunState::from_json(s.to_json(), "x");
   EXPECT_EQ(t.update, s.update);
   EXPECT_EQ(t.seconds, s.seconds);
@@ -53,6 +54,10 @@ TEST(RunState, SurvivesItsJson) {
   EXPECT_EQ(t.best_score, s.best_score);
   EXPECT_EQ(t.validated_update, s.validated_update);
   EXPECT_EQ(t.kept, s.kept);
+  EXPECT_EQ(t.choices.layout, s.choices.layout);
+  EXPECT_EQ(t.choices.divided_tables, true);
+  EXPECT_EQ(t.choices.task_costs, s.choices.task_costs);
+  EXPECT_EQ(t.choices.n_cost_updates, 7);
 }
 
 TEST(RunState, RefusesWhatIsNotOne) {

@@ -6,6 +6,7 @@
 
 #include "libmoe/model/checkpoint.h"
 #include "libmoe/train/run.h"
+#include "libmoe/train/session.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/train/small_run.h"
 
@@ -105,6 +106,37 @@ TEST_F(RanksRun, LayoutsThatDoNotFitAreRefused) {
   o.expert_parallel = 1;
   o.tensor_parallel = 3;
   EXPECT_THROW(train(o, 2), Error);
+}
+
+// What was chosen automatically stays under the saved layout, also where it would now be chosen otherwise.
+TEST_F(RanksRun, ChoicesStayUnderTheirLayout) {
+  const auto expect = [&](const TrainOptions& o, int n_ranks, bool divided, std::int64_t n_cost_updates,
+                          const std::string& says) {
+    testing::internal::CaptureStderr();
+    run_ranks(n_ranks, [&](const std::shared_ptr<Communicator>& world) {
+      Session session(o, find_origin(o), world);
+      EXPECT_EQ(session.model().parts().partition_embedding, divided) << says;
+      EXPECT_EQ(session.task_costs().n_measured(), n_cost_updates) << says;
+    });
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find(says), std::string::npos) << said;
+  };
+  TrainOptions o = dense("auto");
+  o.task_ranks = "auto";
+  o.denoise_ratio = 0.3;
+  o.updates = 6;
+  o.partition_embedding = "on";
+  train(o, 2);
+  o.partition_embedding = "auto";
+  ASSERT_FALSE(o.divides_tables(find_origin(o).config, 2));
+  expect(o, 2, true, 6,
+         "2 ranks, --tp 1, --ep 1, --zero-stage 0: what was chosen automatically stays as it was saved");
+  expect(o, 4, false, 0, "is chosen anew, the run was saved with 2 ranks, --tp 1, --ep 1, --zero-stage 0");
+  o.zero_stage = 2;
+  expect(o, 2, false, 0, "is chosen anew");
+  o.zero_stage = 0;
+  o.partition_embedding = "off";
+  expect(o, 2, false, 6, "stays as it was saved");
 }
 
 // Which rank works on which task changes nothing in the model.

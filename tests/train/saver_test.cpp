@@ -159,6 +159,37 @@ TEST_P(SavedLayouts, TrainingGoesOnUnderAnyLayout) {
     });
 }
 
+// Measured times divide the sentences among ranks. When enough was measured a run goes on bit for bit with
+// the costs that were saved.
+TEST(Saver, TrainingGoesOnWithTheMeasuredCosts) {
+  const TempDir dir;
+  const Layout layout{.n_ranks = 3, .task_ranks = TaskRanks::cost};
+  std::vector<double> costs, straight, resumed;
+  const auto train = [](Trainee& rank) {
+    const UpdateResult r = rank.update(test::update_of(test::usual_batches(saved_config(), rank.n_updates)));
+    return r.loss_sum;
+  };
+  on_ranks(layout, [&](Trainee& rank) {
+    while (rank.costs.n_measured() < kMeasuredUpdates) train(rank);
+    if (rank.world().rank() == 0) costs = rank.costs.cost_per_row();
+    rank.save(dir / "m.h5");
+    for (int i = 0; i < 8; ++i) {
+      const double loss = train(rank);
+      if (rank.world().rank() == 0) straight.push_back(loss);
+    }
+  });
+  EXPECT_NE(costs, (std::vector<double>{1, 1, 1}));
+  on_ranks(layout, [&](Trainee& rank) {
+    rank.load(dir / "m.h5", kMeasuredUpdates);
+    rank.costs.set_cost_per_row(costs, kMeasuredUpdates);
+    for (int i = 0; i < 8; ++i) {
+      const double loss = train(rank);
+      if (rank.world().rank() == 0) resumed.push_back(loss);
+    }
+  });
+  EXPECT_EQ(resumed, straight);
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, SavedLayouts,
                          testing::Values(Layout{}, Layout{.n_ranks = 2},
                                          Layout{.n_ranks = 4, .zero_stage = 1},

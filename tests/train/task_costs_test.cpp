@@ -96,7 +96,13 @@ TEST(TaskCosts, FollowWhatIsMeasured) {
   EXPECT_LT(run(first), 0.02);
   EXPECT_NEAR(costs.cost_per_row()[0] / costs.cost_per_row()[1], 3, 0.1);
   EXPECT_LT(idle(busy(divide(costs, second, 4, 2), truth)), 0.04);  // nothing to learn anew
+  // Enough has been measured: what is new is learnt by a run that begins again, from these costs.
+  const std::vector<double> learnt = costs.cost_per_row();
+  EXPECT_EQ(costs.n_measured(), kMeasuredUpdates);
   truth = {1, 2};
+  run(second);
+  EXPECT_EQ(costs.cost_per_row(), learnt);
+  costs.set_cost_per_row(learnt, 0);
   EXPECT_LT(run(second), 0.02);
 }
 
