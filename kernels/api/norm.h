@@ -1,5 +1,6 @@
 // Layer normalisation (arXiv 1607.06450). The variance is the biased one.
 #pragma once
+#include "kernels/api/elementwise.h"
 #include "kernels/api/types.h"
 
 namespace moe::kernels {
@@ -17,6 +18,12 @@ struct LayerNormArgs {
   std::int64_t ld_y;
   float* mean;         // [n_rows] or null
   float* rstd;         // [n_rows] or null
+};
+
+/// A residual connection and the norm behind it, row by row: the same bits as `add`, then `norm` of its result.
+struct AddNormArgs {
+  DropoutAddArgs add;  // of n_rows * width elements
+  LayerNormArgs norm;  // x = add.y, ld_x = width
 };
 
 /// dx += the gradient through the normalisation; dgamma, dbeta += their sums over rows, in blocks of kSumRows rows

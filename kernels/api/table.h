@@ -30,6 +30,7 @@
   OP(all_finite, AllFiniteArgs)                      \
   OP(round, RoundArgs)                               \
   OP(layer_norm, LayerNormArgs)                      \
+  OP(add_norm, AddNormArgs)                          \
   OP(layer_norm_backward, LayerNormBackwardArgs)     \
   OP(embedding, EmbeddingArgs)                       \
   OP(embedding_backward, EmbeddingBackwardArgs)      \
@@ -66,7 +67,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 6;
+inline constexpr int kKernelTableVersion = 7;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

@@ -1,6 +1,7 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random.h"
+#include "kernels/cpu/residual.h"
 #include "kernels/cpu/vec.h"
 
 namespace moe::kernels::MOE_ISA {
@@ -68,20 +69,8 @@ void activation_backward(const Context& context, const ActivationBackwardArgs& a
 }
 
 void dropout_add(const Context& context, const DropoutAddArgs& args) {
-  const Dropout dropout(args.random, args.p);
-  const Vec scale = splat(1 / (1 - args.p));
-  const auto add = [&args](std::int64_t i, auto part, Vec x) {
-    store(args.y + i, args.residual != nullptr ? load(args.residual + i, part) + x : x, part);
-  };
-  parallel_blocks(context, args.n, kElementBlock, [&](std::int64_t begin, std::int64_t end) {
-    if (args.p == 0)
-      for_vectors(begin, end, [&](std::int64_t i, auto part) { add(i, part, load(args.x + i, part)); });
-    else
-      dropout.for_kept(static_cast<std::uint64_t>(begin), end - begin,
-                       [&](std::int64_t i, auto part, IntVec kept) {
-                         add(begin + i, part, select(kept, load(args.x + begin + i, part) * scale, Vec{}));
-                       });
-  });
+  parallel_blocks(context, args.n, kElementBlock,
+                  [&](std::int64_t begin, std::int64_t end) { add_dropped(args, begin, end); });
 }
 
 void dropout_backward(const Context& context, const DropoutBackwardArgs& args) {

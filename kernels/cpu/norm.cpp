@@ -1,5 +1,6 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/residual.h"
 #include "kernels/cpu/sums.h"
 #include "kernels/cpu/vec.h"
 
@@ -22,20 +23,32 @@ Moments moments(const float* x, std::int64_t n, float epsilon) {
   return {mean, 1 / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon)};
 }
 
+void normalise_row(const LayerNormArgs& args, std::int64_t r) {
+  const float* x = args.x + r * args.ld_x;
+  float* y = args.y + r * args.ld_y;
+  const Moments m = moments(x, args.width, args.epsilon);
+  for_vectors(0, args.width, [&](std::int64_t c, auto part) {
+    const Vec n = (load(x + c, part) - m.mean) * m.rstd;
+    store(y + c, n * load(args.gamma + c, part) + load(args.beta + c, part), part);
+  });
+  if (args.mean != nullptr) args.mean[r] = m.mean;
+  if (args.rstd != nullptr) args.rstd[r] = m.rstd;
+}
+
 }  // namespace
 
 void layer_norm(const Context& context, const LayerNormArgs& args) {
   parallel_blocks(context, args.n_rows, rows_per_task(args.width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) normalise_row(args, r);
+  });
+}
+
+void add_norm(const Context& context, const AddNormArgs& args) {
+  const std::int64_t width = args.norm.width;
+  parallel_blocks(context, args.norm.n_rows, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      const float* x = args.x + r * args.ld_x;
-      float* y = args.y + r * args.ld_y;
-      const Moments m = moments(x, args.width, args.epsilon);
-      for_vectors(0, args.width, [&](std::int64_t c, auto part) {
-        const Vec n = (load(x + c, part) - m.mean) * m.rstd;
-        store(y + c, n * load(args.gamma + c, part) + load(args.beta + c, part), part);
-      });
-      if (args.mean != nullptr) args.mean[r] = m.mean;
-      if (args.rstd != nullptr) args.rstd[r] = m.rstd;
+      add_dropped(args.add, r * width, (r + 1) * width);
+      normalise_row(args.norm, r);
     }
   });
 }

@@ -21,6 +21,11 @@ void layer_norm(const Context&, const LayerNormArgs& args) {
   }
 }
 
+void add_norm(const Context& context, const AddNormArgs& args) {
+  dropout_add(context, args.add);
+  layer_norm(context, args.norm);
+}
+
 // With u = dy * gamma and n = the normalised x: dx = rstd * (u - average(u) - n * average(u * n)).
 void layer_norm_backward(const Context&, const LayerNormBackwardArgs& args) {
   for (std::int64_t r = 0; r < args.n_rows; ++r) {

@@ -22,6 +22,23 @@ OpCase layer_norm(Stream& stream, const OpSizes& s) {
   return c;
 }
 
+OpCase add_norm(Stream& stream, const OpSizes& s) {
+  OpCase c;
+  const std::int64_t T = s.tokens, D = s.d_model;
+  c.shape = fmt::format("{}x{}", T, D);
+  c.flops = 10 * n_of(T, D);
+  c.bytes = 16 * n_of(T, D);
+  for (const Shape& shape :
+       {Shape{T, D}, Shape{T, D}, Shape{D}, Shape{D}, Shape{T, D}, Shape{T, D}, Shape{T}, Shape{T}})
+    c.memory.push_back(random_tensor(stream, shape, c.memory.size()));
+  const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
+  c.run = [&stream, m] {
+    ops::add_norm(stream, m[0], m[1], {0.1f, {.seed = 1}}, m[2], m[3], 1e-5f, m[4], m[5], m[6], m[7]);
+  };
+  c.outputs = {m[4], m[5], m[6], m[7]};
+  return c;
+}
+
 OpCase layer_norm_backward(Stream& stream, const OpSizes& s) {
   OpCase c;
   const std::int64_t T = s.tokens, D = s.d_model;
@@ -180,6 +197,7 @@ std::vector<OpEntry> other_entries() {
       {"attention-backward", false,
        [](Stream& stream, const OpSizes& s) { return attention_case(stream, s, true); }},
       {"layer-norm", false, layer_norm},
+      {"add-norm", false, add_norm},
       {"layer-norm-backward", false, layer_norm_backward},
       {"embedding", false, embedding},
       {"gelu", false, gelu},

@@ -53,6 +53,14 @@ bool all_finite(Stream& stream, const TensorView& x);
 /// when no backward follows).
 void layer_norm(Stream& stream, const TensorView& x, const TensorView& gamma, const TensorView& beta, float epsilon,
                 const TensorView& y, const TensorView& mean, const TensorView& rstd);
+/// sum = residual + dropout(x) as dropout_add, then y = its norm; x may be sum. x, residual, sum, y: [T,D].
+struct ResidualDropout {
+  float p = 0;
+  RandomStream random{};
+};
+void add_norm(Stream& stream, const TensorView& x, const TensorView& residual, const ResidualDropout& dropout,
+              const TensorView& gamma, const TensorView& beta, float epsilon, const TensorView& sum,
+              const TensorView& y, const TensorView& mean, const TensorView& rstd);
 /// dx += the gradient (dx holds the residual path's gradient before); dgamma, dbeta: [D] +=.
 void layer_norm_backward(Stream& stream, const TensorView& dy, const TensorView& x, const TensorView& gamma,
                          const TensorView& mean, const TensorView& rstd, const TensorView& dx,

@@ -16,6 +16,24 @@ void layer_norm(Stream& stream, const TensorView& x, const TensorView& gamma, co
                                    y.f32(), y.row_stride, mean.f32(), rstd.f32()}));
 }
 
+void add_norm(Stream& stream, const TensorView& x, const TensorView& residual, const ResidualDropout& dropout,
+              const TensorView& gamma, const TensorView& beta, float epsilon, const TensorView& sum,
+              const TensorView& y, const TensorView& mean, const TensorView& rstd) {
+  const std::int64_t rows = x.rows(), width = gamma.shape.n_elements(), n = rows * width;
+  MOE_CHECK(is_elements(x, n) && is_elements(residual, n) && is_elements(sum, n) && is_elements(y, n),
+            "x {} residual {} sum {} y {}", x.shape.text(), residual.shape.text(), sum.shape.text(),
+            y.shape.text());
+  MOE_CHECK(is_vector(gamma, width) && is_vector(beta, width) && (!mean || is_vector(mean, rows)) &&
+                (!rstd || is_vector(rstd, rows)),
+            "gamma {} beta {} mean {} rstd {}", gamma.shape.text(), beta.shape.text(), mean.shape.text(),
+            rstd.shape.text());
+  MOE_CHECK(0 <= dropout.p && dropout.p < 1, "p = {}", dropout.p);
+  MOE_CALL(stream, add_norm,
+           (kernels::AddNormArgs{{n, dropout.p, dropout.random, x.f32(), residual.f32(), sum.f32()},
+                                 {rows, width, epsilon, sum.f32(), width, gamma.f32(), beta.f32(), y.f32(),
+                                  width, mean.f32(), rstd.f32()}}));
+}
+
 void layer_norm_backward(Stream& stream, const TensorView& dy, const TensorView& x, const TensorView& gamma,
                          const TensorView& mean, const TensorView& rstd, const TensorView& dx,
                          const TensorView& dgamma, const TensorView& dbeta) {

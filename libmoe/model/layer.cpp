@@ -19,6 +19,15 @@ void close(Stream& stream, const TransformerLayer::Sublayer& saved, float dropou
   ops::dropout_add(stream, y, saved.x, dropout, random, y);
 }
 
+// The same, and the sum opens the next sublayer.
+void pass_on(Stream& stream, const TransformerLayer::Sublayer& from, float dropout,
+             const kernels::RandomStream& random, Tensor y, const LayerNorm& norm,
+             TransformerLayer::Sublayer& to) {
+  to.x = std::move(y);
+  to.h = Tensor(stream.device(), to.x.shape());
+  norm.forward(stream, to.x, from.x, {dropout, random}, to.x, to.h, to.norm);
+}
+
 // The gradient of the sublayer's output from that of the sum; `masked` holds it where dropout changes it.
 TensorView open_backward(Stream& stream, float dropout, const kernels::RandomStream& random,
                          const TensorView& dx, Tensor& masked) {
@@ -126,15 +135,17 @@ void TransformerLayer::attend(Stream& stream, Tensor x, const LayerPass& pass, S
   Tensor y(device, shape);
   self_attention_.forward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal), y,
                           saved.self_attention);
-  close(stream, saved.self, pass.dropout, numbers.stream(RandomUse::attention_residual, shape[1]), y);
-  if (cross_attention_) {
-    open(stream, *cross_norm_, std::move(y), saved.cross);
-    y = Tensor(device, shape);
-    cross_attention_->forward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
-                              attention_options(pass, false), y, saved.cross_attention);
-    close(stream, saved.cross, pass.dropout, numbers.stream(RandomUse::cross_residual, shape[1]), y);
+  const auto attended = numbers.stream(RandomUse::attention_residual, shape[1]);
+  if (!cross_attention_) {
+    pass_on(stream, saved.self, pass.dropout, attended, std::move(y), ffn_norm_, saved.ffn);
+    return;
   }
-  open(stream, ffn_norm_, std::move(y), saved.ffn);
+  pass_on(stream, saved.self, pass.dropout, attended, std::move(y), *cross_norm_, saved.cross);
+  y = Tensor(device, shape);
+  cross_attention_->forward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
+                            attention_options(pass, false), y, saved.cross_attention);
+  pass_on(stream, saved.cross, pass.dropout, numbers.stream(RandomUse::cross_residual, shape[1]),
+          std::move(y), ffn_norm_, saved.ffn);
 }
 
 void TransformerLayer::feed_forward(Stream& stream, const LayerPass& pass, const TensorView& y,

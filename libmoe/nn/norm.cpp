@@ -2,8 +2,7 @@
 
 namespace moe {
 
-LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width,
-                     double epsilon)
+LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon)
     : gamma_(&parameters.add(name + ".weight", {width}, false)),
       beta_(&parameters.add(name + ".bias", {width}, false)),
       epsilon_(static_cast<float>(epsilon)) {}
@@ -12,6 +11,15 @@ void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y
   saved.mean = Tensor(stream.device(), {x.rows()});
   saved.rstd = Tensor(stream.device(), {x.rows()});
   ops::layer_norm(stream, x, gamma_->value, beta_->value, epsilon_, y, saved.mean, saved.rstd);
+}
+
+void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& residual,
+                        const ops::ResidualDropout& dropout, const TensorView& sum, const TensorView& y,
+                        Saved& saved) const {
+  saved.mean = Tensor(stream.device(), {x.rows()});
+  saved.rstd = Tensor(stream.device(), {x.rows()});
+  ops::add_norm(stream, x, residual, dropout, gamma_->value, beta_->value, epsilon_, sum, y, saved.mean,
+                saved.rstd);
 }
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y) const {

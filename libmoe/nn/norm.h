@@ -14,11 +14,14 @@ class LayerNorm {
     Tensor mean, rstd;  // [T]
   };
 
-  LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width,
-            double epsilon);
+  LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon);
 
   /// x, y: [T,D].
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
+  /// sum = residual + dropout(x), and y its norm, in one pass. x, residual, sum, y: [T,D]; x may be sum.
+  void forward(Stream& stream, const TensorView& x, const TensorView& residual,
+               const ops::ResidualDropout& dropout, const TensorView& sum, const TensorView& y,
+               Saved& saved) const;
   /// Without a backward pass to follow.
   void forward(Stream& stream, const TensorView& x, const TensorView& y) const;
   /// dx: [T,D] += the gradient; x: the input of forward.

@@ -128,6 +128,36 @@ TEST(LayerNorm, EveryTailAlikeForAnyNumberOfThreads) {
       }
 }
 
+TEST(AddNorm, IsTheSumAndThenItsNorm) {
+  const std::int64_t rows = 131;
+  std::vector<const KernelTable*> tables = cpu_tables();
+  tables.push_back(&ref_table());
+  for (const KernelTable* table : tables)
+    for (std::int64_t width : kWidths)
+      for (float p : {0.0f, 0.3f}) {
+        const std::string what =
+            std::string(table->name) + " width " + std::to_string(width) + " p " + std::to_string(p);
+        const Floats residual = numbers(rows * width, 1), gamma = numbers(width, 2), beta = numbers(width, 3);
+        const auto run = [&](bool fused, const Context& context) {
+          Floats sum = numbers(rows * width, 4), y(sum.size()), mean(131), rstd(131);
+          const DropoutAddArgs add{
+              rows * width,    p,         {.seed = 3, .sequence = 4, .first_index = 5}, sum.data(),
+              residual.data(), sum.data()};
+          const LayerNormArgs norm{rows,        width,    1e-5f, sum.data(),  width,      gamma.data(),
+                                   beta.data(), y.data(), width, mean.data(), rstd.data()};
+          if (fused) {
+            table->add_norm(context, {add, norm});
+          } else {
+            table->dropout_add(context, add);
+            table->layer_norm(context, norm);
+          }
+          for (const Floats& part : {y, mean, rstd}) sum.insert(sum.end(), part.begin(), part.end());
+          return sum;
+        };
+        expect_same_bits(run(true, three_threads()), run(false, one_thread()), what);
+      }
+}
+
 TEST(LayerNorm, ARowDoesNotDependOnTheOthers) {
   for (const KernelTable* table : cpu_tables()) {
     Norm all(200, 100);
