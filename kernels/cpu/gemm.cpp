@@ -28,18 +28,13 @@ struct Plan {
   Job jobs[kMaxJobs];
 };
 
-// Long rows of fp32 are read as fast by tiles that keep C in registers.
 bool few_rows(const GemmProblem& p) {
-  if (p.trans_a) return false;
-  return p.trans_b ? p.m <= kFewRows : p.b_dtype == DType::bf16 && p.m <= kMaxRows;
+  return !p.trans_a && p.m <= kFewRows;
 }
 
 void run_part(const Part& part) {
   if (!few_rows(part.p)) return ManyRows{part}.run();
-  if (part.p.trans_b) return ColumnsOfB{part}.run();
-  const std::int64_t whole = part.n0 + (part.n1 - part.n0) / kPanel * kPanel;
-  if (whole > part.n0) StepsOfB{{part.p, part.m0, part.m1, part.n0, whole, part.workspace}}.run();
-  if (whole < part.n1) ManyRows{{part.p, part.m0, part.m1, whole, part.n1, part.workspace}}.run();
+  part.p.trans_b ? ColumnsOfB{part}.run() : StepsOfB{part}.run();
 }
 
 void run_task(const Plan& plan, std::int64_t task, int thread) {

@@ -5,59 +5,116 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// Rows in memory are steps of k: pieces of a few long rows are added to a strip of C in the first-level
-/// cache, while the next piece is fetched in the order in which it lies in memory. A is not transposed; the
-/// columns are whole panels.
-struct StepsOfB : Part {
-  static constexpr std::int64_t kSteps = 32;
-  static constexpr std::int64_t kRowBytes = 2048;
+/// Steps of k x columns of C, as many as half of the registers hold. Two registers of columns, so that half
+/// as many elements of A are read for them and bf16 is read in whole lines of the cache.
+struct Block {
+  static constexpr int kVectors = 2, kSteps = kLanes / kVectors, kColumns = kVectors * kLanes;
+  static constexpr int kRowsTogether = 2;  // the steps of one sum wait for each other
+  Vec row[kSteps][kVectors];
 
-  void run() const {
-    const std::int64_t m = m1 - m0, width = kRowBytes / element_bytes() / kPanel * kPanel, ld = width + 16;
-    float* strip = workspace;  // of C: not in place, where rows may be a power of two apart
-    float* packed_a = workspace + kMaxRows * ld;
+  /// c: [Rows,kColumns] += a: [Rows,kSteps] times this
+  template <int Rows>
+  MOE_INLINE void add_rows(const float* a, std::int64_t lda, float* c, std::int64_t ldc) const {
+    Vec sum[Rows][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * ldc + v * kLanes);
+#pragma GCC unroll 16
+    for (int k = 0; k < kSteps; ++k)
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+        const Vec x = splat(a[r * lda + k]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = multiply_add(x, row[k][v], sum[r][v]);
+      }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * kLanes, sum[r][v]);
+  }
+
+  MOE_INLINE void add(std::int64_t m, const float* a, std::int64_t lda, float* c, std::int64_t ldc) const {
+    for (; m >= kRowsTogether; m -= kRowsTogether, a += kRowsTogether * lda, c += kRowsTogether * ldc)
+      add_rows<kRowsTogether>(a, lda, c, ldc);
+    for (; m > 0; --m, a += lda, c += ldc) add_rows<1>(a, lda, c, ldc);
+  }
+};
+
+/// Rows in memory are steps of k: a few of them are read side by side, from one end of a strip of columns to
+/// the other, while as many behind them are fetched. The strip's part of C stays in the first-level cache. A
+/// is not transposed.
+struct StepsOfB : Part {
+  static constexpr std::int64_t kStrip = 8192;    // elements of C
+  static constexpr std::int64_t kLongest = 2048;  // columns of a strip at most
+
+  void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
+
+ private:
+  template <class Element>
+  void run_as() const {
+    const std::int64_t m = m1 - m0;
+    const std::int64_t width = least(kLongest, kStrip / m / Block::kColumns * Block::kColumns);
+    const std::int64_t ld = width + 16;  // rows that are a power of two apart share a few sets of the cache
+    float *strip = workspace, *packed_a = workspace + m * ld;
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0), lda = round_up(d, 16) + 16;
       copy_rows(a_at(m0, d0), p.lda, m, d, packed_a, lda);
       for (std::int64_t n = n0; n < n1; n += width) {
         const std::int64_t columns = least(width, n1 - n);
-        if (p.accumulate || d0 > 0)
-          for (std::int64_t r = 0; r < m; ++r) copy_row(c_at(m0 + r, n), columns, strip + r * ld);
-        std::int64_t k0 = 0;
-        do {
-          const std::int64_t k = least(kSteps, d - k0);
-          const Piece next = k0 + k < d ? piece_of_b(d0 + k0 + k, least(kSteps, d - k0 - k), n, columns)
-                             : n + width < n1
-                                 ? piece_of_b(d0, least(kSteps, d), n + width, least(width, n1 - n - width))
-                                 : kNoPiece;
-          add_steps(d0 + k0, k, n, columns, packed_a + k0, lda, strip, ld, next);
-          k0 += k;
-        } while (k0 < d);
-        for (std::int64_t r = 0; r < m; ++r) copy_row(strip + r * ld, columns, c_at(m0 + r, n));
+        begin_strip(n, columns, d0, strip, ld);
+        for (std::int64_t k = 0; k < d; k += Block::kSteps)
+          add_steps(reinterpret_cast<const Element*>(b_at(d0 + k, n)), least(Block::kSteps, d - k), columns,
+                    packed_a + k, lda, strip, ld);
+        end_strip(n, columns, d0 + d, strip, ld);
       }
     }
   }
 
- private:
-  void add_steps(std::int64_t k0, std::int64_t k, std::int64_t n, std::int64_t columns, const float* a,
-                 std::int64_t lda, float* strip, std::int64_t ld, const Piece& next) const {
-    const std::int64_t n_tiles = columns / kPanel;
-    const TileFn multiply = tile_function(false, bf16(), ReadB::plain, m1 - m0);
-    for (std::int64_t i = 0; i < n_tiles; ++i) {
-      Tile t{.a = a,
-             .lda = lda,
-             .b = b_at(k0, n + i * kPanel),
-             .ldb = p.ldb,
-             .packed_b = nullptr,
-             .k = k,
-             .c = strip + i * kPanel,
-             .ldc = ld,
-             .from_c = p.accumulate || k0 > 0,
-             .bias = bias_at(n + i * kPanel, k0 + k),
-             .relu = relu(k0 + k)};
-      next.share(i, n_tiles, t);
-      multiply(t);
-    }
+  void begin_strip(std::int64_t n, std::int64_t columns, std::int64_t k, float* strip,
+                   std::int64_t ld) const {
+    for (std::int64_t r = 0; r < m1 - m0; ++r)
+      for (std::int64_t i = 0; i < columns; i += kLanes)
+        store(strip + r * ld + i,
+              p.accumulate || k > 0 ? load_first(c_at(m0 + r, n + i), columns - i) : Vec{});
+  }
+
+  void end_strip(std::int64_t n, std::int64_t columns, std::int64_t end_of_k, const float* strip,
+                 std::int64_t ld) const {
+    const float* bias = bias_at(n, end_of_k);
+    for (std::int64_t r = 0; r < m1 - m0; ++r)
+      for (std::int64_t i = 0; i < columns; i += kLanes) {
+        Vec sum = load(strip + r * ld + i);
+        if (bias != nullptr) sum += load_first(bias + i, columns - i);
+        if (relu(end_of_k)) sum = max(sum, Vec{});
+        store_first(c_at(m0 + r, n + i), sum, columns - i);
+      }
+  }
+
+  /// The strip += a few columns of A times as many rows of B.
+  template <class Element>
+  void add_steps(const Element* b, std::int64_t steps, std::int64_t columns, const float* a, std::int64_t lda,
+                 float* strip, std::int64_t ld) const {
+    std::int64_t i = 0;
+    if (steps == Block::kSteps)
+      for (; i + Block::kColumns <= columns; i += Block::kColumns) {
+        Block block;
+        for (int k = 0; k < Block::kSteps; ++k)
+          for (std::size_t line = 0; line < Block::kColumns * sizeof(Element); line += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(b + (k + Block::kSteps) * p.ldb + i) + line, 0,
+                               2);
+#pragma GCC unroll 16
+        for (int k = 0; k < Block::kSteps; ++k)
+#pragma GCC unroll 16
+          for (int v = 0; v < Block::kVectors; ++v) block.row[k][v] = load(b + k * p.ldb + i + v * kLanes);
+        block.add(m1 - m0, a, lda, strip + i, ld);
+      }
+    for (; i < columns; i += kLanes)
+      for (std::int64_t k = 0; k < steps; ++k) {
+        const Vec row = load_first(b + k * p.ldb + i, columns - i);
+        for (std::int64_t r = 0; r < m1 - m0; ++r)
+          store(strip + r * ld + i, multiply_add(splat(a[r * lda + k]), row, load(strip + r * ld + i)));
+      }
   }
 };
 
