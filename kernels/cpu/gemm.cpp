@@ -29,7 +29,7 @@ struct Plan {
 };
 
 bool few_rows(const GemmProblem& p) {
-  return !p.trans_a && p.m <= kFewRows;
+  return !p.trans_a && p.m <= (p.trans_b ? kFewRowsTransposed : kFewRows);
 }
 
 void run_part(const Part& part) {

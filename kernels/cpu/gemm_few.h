@@ -139,7 +139,7 @@ struct ColumnsOfB : Part {
   void add_columns(std::int64_t d0, std::int64_t d, std::int64_t n, const float* a, std::int64_t lda) const {
     constexpr std::int64_t kSquare = 4 / sizeof(Element) * kLanes;
     const std::int64_t m = m1 - m0, columns = n1 - n;
-    float c[kFewRows * kLanes];
+    float c[kFewRowsTransposed * kLanes];
     for (std::int64_t r = 0; r < m; ++r)
       store(c + r * kLanes, p.accumulate || d0 > 0 ? load_first(c_at(m0 + r, n), columns) : Vec{});
     const auto* b = reinterpret_cast<const Element*>(b_at(d0, n));

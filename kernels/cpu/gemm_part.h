@@ -11,7 +11,8 @@ constexpr std::int64_t kDepth = 512;               // steps of k per packed bloc
 constexpr std::int64_t kRowDepth = 128;            // where B is read in steps of k: see depth_of()
 constexpr std::int64_t kBlockElements = 64 << 10;  // of A packed at once: a part of the second-level cache
 constexpr std::int64_t kPanelElements = 32 << 10;  // of B packed at once: another part
-constexpr std::int64_t kFewRows = 16;              // up to here the arithmetic hides behind reading B
+constexpr std::int64_t kFewRows = 32;              // up to here reading B once pays more than packing it
+constexpr std::int64_t kFewRowsTransposed = 16;    // the same of a transposed B
 constexpr std::int64_t kFewDepth = 8192;           // steps of k of A packed at once where rows are few
 
 inline std::int64_t most(std::int64_t a, std::int64_t b) {

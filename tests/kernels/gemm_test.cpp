@@ -181,6 +181,22 @@ TEST(Gemm, BlocksOfKContinueTheChain) {
   }
 }
 
+TEST(Gemm, FewRowsOfManyColumnsOrStepsEqualAScalarChain) {
+  struct Size {
+    std::int64_t m, n, k;
+  };
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 2);
+    for (const Layout& layout : kLayouts)
+      for (const auto& [m, n, k] : {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {3, 33, 8211}}) {
+        Case test(layout, m, n, k, static_cast<unsigned>(n));
+        const std::vector<float> want = test.expected(isa != "baseline");
+        run(test.problem);
+        ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, n, k);
+      }
+  }
+}
+
 TEST(Gemm, ARowDoesNotDependOnTheNumberOfRowsNorOnThreads) {
   for (const std::string& isa : isas_here()) {
     Runner one(isa, 1), three(isa, 3);
