@@ -110,8 +110,10 @@ void add_ranks(Findings& f, const Communicator& world) {
   f.add("shared memory between ranks", facts.shared_memory ? "yes" : "no",
         facts.shared_memory || !facts.topology.one_node() ? "" : "is /dev/shm full?");
   f.add("heartbeats", facts.heartbeats ? "yes" : "no",
-        facts.heartbeats ? "a lost rank ends the others within 10 s; the launcher needs no flags for that"
-                         : "let TCP through between the hosts; srun needs --kill-on-bad-exit=1 without them");
+        facts.heartbeats
+            ? "a lost rank ends the others within 10 s; with mpiexec -disable-auto-cleanup they also "
+              "say which, in files of their own: hydra cuts off what they say to it"
+            : "let TCP through between the hosts; srun needs --kill-on-bad-exit=1 without them");
   if (facts.costs.n_nodes > 1) f.add("links", facts.costs.text());
 }
 

@@ -329,6 +329,10 @@ std::string Heartbeat::lost() const {
   return impl_->announced ? impl_->lost_name + " is lost" : impl_->lost_line;
 }
 
+bool Heartbeat::is_lost() const {
+  return impl_->is_lost;
+}
+
 int Heartbeat::lost_code() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->lost_exit_code;

@@ -42,6 +42,8 @@ class Heartbeat {
   /// are there. When the process has not ended within the grace period, or twice of it if the main thread has
   /// asked, the heartbeat thread ends it with lost_code().
   std::string lost() const;
+  /// Whether there is one; also in a signal handler.
+  bool is_lost() const;
   int lost_code() const;
   /// The launcher signals that some process has ended: that is an end too if nobody is named soon. Safe in a
   /// signal handler.

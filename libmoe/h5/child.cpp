@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 
 #include "libmoe/base/error.h"
 
@@ -88,8 +90,8 @@ bool receive_line(int pipe_end, Clock::time_point deadline, std::string& line) {
   }
 }
 
-bool was_stopped(int status) {
-  return WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL);
+bool ended_by(int status, std::initializer_list<int> signals) {
+  return WIFSIGNALED(status) && std::find(signals.begin(), signals.end(), WTERMSIG(status)) != signals.end();
 }
 
 }  // namespace
@@ -107,7 +109,9 @@ ChildResult run_in_child(const ChildLimits& limits, const std::function<std::str
     fail(ErrorCode::failed, "cannot start a process: {}", std::strerror(reason));
   }
   ChildResult result;
-  result.ended = receive_line(ends[0], Clock::now() + std::chrono::seconds(limits.wait_seconds), result.text);
+  const Clock::time_point deadline = Clock::now() + std::chrono::seconds(limits.wait_seconds);
+  result.ended = receive_line(ends[0], deadline, result.text);
+  const bool hung = Clock::now() >= deadline;
   close(ends[0]);
   // Without an answer it has crashed, or it hangs: then this ends it. A crash keeps its own signal.
   int status = 0;
@@ -118,7 +122,11 @@ ChildResult run_in_child(const ChildLimits& limits, const std::function<std::str
   }
   while (waited == 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!result.ended) result.text = was_stopped(status) ? "reading it did not end" : "reading it crashed";
+  if (result.ended) return result;
+  result.killed = !hung && ended_by(status, {SIGKILL, SIGTERM, SIGINT, SIGHUP});
+  result.text = result.killed                          ? "the process that read it was killed"
+                : ended_by(status, {SIGXCPU, SIGKILL}) ? "reading it did not end"
+                                                       : "reading it crashed";
   return result;
 }
 

@@ -13,8 +13,10 @@ struct ChildLimits {
 };
 
 struct ChildResult {
-  bool ended = false;  // the child gave its answer
-  std::string text;    // the answer; else how it failed: "reading it crashed", "reading it did not end"
+  bool ended = false;   // the child gave its answer
+  bool killed = false;  // somebody else ended it, which says nothing about what it read
+  std::string text;  // the answer; else how it failed: "reading it crashed", "reading it did not end", "the
+                     // process that read it was killed"
 };
 
 /// Runs answer() in a child and returns its one line (control characters become '?', cut at 4000 bytes).

@@ -83,6 +83,8 @@ void probe(const std::string& path, const Kind* wanted) {
   const Lock lock;
   const ChildResult result =
       run_in_child(limits_for(file_bytes), [&] { return examine(path, wanted, file_bytes); });
+  if (result.killed)
+    fail(ErrorCode::failed, "{}: {}, by somebody or for lack of memory; try again", path, result.text);
   if (!result.ended) throw Error(ErrorCode::bad_input, damaged(path, result.text));
   if (!result.text.empty()) throw Error(ErrorCode::bad_input, result.text);
 }

@@ -39,6 +39,7 @@ void open_existing(const std::string& path, Origin& origin) {
     origin.checkpoint = origin.file->header();
     origin.checkpoint.training.json = origin.file->read_state();
   } catch (const Error& e) {
+    if (e.code() != ErrorCode::bad_input) throw;
     fail(e.code(), "{}. To train another model choose another --output, or overwrite this file with --force",
          e.what());
   }

@@ -1,6 +1,7 @@
 // Damaged, hostile and foreign files: one clear error, or the very contents; never a crash or a hang.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -142,6 +143,11 @@ TEST(Damage, ChildThatCrashesOrNeverEndsIsReported) {
               return std::string();
             }).text,
             "reading it did not end");
+  for (const int number : {SIGKILL, SIGTERM, SIGINT}) {
+    const ChildResult killed = run([&] { return raise(number), std::string(); });
+    EXPECT_TRUE(killed.killed && !killed.ended) << number;
+    EXPECT_EQ(killed.text, "the process that read it was killed");
+  }
   ChildLimits impatient;
   impatient.wait_seconds = 0;
   EXPECT_EQ(run_in_child(impatient, [] { return pause(), std::string(); }).text, "reading it did not end");
