@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <mutex>
+#include <ostream>
 
 #include "libmoe/model/checkpoint.h"
 #include "tests/support/thread_ranks.h"
@@ -53,6 +54,10 @@ std::string Layout::text() const {
                      task_ranks == TaskRanks::rows   ? ""
                      : task_ranks == TaskRanks::even ? ", tasks even"
                                                      : ", tasks by cost");
+}
+
+std::ostream& operator<<(std::ostream& out, const Layout& layout) {
+  return out << layout.text();
 }
 
 Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates,

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct Layout {
   TaskRanks task_ranks = TaskRanks::rows;
   std::string text() const;  // "4 ranks, tp 2, ep 1, zero 3"
 };
+std::ostream& operator<<(std::ostream& out, const Layout& layout);  // for names of tests
 
 struct Curve {
   std::vector<double> loss, gradient_norm, aux_loss, z_loss;  // per update; loss per target token

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <exception>
+#include <latch>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -230,8 +231,10 @@ void run_ranks(int n, const std::function<void(std::shared_ptr<Communicator>)>& 
   std::mutex mutex;
   std::exception_ptr first;
   std::vector<std::thread> threads;
+  std::latch all_exist(n);  // a process that one of them starts meanwhile would hang under a sanitizer
   for (int r = 0; r < n; ++r)
     threads.emplace_back([&, r] {
+      all_exist.arrive_and_wait();
       try {
         body(std::make_shared<ThreadCommunicator>(board, r, n, "world"));
       } catch (...) {

@@ -25,7 +25,8 @@ ModelConfig config_of(std::int64_t top_k = 2) {
   return config;
 }
 
-// Puts a NaN where the last rank that has some of it keeps the parameter (or an expert of it).
+// Puts a NaN where the last rank that has some of it keeps the parameter (or an expert of it), and where its
+// tensor ranks keep copies: all of them decide by the gate where tokens go, which they must do alike.
 void poison(Trainee& rank, const std::string& name, std::int64_t expert, What what, float value = kNaN) {
   ParameterList& list = rank.model->parameters();
   const Parameter& p = *list.find(name);
@@ -40,7 +41,9 @@ void poison(Trainee& rank, const std::string& name, std::int64_t expert, What wh
   std::array<std::int64_t, 1> owner{range.empty() ? -1 : rank.world().rank()};
   rank.world().all_reduce(Reduce::max, std::span<std::int64_t>(owner));
   ASSERT_GE(owner[0], 0);
-  if (owner[0] != rank.world().rank()) return;
+  const int n_tensor = rank.model->parts().grid->tensor().size();
+  const bool copied = rank.world().rank() / n_tensor == owner[0] / n_tensor && p.value.shape == p.whole_shape;
+  if (owner[0] != rank.world().rank() && (!copied || range.empty())) return;
   (what == What::value ? group.owned_values_at(range) : group.owned_gradients_at(range)).f32()[0] = value;
 }
 

@@ -72,6 +72,7 @@ struct Trainee : test::Trainee {
 };
 
 void on_ranks(const Layout& layout, const std::function<void(Trainee&)>& body) {
+  test::small_vocabulary();  // made once, by one thread
   test::run_ranks(layout.n_ranks, [&](const std::shared_ptr<Communicator>& world) {
     Trainee rank(layout, world);
     body(rank);
