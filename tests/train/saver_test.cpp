@@ -59,6 +59,8 @@ struct Trainee : test::Trainee {
   }
   void load(const std::string& path, int update) {
     on_every_rank(world(), [&] {
+      static std::mutex one_reads;  // a reader's process hangs under a sanitizer when other threads allocate
+      const std::lock_guard lock(one_reads);
       const CheckpointFile file(path);
       file.load_parameters(stream, *model);
       file.load_moments(stream, *model, *adam);
