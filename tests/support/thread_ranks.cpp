@@ -123,9 +123,11 @@ class ThreadCommunicator final : public Communicator {
     const std::int64_t bytes = mine.n_bytes();
     MOE_CHECK(mine.contiguous() && all.contiguous() && all.n_bytes() == bytes * size_);
     board_->meet(rank_, mine.data, [&](const std::vector<const void*>& from) {
-      for (int r = 0; r < size_; ++r)
-        std::memmove(static_cast<char*>(all.data) + r * bytes, from[static_cast<std::size_t>(r)],
-                     static_cast<std::size_t>(bytes));
+      for (int r = 0; r < size_; ++r) {
+        char* to = static_cast<char*>(all.data) + r * bytes;
+        if (to == from[static_cast<std::size_t>(r)]) continue;  // in place: others read it now
+        std::memmove(to, from[static_cast<std::size_t>(r)], static_cast<std::size_t>(bytes));
+      }
     });
     return std::make_unique<Done>();
   }
