@@ -126,6 +126,18 @@ const std::vector<OpEntry>& op_entries() {
   return kEntries;
 }
 
+OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, double bytes, int n_tensors,
+                 const std::vector<Shape>& others) {
+  OpCase c;
+  c.shape = fmt::format("{}x{}", t, n);
+  c.flops = flops * n_of(t, n);
+  c.bytes = bytes * n_of(t, n);
+  std::vector<Shape> shapes(static_cast<std::size_t>(n_tensors), Shape{t, n});
+  shapes.insert(shapes.end(), others.begin(), others.end());
+  for (const Shape& shape : shapes) c.memory.push_back(random_tensor(stream, shape, c.memory.size(), -4, 4));
+  return c;
+}
+
 Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low, float high) {
   std::vector<float> values(static_cast<std::size_t>(shape.n_elements()));
   for (std::size_t i = 0; i < values.size(); i += 4) {

@@ -50,6 +50,10 @@ std::vector<OpEntry> moe_entries();
 inline double n_of(std::int64_t a, std::int64_t b) {
   return static_cast<double>(a) * static_cast<double>(b);
 }
+/// An op over rows [T,N] that does `flops` operations and moves `bytes` bytes per element: memory holds
+/// n_tensors of them, then tensors of the other shapes, all of numbers that look random.
+OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, double bytes, int n_tensors,
+                 const std::vector<Shape>& others = {});
 /// Indices in [0, limit) that look random: [n] i32.
 Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit);
 /// A tensor of numbers that look random, the same for the same seed on every device.

@@ -187,21 +187,17 @@ OpCase jitter(Stream& stream, const OpSizes& s) {
 // Of residual experts: `backward` or not.
 template <bool backward>
 OpCase mix(Stream& stream, const OpSizes& s) {
-  OpCase c;
-  const std::int64_t t = s.tokens, d = s.d_model;
-  c.shape = fmt::format("{}x{}", t, d);
-  c.flops = (backward ? 6 : 3) * n_of(t, d);
-  c.bytes = (backward ? 20 : 12) * n_of(t, d);
-  for (const std::int64_t width : {std::int64_t{2}, d, d, d, std::int64_t{2}, d, d})
-    c.memory.push_back(random_tensor(stream, {t, width}, c.memory.size()));
+  const std::int64_t t = s.tokens;
+  OpCase c = rows_case(stream, t, s.d_model, backward ? 6 : 3, backward ? 20 : 12, 5, {{t, 2}, {t, 2}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] {
+  const TensorView logits = m[5], dlogits = m[6];
+  c.run = [&stream, m, logits, dlogits] {
     if constexpr (backward)
-      ops::moe_mix_backward(stream, m[0], m[1], m[2], m[3], m[4], m[5], m[6]);
+      ops::moe_mix_backward(stream, logits, m[0], m[1], m[2], dlogits, m[3], m[4]);
     else
-      ops::moe_mix(stream, m[0], m[1], m[2], m[3]);
+      ops::moe_mix(stream, logits, m[0], m[1], m[2]);
   };
-  c.outputs = backward ? std::vector{m[4], m[5], m[6]} : std::vector{m[3]};
+  c.outputs = backward ? std::vector{dlogits, m[3], m[4]} : std::vector{m[2]};
   return c;
 }
 

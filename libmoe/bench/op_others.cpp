@@ -9,48 +9,31 @@ namespace moe::bench {
 namespace {
 
 OpCase layer_norm(Stream& stream, const OpSizes& s) {
-  OpCase c;
   const std::int64_t T = s.tokens, D = s.d_model;
-  c.shape = fmt::format("{}x{}", T, D);
-  c.flops = 8 * n_of(T, D);
-  c.bytes = 8 * n_of(T, D);
-  for (const Shape& shape : {Shape{T, D}, Shape{D}, Shape{D}, Shape{T, D}, Shape{T}, Shape{T}})
-    c.memory.push_back(random_tensor(stream, shape, c.memory.size()));
+  OpCase c = rows_case(stream, T, D, 8, 8, 2, {{D}, {D}, {T}, {T}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] { ops::layer_norm(stream, m[0], m[1], m[2], 1e-5f, m[3], m[4], m[5]); };
-  c.outputs = {m[3], m[4], m[5]};
+  c.run = [&stream, m] { ops::layer_norm(stream, m[0], m[2], m[3], 1e-5f, m[1], m[4], m[5]); };
+  c.outputs = {m[1], m[4], m[5]};
   return c;
 }
 
 OpCase add_norm(Stream& stream, const OpSizes& s) {
-  OpCase c;
   const std::int64_t T = s.tokens, D = s.d_model;
-  c.shape = fmt::format("{}x{}", T, D);
-  c.flops = 10 * n_of(T, D);
-  c.bytes = 16 * n_of(T, D);
-  for (const Shape& shape :
-       {Shape{T, D}, Shape{T, D}, Shape{D}, Shape{D}, Shape{T, D}, Shape{T, D}, Shape{T}, Shape{T}})
-    c.memory.push_back(random_tensor(stream, shape, c.memory.size()));
+  OpCase c = rows_case(stream, T, D, 10, 16, 4, {{D}, {D}, {T}, {T}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] {
-    ops::add_norm(stream, m[0], m[1], {0.1f, {.seed = 1}}, m[2], m[3], 1e-5f, m[4], m[5], m[6], m[7]);
+    ops::add_norm(stream, m[0], m[1], {0.1f, {.seed = 1}}, m[4], m[5], 1e-5f, m[2], m[3], m[6], m[7]);
   };
-  c.outputs = {m[4], m[5], m[6], m[7]};
+  c.outputs = {m[2], m[3], m[6], m[7]};
   return c;
 }
 
 OpCase layer_norm_backward(Stream& stream, const OpSizes& s) {
-  OpCase c;
   const std::int64_t T = s.tokens, D = s.d_model;
-  c.shape = fmt::format("{}x{}", T, D);
-  c.flops = 16 * n_of(T, D);
-  c.bytes = 16 * n_of(T, D);
-  for (const Shape& shape :
-       {Shape{T, D}, Shape{T, D}, Shape{D}, Shape{T}, Shape{T}, Shape{T, D}, Shape{D}, Shape{D}})
-    c.memory.push_back(random_tensor(stream, shape, c.memory.size()));
+  OpCase c = rows_case(stream, T, D, 16, 16, 3, {{D}, {T}, {T}, {D}, {D}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] { ops::layer_norm_backward(stream, m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]); };
-  c.outputs = {m[5], m[6], m[7]};
+  c.run = [&stream, m] { ops::layer_norm_backward(stream, m[0], m[1], m[3], m[4], m[5], m[2], m[6], m[7]); };
+  c.outputs = {m[2], m[6], m[7]};
   return c;
 }
 
@@ -127,12 +110,7 @@ OpCase embedding(Stream& stream, const OpSizes& s) {
 }
 
 OpCase dropout_add(Stream& stream, const OpSizes& s) {
-  OpCase c;
-  const std::int64_t T = s.tokens, D = s.d_model;
-  c.shape = fmt::format("{}x{}", T, D);
-  c.flops = 2 * n_of(T, D);
-  c.bytes = 12 * n_of(T, D);
-  for (std::uint64_t i = 0; i < 3; ++i) c.memory.push_back(random_tensor(stream, {T, D}, i));
+  OpCase c = rows_case(stream, s.tokens, s.d_model, 2, 12, 3);
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] { ops::dropout_add(stream, m[0], m[1], 0.1f, {.seed = 1, .sequence = 2}, m[2]); };
   c.outputs = {m[2]};
@@ -140,12 +118,7 @@ OpCase dropout_add(Stream& stream, const OpSizes& s) {
 }
 
 OpCase gelu(Stream& stream, const OpSizes& s) {
-  OpCase c;
-  c.shape = fmt::format("{}x{}", s.tokens, s.d_ffn);
-  c.flops = 16 * n_of(s.tokens, s.d_ffn);
-  c.bytes = 8 * n_of(s.tokens, s.d_ffn);
-  for (std::uint64_t i = 0; i < 2; ++i)
-    c.memory.push_back(random_tensor(stream, {s.tokens, s.d_ffn}, i, -4, 4));
+  OpCase c = rows_case(stream, s.tokens, s.d_ffn, 16, 8, 2);
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] { ops::activation(stream, ops::Activation::gelu, m[0], m[1]); };
   c.outputs = {m[1]};

@@ -8,17 +8,6 @@
 namespace moe::bench {
 namespace {
 
-// An op over rows [T,N] that does `flops` operations and moves `bytes` bytes per element.
-OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, double bytes, int n_tensors) {
-  OpCase c;
-  c.shape = fmt::format("{}x{}", t, n);
-  c.flops = flops * n_of(t, n);
-  c.bytes = bytes * n_of(t, n);
-  for (int i = 0; i < n_tensors; ++i)
-    c.memory.push_back(random_tensor(stream, {t, n}, static_cast<std::uint64_t>(i), -4, 4));
-  return c;
-}
-
 OpCase bias_backward(Stream& stream, const OpSizes& s) {
   OpCase c = rows_case(stream, s.tokens, s.d_ffn, 1, 4, 1);
   c.memory.push_back(random_tensor(stream, {s.d_ffn}, 1));

@@ -11,8 +11,6 @@
 #include "libmoe/model/checkpoint_share.h"
 
 namespace moe {
-namespace {}  // namespace
-
 CheckpointFile::CheckpointFile(const std::string& path) : reader_(path, kCheckpointKind) {
   header_.config = ModelConfig::from_json(reader_.read_text("/config"), path + ": /config");
   header_.vocabulary = read_vocabulary(reader_);
