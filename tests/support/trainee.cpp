@@ -16,7 +16,7 @@ UpdateBatches update_of(std::vector<Batch> batches) {
 }
 
 Trainee::Trainee(const ModelConfig& config, const Layout& layout, const std::shared_ptr<Communicator>& world,
-                 const AdamOptions& adam_options)
+                 const AdamOptions& adam_options, std::uint64_t seed)
     : recompute(layout.recompute),
       costs(layout.task_ranks, layout.task_ranks == TaskRanks::rows ? 0 : kTestTasks) {
   ModelParts parts;
@@ -26,7 +26,7 @@ Trainee::Trainee(const ModelConfig& config, const Layout& layout, const std::sha
   parts.partition_embedding = layout.partition_embedding;
   parts.expert_stages.n_stages = layout.stages;
   model.emplace(stream, config, parts);
-  model->initialise(stream, 1);
+  model->initialise(stream, seed);
   model->parameters().make_gradients(stream);
   adam.emplace(stream, model->parameters(), adam_options);
   parallel.emplace(*parts.grid, model->parameters(), layout.overlap);

@@ -14,7 +14,7 @@ UpdateBatches update_of(std::vector<Batch> batches);
 /// Throws what its parts throw for layouts that do not fit.
 struct Trainee {
   Trainee(const ModelConfig& config, const Layout& layout, const std::shared_ptr<Communicator>& world,
-          const AdamOptions& adam_options = {});
+          const AdamOptions& adam_options = {}, std::uint64_t seed = 1);
   Communicator& world() { return model->parts().grid->world(); }
   /// The next update. Collective.
   UpdateResult update(const UpdateBatches& batches);

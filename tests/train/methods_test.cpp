@@ -33,6 +33,12 @@ ModelConfig config_of(std::int64_t top_k, const std::string& weights = "auto") {
   return c;
 }
 
+// What rounding does to a logit grows with the layers: where functions are compared there are few.
+ModelConfig shallow(ModelConfig c) {
+  c.encoder_layers = c.decoder_layers = 2;
+  return c;
+}
+
 std::vector<float> logits_of(const Checkpoint& checkpoint) {
   const auto device = Device::open();
   Stream stream(*device, 1);
@@ -84,7 +90,7 @@ TEST(Aggregate, AModelWithItselfIsTheSameFunction) {
   };
   for (const Case& c : {Case{config_of(1), 1}, Case{config_of(1, "normalised"), 1}, Case{config_of(2), 4},
                         Case{config_of(2, "probability"), 4}, Case{config_of(1, "probability"), 2}}) {
-    const Checkpoint model = tiny_checkpoint(c.config);
+    const Checkpoint model = tiny_checkpoint(shallow(c.config));
     const Checkpoint both = aggregate({model, model}, {"a", "a"}, c.top_k);
     EXPECT_EQ(both.config.n_experts, 8);
     EXPECT_EQ(both.config.top_k, c.top_k);
@@ -161,7 +167,7 @@ TEST(Aggregate, RefusesWhatDoesNotFit) {
 }
 
 TEST(Upcycle, StartsAsTheDenseModelsFunction) {
-  ModelConfig dense_config = config_of(1);
+  ModelConfig dense_config = shallow(config_of(1));
   dense_config.n_experts = 0;
   const Checkpoint dense = tiny_checkpoint(dense_config);
   for (const std::int64_t top_k : {1, 2, 3})

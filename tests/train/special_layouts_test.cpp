@@ -18,6 +18,8 @@ namespace {
 
 using test::Curve;
 using test::Layout;
+using test::steady_run;
+using test::SteadyRun;
 using test::train_layout;
 
 constexpr int kUpdates = 50;
@@ -35,9 +37,9 @@ ModelConfig base_config() {
 }
 
 void expect_same(const Curve& one, const Curve& many, const std::string& layout) {
-  EXPECT_LT(test::largest_difference(one, many), 1e-4) << layout;
+  EXPECT_LT(test::largest_difference(one, many), 1e-5) << layout;
   for (std::size_t u = 0; u < one.aux_loss.size(); ++u)
-    EXPECT_NEAR(many.aux_loss[u], one.aux_loss[u], 1e-4 * std::abs(one.aux_loss[u]))
+    EXPECT_NEAR(many.aux_loss[u], one.aux_loss[u], 1e-5 * std::abs(one.aux_loss[u]))
         << layout << ", update " << u + 1;
   EXPECT_EQ(many.n_dropped, one.n_dropped) << layout;
   EXPECT_EQ(many.expert_tokens, one.expert_tokens) << layout;
@@ -53,13 +55,13 @@ class SpecialLayouts : public testing::TestWithParam<std::tuple<Case, Layout>> {
 
 TEST_P(SpecialLayouts, TrainAsOneProcessDoes) {
   const auto& [c, layout] = GetParam();
-  static std::map<std::string, Curve> curves;
+  static std::map<std::string, SteadyRun> runs;
   ModelConfig config = base_config();
   c.change(config);
-  if (!curves.contains(c.name)) curves[c.name] = train_layout(config, {}, kUpdates, c.batches);
-  const Curve& one = curves[c.name];
-  EXPECT_LT(one.loss.back(), 0.9 * one.loss.front());
-  expect_same(one, train_layout(config, layout, kUpdates, c.batches), layout.text());
+  if (!runs.contains(c.name)) runs[c.name] = steady_run(config, kUpdates, c.batches);
+  const SteadyRun& one = runs[c.name];
+  EXPECT_LT(one.curve.loss.back(), 0.9 * one.curve.loss.front());
+  expect_same(one.curve, one.on(layout), layout.text());
 }
 
 std::string name_of(const testing::TestParamInfo<std::tuple<Case, Layout>>& info) {
@@ -167,14 +169,14 @@ TEST(CapacityOfEachRank, IsThatOfMicroBatchesOfItsSentences) {
       }
     return parts;
   };
-  const Curve one = train_layout(config, {}, kUpdates, divided);
+  const SteadyRun one = steady_run(config, kUpdates, divided);
   for (const Layout& layout : {Layout{.n_ranks = kRanks}, Layout{.n_ranks = kRanks, .expert = 2},
                                Layout{.n_ranks = 2 * kRanks, .tensor = 2, .expert = 2, .zero_stage = 3}}) {
-    const Curve many = train_layout(config, layout, kUpdates);
-    EXPECT_LT(test::largest_difference(one, many), 1e-4) << layout.text();
-    EXPECT_EQ(many.n_dropped, one.n_dropped) << layout.text();
+    const Curve many = train_layout(config, layout, kUpdates, test::usual_batches, one.seed);
+    EXPECT_LT(test::largest_difference(one.curve, many), 1e-5) << layout.text();
+    EXPECT_EQ(many.n_dropped, one.curve.n_dropped) << layout.text();
   }
-  EXPECT_GT(one.n_dropped.back(), 0);
+  EXPECT_GT(one.curve.n_dropped.back(), 0);
 }
 
 // Rows that travel in stages stay those of their expert: the choice of their number moves no bit.
