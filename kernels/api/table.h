@@ -71,8 +71,9 @@ inline constexpr int kKernelTableVersion = 7;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();
-/// The CPU's table for an instruction set: "baseline", "avx2", "avx512"; null when this processor lacks it or the
-/// name is unknown.
+/// Instruction sets that the CPU's kernels are compiled for; each has all of those before it.
+inline constexpr const char* kCpuIsas[] = {"baseline", "avx2", "avx512"};
+/// The CPU's table for one of them; null when this processor lacks it or the name is unknown.
 const KernelTable* cpu_table(const char* isa);
 /// The best instruction set of this processor.
 const char* best_cpu_isa();

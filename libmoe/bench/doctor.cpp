@@ -50,7 +50,7 @@ class Findings {
 void add_processor(Findings& f, Machine& machine) {
   f.add("processor", field(read_text("/proc/cpuinfo"), "model name"));
   std::string sets;
-  for (const char* isa : {"baseline", "avx2", "avx512"})
+  for (const char* isa : kernels::kCpuIsas)
     if (kernels::cpu_table(isa) != nullptr) sets += (sets.empty() ? "" : " ") + std::string(isa);
   f.add("instruction sets", sets, fmt::format("kernels in use: {}", machine.device().kernels().name));
   f.add("processors", std::to_string(available_processors()), "threads by default");

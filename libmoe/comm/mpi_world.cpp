@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "libmoe/base/log.h"
+#include "libmoe/comm/common_isa.h"
 #include "libmoe/comm/mpi_communicator.h"
 
 namespace moe {
@@ -53,6 +54,7 @@ std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
   std::vector<int> all(static_cast<std::size_t>(runtime->size()));
   std::iota(all.begin(), all.end(), 0);
   auto world = std::make_unique<MpiCommunicator>(runtime, MPI_COMM_WORLD, std::move(all), "world");
+  Device::use_cpu_isa(common_isa(*world, Device::cpu_isa()));
   if (topology.one_node() || topology.uniform_node_size() < 2) return world;
   HierarchyOptions hierarchy{way, {}};
   if (way == AllToAllWay::automatic) {

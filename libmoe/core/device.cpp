@@ -14,11 +14,13 @@ void check(const Device& device, int status, const char* what) {
     fail(ErrorCode::device, "device {}: {}: {}", device.name(), what, device.runtime().error_text(status));
 }
 
+std::mutex isa_mutex;
+std::string isa_to_use;  // empty: nobody said
+
 const kernels::KernelTable& chosen_cpu_kernels() {
-  const char* wanted = std::getenv("MOE_CPU_ISA");
-  if (wanted == nullptr || *wanted == 0) wanted = kernels::best_cpu_isa();
-  if (std::string(wanted) == "ref") return kernels::ref_table();
-  const kernels::KernelTable* table = kernels::cpu_table(wanted);
+  const std::string wanted = Device::cpu_isa();
+  if (wanted == "ref") return kernels::ref_table();
+  const kernels::KernelTable* table = kernels::cpu_table(wanted.c_str());
   if (table == nullptr)
     fail(ErrorCode::device,
          "MOE_CPU_ISA={}: this processor does not have it (the best here is {}; names are baseline, avx2, avx512)",
@@ -27,6 +29,18 @@ const kernels::KernelTable& chosen_cpu_kernels() {
 }
 
 }  // namespace
+
+std::string Device::cpu_isa() {
+  const std::lock_guard lock(isa_mutex);
+  if (!isa_to_use.empty()) return isa_to_use;
+  const char* wanted = std::getenv("MOE_CPU_ISA");
+  return wanted != nullptr && *wanted != 0 ? wanted : kernels::best_cpu_isa();
+}
+
+void Device::use_cpu_isa(const std::string& isa) {
+  const std::lock_guard lock(isa_mutex);
+  isa_to_use = isa;
+}
 
 std::unique_ptr<Device> Device::open(const std::string& name) {
   if (name == "ref") return std::unique_ptr<Device>(new Device(name, kernels::ref_table(), kernels::cpu_runtime()));

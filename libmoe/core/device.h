@@ -22,6 +22,10 @@ class Device {
   /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (baseline, avx2, avx512; "ref"
   /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
+  /// The instruction set of "cpu": as use_cpu_isa() says, else MOE_CPU_ISA, else the best. Thread-safe.
+  static std::string cpu_isa();
+  /// For devices that this process opens from here on. Thread-safe.
+  static void use_cpu_isa(const std::string& isa);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 

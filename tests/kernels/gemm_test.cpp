@@ -33,7 +33,7 @@ const std::vector<Layout> kLayouts = {{},
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> names;
-  for (const char* isa : {"baseline", "avx2", "avx512"})
+  for (const char* isa : kernels::kCpuIsas)
     if (kernels::cpu_table(isa) != nullptr) names.emplace_back(isa);
   return names;
 }

@@ -51,7 +51,7 @@ inline const KernelContext& three_threads() {
 /// The tables of this processor's instruction sets.
 inline std::vector<const KernelTable*> cpu_tables() {
   std::vector<const KernelTable*> tables;
-  for (const char* isa : {"baseline", "avx2", "avx512"})
+  for (const char* isa : kernels::kCpuIsas)
     if (const KernelTable* table = kernels::cpu_table(isa)) tables.push_back(table);
   return tables;
 }

@@ -144,7 +144,7 @@ std::string environment_section() {
          ".It Ev MOE_CPU_ISA\n" +
          running_text(
              "Instruction set of the kernels: baseline, avx2, avx512, or ref for the plain reference loops. "
-             "Without it the best that the processor has.") +
+             "Without it the best that the processor has. Ranks take the least of theirs.") +
          ".El\n";
 }
 
