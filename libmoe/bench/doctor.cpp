@@ -111,8 +111,7 @@ void add_ranks(Findings& f, const Communicator& world) {
         facts.shared_memory || !facts.topology.one_node() ? "" : "is /dev/shm full?");
   f.add("heartbeats", facts.heartbeats ? "yes" : "no",
         facts.heartbeats
-            ? "a lost rank ends the others within 10 s; with mpiexec -disable-auto-cleanup they also "
-              "say which, in files of their own: hydra cuts off what they say to it"
+            ? "a lost rank is named and ends the others within 10 s; mpiexec and srun need no flag for that"
             : "let TCP through between the hosts; srun needs --kill-on-bad-exit=1 without them");
   if (facts.costs.n_nodes > 1) f.add("links", facts.costs.text());
 }

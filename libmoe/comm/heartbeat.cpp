@@ -16,6 +16,7 @@
 
 #include "libmoe/base/log.h"
 #include "libmoe/comm/heartbeat_socket.h"
+#include "libmoe/comm/watcher.h"
 
 namespace moe {
 namespace {
@@ -80,6 +81,11 @@ struct Heartbeat::Impl {
     ring();
     sent.wait_for(lock, std::chrono::milliseconds(500), [&] { return outbox.empty(); });
   }
+  // Returns when everybody has closed the connection, or after a second.
+  void wait_until_alone() {
+    std::unique_lock lock(mutex);
+    sent.wait_for(lock, std::chrono::seconds(1), [&] { return alone || !thread.joinable(); });
+  }
   Frame frame(FrameType type, int about, int code = 0, LostCause cause = LostCause::closed) const {
     Frame f;
     f.type = type;
@@ -99,6 +105,7 @@ struct Heartbeat::Impl {
       if (rank == 0) accept_ranks();
       read_all();
       send_outbox();
+      note_whether_alone();
       if (seconds_since(last_beat) >= options.beat_seconds) {
         last_beat = Clock::now();
         to_all(frame(FrameType::beat, rank));
@@ -169,8 +176,8 @@ struct Heartbeat::Impl {
   void take(int from, const Frame& f) {
     if (f.type == FrameType::bye) peers_by_rank[static_cast<std::size_t>(from)].close();
     if (f.type == FrameType::failed) {
-      peers_by_rank[static_cast<std::size_t>(from)].close();
       lose(from, LostCause::failed, f.code);
+      peers_by_rank[static_cast<std::size_t>(from)].close();  // it waits for this
     }
     if (f.type == FrameType::lost) lose(f.rank, f.cause, f.code);
     if (f.type == FrameType::ending) {
@@ -187,6 +194,14 @@ struct Heartbeat::Impl {
     const std::lock_guard lock(mutex);
     for (const Frame& f : outbox) to_all(f);
     outbox.clear();
+    sent.notify_all();
+  }
+
+  void note_whether_alone() {
+    if (!leaving || std::any_of(peers_by_rank.begin(), peers_by_rank.end(), [](auto& c) { return c.open(); }))
+      return;
+    const std::lock_guard lock(mutex);
+    alone = true;
     sent.notify_all();
   }
 
@@ -212,20 +227,22 @@ struct Heartbeat::Impl {
   }
 
   void lose(int who, LostCause cause, int code) {
-    if (leaving) return;
-    {
-      const std::lock_guard lock(mutex);
-      if (!lost_line.empty()) return;
-      lost_line = describe(who, cause, code);
-      lost_exit_code = code == 0 ? 1 : code;
-      lost_time = Clock::now();
-      lost_name = name_of(who);
-      // A rank that failed has said why, and others may be about to say the same of themselves.
-      if (cause != LostCause::failed) announce();
-      is_lost = true;
-    }
+    if (leaving || is_lost) return;
+    // Before a word is printed: hydra looks for ended processes when somebody prints, and kills this one.
     if (rank == 0) to_all(frame(FrameType::lost, who, code, cause));
+    const std::lock_guard lock(mutex);
+    lost_line = describe(who, cause, code);
+    lost_exit_code = code == 0 ? 1 : code;
+    lost_time = Clock::now();
+    lost_short = name_of(who) + (perhaps_not_first(who, cause) ? " has closed its connection" : " is lost");
+    dismiss_watcher();
+    // A rank that failed has said why, and others may be about to say the same of themselves.
+    if (cause != LostCause::failed) announce();
+    is_lost = true;
   }
+
+  // Rank 0 may have ended because of another rank, of which it could not tell any more.
+  static bool perhaps_not_first(int who, LostCause cause) { return who == 0 && cause == LostCause::closed; }
 
   // At once: the launcher may be about to kill this process.
   void announce() {
@@ -250,6 +267,9 @@ struct Heartbeat::Impl {
       case LostCause::failed:
         return fmt::format("{} has ended with exit code {}; its own message says why", name, code);
       default:
+        if (perhaps_not_first(who, cause))
+          return fmt::format(
+              "{} has closed its connection without a word; was it killed, or another rank before it?", name);
         return fmt::format("{} is lost: it closed its connection without a word; was it killed?", name);
     }
   }
@@ -274,10 +294,11 @@ struct Heartbeat::Impl {
   bool launcher_heard = false;
   Clock::time_point launcher_time, lost_time;
 
-  mutable std::mutex mutex;  // outbox, lost_*, peers
+  mutable std::mutex mutex;  // outbox, alone, lost_*, peers
   std::condition_variable sent;
   std::vector<Frame> outbox;
-  std::string lost_line, lost_name;
+  bool alone = false;
+  std::string lost_line, lost_short;
   int lost_exit_code = 0;
   std::vector<Peer> peers;
   std::atomic<bool> stopping{false}, is_lost{false}, main_knows{false}, announced{false};
@@ -326,7 +347,7 @@ std::string Heartbeat::lost() const {
   if (!impl_->is_lost) return "";
   impl_->main_knows = true;
   const std::lock_guard lock(impl_->mutex);
-  return impl_->announced ? impl_->lost_name + " is lost" : impl_->lost_line;
+  return impl_->announced ? impl_->lost_short : impl_->lost_line;
 }
 
 bool Heartbeat::is_lost() const {
@@ -358,7 +379,9 @@ void Heartbeat::finish() {
 }
 
 void Heartbeat::fail(int code) {
+  impl_->leaving = true;
   impl_->say(impl_->frame(FrameType::failed, impl_->rank, code));
+  impl_->wait_until_alone();
 }
 
 }  // namespace moe

@@ -15,6 +15,7 @@
 
 #include "libmoe/base/log.h"
 #include "libmoe/comm/heartbeat_socket.h"
+#include "libmoe/comm/watcher.h"
 
 namespace moe {
 namespace {
@@ -40,7 +41,10 @@ AtExit& at_exit() {
 int end_code = 0, launcher_fd = -1;
 extern "C" void leave_mpi(int) {
   struct sigaction at_last {};
-  at_last.sa_handler = [](int) { _exit(end_code); };
+  at_last.sa_handler = [](int) {
+    dismiss_watcher();
+    _exit(end_code);
+  };
   at_last.sa_flags = SA_NODEFER;
   sigaction(SIGALRM, &at_last, nullptr);
   sigset_t alarms;
@@ -55,6 +59,7 @@ extern "C" void leave_mpi(int) {
       if (read(launcher_fd, &c, 1) <= 0) break;
       n = c == kAnswer[n] ? n + 1 : c == kAnswer[0];
     }
+  dismiss_watcher();
   _exit(end_code);
 }
 
@@ -75,6 +80,7 @@ extern "C" void end_process(int status, void*) {
   AtExit& state = at_exit();
   if (!state.started) return;
   if (state.in_order) return end_mpi(status);
+  dismiss_watcher();  // it has said why it ends
   const int code = status == 0 ? 1 : status;
   fflush(nullptr);
   std::signal(SIGALRM, SIG_DFL);
@@ -115,6 +121,7 @@ class StartGuard {
               fmt::format("the ranks have not come together within {:.0f} s; was one of them lost, or "
                           "did not all start this program with the same options?",
                           seconds));
+          dismiss_watcher();
           _exit(static_cast<int>(ErrorCode::device));
         }) {}
   ~StartGuard() {
@@ -136,6 +143,7 @@ class StartGuard {
 }  // namespace
 
 MpiRuntime::MpiRuntime(const WorldOptions& options) : options_(options) {
+  start_watcher();
   const StartGuard guard(options.start_limit_seconds);
   int provided = 0;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
@@ -210,6 +218,7 @@ void MpiRuntime::start_heartbeats() {
   at_exit().heartbeat = std::move(heartbeat);
   if (std::getenv("HYDI_CONTROL_FD") != nullptr) std::signal(SIGUSR1, note_launcher_signal);
   std::signal(SIGABRT, let_lost_rank_be_named);
+  if (heartbeats_) ranks_are_together();
 }
 
 void MpiRuntime::watch(const Operation& task, double seconds) {

@@ -1,4 +1,6 @@
 // A rank that misbehaves in one way, and what the others make of it. See run_faults.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +11,7 @@
 
 #include "libmoe/base/log.h"
 #include "libmoe/comm/mpi_world.h"
+#include "libmoe/comm/watcher.h"
 
 namespace moe {
 namespace {
@@ -36,7 +39,17 @@ void misbehave(const std::string& how) {
   if (how == "late") compute();
 }
 
+// The last rank is lost before it has come to the others, which wait for it in MPI_Init.
+void start_or_be_killed() {
+  const char* rank = std::getenv("PMI_RANK");
+  if (rank == nullptr || std::string(rank) != "2") return;
+  log_info("rank 2 is process {}", getpid());
+  start_watcher();
+  std::raise(SIGKILL);
+}
+
 void run(const std::string& how) {
+  if (how == "kill-starting") start_or_be_killed();
   WorldOptions options;
   options.heartbeat.silence_seconds = how == "stop" ? 2 : 6;
   options.time_limit_seconds = how == "late" || how == "leave" ? 1 : 60;
