@@ -36,7 +36,9 @@ std::string mpi_library();
 /// When the process ends by an error (an exception is on its way, or it exits without that), the others are
 /// told and end too, with the same exit code. A rank that is lost (killed, or without a sign of life for some
 /// seconds) is noticed within 10 s by all, whether they wait or compute: operations throw Error(device) that
-/// names it, and a rank that computes on is ended with exit code 4.
+/// names it, and a rank that computes on is ended with exit code 4. Where the launcher kills them before they
+/// can say so, the lost rank's watcher has named it: a process that this one forks before MPI starts, see
+/// watcher.h.
 ///
 /// Throws Error(device) when the ranks do not come together.
 std::shared_ptr<Communicator> open_world(const WorldOptions& options = {});
