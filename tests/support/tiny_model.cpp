@@ -10,7 +10,7 @@ ModelConfig tiny_config() {
   c.decoder_layers = 2;
   c.d_model = 16;
   c.d_ffn = 32;
-  c.n_heads = 2;
+  c.n_heads = 4;
   c.vocab_size = 23;
   c.max_length = 40;
   c.n_experts = 4;

@@ -19,7 +19,6 @@ enum class What { value, gradient };
 
 ModelConfig config_of(std::int64_t top_k = 2) {
   ModelConfig config = test::tiny_config();
-  config.n_heads = 4;
   config.top_k = top_k;
   config.drop_tokens = false;
   return config;

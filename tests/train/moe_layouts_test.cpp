@@ -26,7 +26,6 @@ struct Case {
 
 ModelConfig config_of(const Case& c) {
   ModelConfig config = test::tiny_config();
-  config.n_heads = 4;
   config.min_capacity = 1;
   config.aux_loss = 0.05;
   config.z_loss = 0.01;
@@ -200,7 +199,6 @@ std::vector<std::vector<float>> logits_by_rank(const ModelConfig& config, const 
 TEST(MoeLayouts, LogitsOfARanksSentencesAreTheBitsOfOneProcess) {
   for (const std::int64_t n_experts : {4, 7}) {
     ModelConfig config = test::tiny_config();
-    config.n_heads = 4;
     config.n_experts = n_experts;
     config.top_k = 2;
     const Batch batch = test::random_batch(config, 23, 12, 1);

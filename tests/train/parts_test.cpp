@@ -124,7 +124,6 @@ TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
     c.d_model = 32;
     c.d_ffn = 128;
     c.vocab_size = 300;
-    c.n_heads = 4;
     c.encoder_layers = c.decoder_layers = 3;
     c.dropout = 0.1;
     c.drop_tokens = false;

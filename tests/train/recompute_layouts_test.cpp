@@ -12,7 +12,6 @@ using test::Layout;
 
 ModelConfig noisy_config() {
   ModelConfig c = test::tiny_config();
-  c.n_heads = 4;
   c.top_k = 2;
   c.capacity_factor = 0.7;
   c.min_capacity = 1;

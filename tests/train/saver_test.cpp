@@ -31,7 +31,6 @@ namespace fs = std::filesystem;
 
 ModelConfig saved_config() {
   ModelConfig config = test::tiny_config();
-  config.n_heads = 4;
   config.vocab_size = test::small_vocabulary()->size();
   return config;
 }

@@ -26,7 +26,6 @@ constexpr int kUpdates = 50;
 
 ModelConfig base_config() {
   ModelConfig config = test::tiny_config();
-  config.n_heads = 4;
   config.min_capacity = 1;
   config.capacity_factor = 0.7;
   config.top_k = 2;
