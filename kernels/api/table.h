@@ -61,7 +61,7 @@ namespace moe::kernels {
 
 struct KernelTable {
   int version;
-  const char* name;  // "ref", "cpu-baseline", "cpu-avx2", "cpu-avx512"
+  const char* name;  // "ref", "cpu-baseline", "cpu-avx2", ...
 #define MOE_SLOT(op, Args) void (*op)(const Context&, const Args&);
   MOE_KERNEL_OPS(MOE_SLOT)
 #undef MOE_SLOT
@@ -72,7 +72,7 @@ inline constexpr int kKernelTableVersion = 7;
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();
 /// Instruction sets that the CPU's kernels are compiled for; each has all of those before it.
-inline constexpr const char* kCpuIsas[] = {"baseline", "avx2", "avx512"};
+inline constexpr const char* kCpuIsas[] = {"baseline", "avx2", "avx512", "avx512bf16"};
 /// The CPU's table for one of them; null when this processor lacks it or the name is unknown.
 const KernelTable* cpu_table(const char* isa);
 /// The best instruction set of this processor.

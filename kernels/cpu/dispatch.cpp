@@ -6,20 +6,28 @@ namespace moe::kernels {
 namespace baseline { const KernelTable& table(); }
 namespace avx2 { const KernelTable& table(); }
 namespace avx512 { const KernelTable& table(); }
+namespace avx512bf16 { const KernelTable& table(); }
 
 namespace {
 
 bool has_avx2() { return __builtin_cpu_supports("x86-64-v3") != 0; }
 bool has_avx512() { return __builtin_cpu_supports("x86-64-v4") != 0; }
+bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
 
 }  // namespace
 
-const char* best_cpu_isa() { return has_avx512() ? "avx512" : has_avx2() ? "avx2" : "baseline"; }
+const char* best_cpu_isa() {
+  const char* best = nullptr;
+  for (const char* isa : kCpuIsas)
+    if (cpu_table(isa) != nullptr) best = isa;
+  return best;
+}
 
 const KernelTable* cpu_table(const char* isa) {
   if (__builtin_strcmp(isa, "baseline") == 0) return &baseline::table();
   if (__builtin_strcmp(isa, "avx2") == 0 && has_avx2()) return &avx2::table();
   if (__builtin_strcmp(isa, "avx512") == 0 && has_avx512()) return &avx512::table();
+  if (__builtin_strcmp(isa, "avx512bf16") == 0 && has_avx512bf16()) return &avx512bf16::table();
   return nullptr;
 }
 

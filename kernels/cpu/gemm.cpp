@@ -32,9 +32,10 @@ bool few_rows(const GemmProblem& p) {
   return !p.trans_a && p.m <= (p.trans_b ? kFewRowsTransposed : kFewRows);
 }
 
+template <class Words>
 void run_part(const Part& part) {
-  if (!few_rows(part.p)) return ManyRows{part}.run();
-  part.p.trans_b ? ColumnsOfB{part}.run() : StepsOfB{part}.run();
+  if (!few_rows(part.p)) return ManyRows<Words>{part}.run();
+  part.p.trans_b ? ColumnsOfB<Words>{part}.run() : StepsOfB<Words>{part}.run();
 }
 
 void run_task(const Plan& plan, std::int64_t task, int thread) {
@@ -50,14 +51,16 @@ void run_task(const Plan& plan, std::int64_t task, int thread) {
   const std::int64_t n = local % job.n_column_blocks * job.columns;
   char* workspace = static_cast<char*>(plan.context->workspace) +
                     static_cast<std::size_t>(thread) * plan.context->workspace_bytes_per_thread;
-  run_part(
-      {p, m, least(m + job.rows, p.m), n, least(n + job.columns, p.n), reinterpret_cast<float*>(workspace)});
+  const Part part{
+      p, m, least(m + job.rows, p.m), n, least(n + job.columns, p.n), reinterpret_cast<float*>(workspace)};
+  p.product == DType::bf16 ? run_part<Pairs>(part) : run_part<Elements>(part);
 }
 
 /// Adds the tasks of a problem; returns how many.
 std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_t first_task, Job& job) {
   const std::int64_t most_rows =
-      few_rows(p) ? kFewRows : most(1, kBlockElements / (depth_of(p) + 32) / kMaxRows) * kMaxRows;
+      few_rows(p) ? kFewRows
+                  : most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
   const std::int64_t rows = round_up(divide_up(p.m, divide_up(p.m, most_rows)), kMaxRows);
   // A task reads its rows of A again and, few rows, wants long runs of B.
   const std::int64_t min_columns = p.trans_b ? kPanel : 4 * kPanel;

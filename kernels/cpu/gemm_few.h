@@ -5,14 +5,23 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// Steps of k x columns of C, as many as half of the registers hold. Two registers of columns, so that half
-/// as many elements of A are read for them and bf16 is read in whole lines of the cache.
-struct Block {
-  static constexpr int kVectors = 2, kSteps = kLanes / kVectors, kColumns = kVectors * kLanes;
-  static constexpr int kRowsTogether = 2;  // the steps of one sum wait for each other
-  Vec row[kSteps][kVectors];
+/// The leading dimension of rows of A packed from k elements.
+template <class Words>
+std::int64_t few_lda(std::int64_t k) {
+  return round_up(divide_up(k, Words::kSteps), 16) + 16;
+}
 
-  /// c: [Rows,kColumns] += a: [Rows,kSteps] times this
+/// Words x columns of C, at most as many as half of the registers hold: rows of B that are read side by side.
+/// Two registers of columns, so that half as many words of A are read for them and bf16 is read in whole
+/// lines of the cache.
+template <class Words>
+struct Block {
+  static constexpr int kVectors = 2, kSteps = kLanes / kVectors, kWords = kSteps / Words::kSteps;
+  static constexpr int kColumns = kVectors * kLanes;
+  static constexpr int kRowsTogether = 2;  // the steps of one sum wait for each other
+  Vec row[kWords][kVectors];
+
+  /// c: [Rows,kColumns] += a: [Rows,kWords] times this
   template <int Rows>
   MOE_INLINE void add_rows(const float* a, std::int64_t lda, float* c, std::int64_t ldc) const {
     Vec sum[Rows][kVectors];
@@ -21,12 +30,12 @@ struct Block {
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * ldc + v * kLanes);
 #pragma GCC unroll 16
-    for (int k = 0; k < kSteps; ++k)
+    for (int k = 0; k < kWords; ++k)
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Vec x = splat(a[r * lda + k]);
 #pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = multiply_add(x, row[k][v], sum[r][v]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = Words::multiply_add(x, row[k][v], sum[r][v]);
       }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
@@ -44,7 +53,9 @@ struct Block {
 /// Rows in memory are steps of k: a few of them are read side by side, from one end of a strip of columns to
 /// the other, while as many behind them are fetched. The strip's part of C stays in the first-level cache. A
 /// is not transposed.
+template <class Words>
 struct StepsOfB : Part {
+  using Block = MOE_ISA::Block<Words>;
   static constexpr std::int64_t kStrip = 8192;    // elements of C
   static constexpr std::int64_t kLongest = 2048;  // columns of a strip at most
 
@@ -58,14 +69,14 @@ struct StepsOfB : Part {
     const std::int64_t ld = width + 16;  // rows that are a power of two apart share a few sets of the cache
     float *strip = workspace, *packed_a = workspace + m * ld;
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0), lda = round_up(d, 16) + 16;
-      copy_rows(a_at(m0, d0), p.lda, m, d, packed_a, lda);
+      const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
+      pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
       for (std::int64_t n = n0; n < n1; n += width) {
         const std::int64_t columns = least(width, n1 - n);
         begin_strip(n, columns, d0, strip, ld);
         for (std::int64_t k = 0; k < d; k += Block::kSteps)
           add_steps(reinterpret_cast<const Element*>(b_at(d0 + k, n)), least(Block::kSteps, d - k), columns,
-                    packed_a + k, lda, strip, ld);
+                    packed_a + k / Words::kSteps, lda, strip, ld);
         end_strip(n, columns, d0 + d, strip, ld);
       }
     }
@@ -104,22 +115,25 @@ struct StepsOfB : Part {
             __builtin_prefetch(reinterpret_cast<const char*>(b + (k + Block::kSteps) * p.ldb + i) + line, 0,
                                2);
 #pragma GCC unroll 16
-        for (int k = 0; k < Block::kSteps; ++k)
+        for (int k = 0; k < Block::kWords; ++k)
 #pragma GCC unroll 16
-          for (int v = 0; v < Block::kVectors; ++v) block.row[k][v] = load(b + k * p.ldb + i + v * kLanes);
+          for (int v = 0; v < Block::kVectors; ++v)
+            block.row[k][v] = Words::load_words(b + Words::kSteps * k * p.ldb + i + v * kLanes, p.ldb);
         block.add(m1 - m0, a, lda, strip + i, ld);
       }
     for (; i < columns; i += kLanes)
-      for (std::int64_t k = 0; k < steps; ++k) {
-        const Vec row = load_first(b + k * p.ldb + i, columns - i);
+      for (std::int64_t k = 0; k < steps; k += Words::kSteps) {
+        const Vec row = Words::load_first_words(b + k * p.ldb + i, p.ldb, steps - k, columns - i);
         for (std::int64_t r = 0; r < m1 - m0; ++r)
-          store(strip + r * ld + i, multiply_add(splat(a[r * lda + k]), row, load(strip + r * ld + i)));
+          store(strip + r * ld + i,
+                Words::multiply_add(splat(a[r * lda + k / Words::kSteps]), row, load(strip + r * ld + i)));
       }
   }
 };
 
 /// Rows in memory are columns of C: kLanes of them side by side, transposed a square at a time. A is not
 /// transposed.
+template <class Words>
 struct ColumnsOfB : Part {
   void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
 
@@ -129,15 +143,15 @@ struct ColumnsOfB : Part {
     const std::int64_t m = m1 - m0;
     float* packed_a = workspace + 2 * kLanes * kLanes;
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0), lda = round_up(d, 16) + 16;
-      copy_rows(a_at(m0, d0), p.lda, m, d, packed_a, lda);
+      const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
+      pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
       for (std::int64_t n = n0; n < n1; n += kLanes) add_columns<Element>(d0, d, n, packed_a, lda);
     }
   }
 
   template <class Element>
   void add_columns(std::int64_t d0, std::int64_t d, std::int64_t n, const float* a, std::int64_t lda) const {
-    constexpr std::int64_t kSquare = 4 / sizeof(Element) * kLanes;
+    constexpr std::int64_t kSquare = most(Words::kSteps, 4 / sizeof(Element)) * kLanes;  // steps of k
     const std::int64_t m = m1 - m0, columns = n1 - n;
     float c[kFewRowsTransposed * kLanes];
     for (std::int64_t r = 0; r < m; ++r)
@@ -146,12 +160,12 @@ struct ColumnsOfB : Part {
     std::int64_t k = 0;
     if (columns >= kLanes)
       for (; k + kSquare <= d; k += kSquare) {
-        pack_lanes(b + k, p.ldb, kLanes, kSquare, workspace, kLanes);
-        add_square(a + k, lda, kSquare, c);
+        pack_lanes(Words{}, b + k, p.ldb, kLanes, kSquare, workspace, kLanes);
+        add_square(a + k / Words::kSteps, lda, kSquare, c);
       }
     for (; k < d; k += kSquare) {
-      pack_lanes(b + k, p.ldb, columns, least(kSquare, d - k), workspace, kLanes);
-      add_square(a + k, lda, least(kSquare, d - k), c);
+      pack_lanes(Words{}, b + k, p.ldb, columns, least(kSquare, d - k), workspace, kLanes);
+      add_square(a + k / Words::kSteps, lda, least(kSquare, d - k), c);
     }
     for (std::int64_t r = 0; r < m; ++r) {
       Vec sum = load(c + r * kLanes);
@@ -163,7 +177,8 @@ struct ColumnsOfB : Part {
 
   void add_square(const float* a, std::int64_t lda, std::int64_t k, float* c) const {
     for (std::int64_t r = 0; r < m1 - m0; r += kColumnRows)
-      kColumnFunctions[least(kColumnRows, m1 - m0 - r) - 1](a + r * lda, lda, workspace, k, c + r * kLanes);
+      kColumnFunctions<Words>[least(kColumnRows, m1 - m0 - r) - 1](
+          a + r * lda, lda, workspace, divide_up(k, Words::kSteps), c + r * kLanes);
   }
 };
 

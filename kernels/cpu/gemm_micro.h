@@ -1,8 +1,8 @@
 // The innermost tile of a matrix product: a few rows of C in registers over a run of k.
 #pragma once
 #include "kernels/api/types.h"
+#include "kernels/cpu/gemm_words.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/vec.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -15,13 +15,13 @@ inline constexpr int kVecs = 2;  // 12 accumulators of 16 registers
 #endif
 inline constexpr int kPanel = kVecs * kLanes;  // columns of a tile and of a packed panel of B
 
-/// c: [rows,kPanel] = or += a b over k steps, then bias and ReLU.
+/// c: [rows,kPanel] = or += a b over k words, then bias and ReLU.
 struct Tile {
-  const float* a;  // [rows][k] with leading dimension lda, or packed [k][rows]
+  const float* a;  // words [rows][k] with leading dimension lda, or packed [k][rows]
   std::int64_t lda;
-  const void* b;  // packed panel [k][kPanel], or B itself with leading dimension ldb
+  const void* b;  // packed panel of words [k][kPanel], or B itself with leading dimension ldb
   std::int64_t ldb;
-  float* packed_b;  // where a tile that reads B itself may leave the packed panel
+  float* packed_b;  // where a tile that reads B itself leaves the packed panel
   std::int64_t k;
   float* c;
   std::int64_t ldc;
@@ -29,8 +29,8 @@ struct Tile {
   const float* bias;  // [kPanel] or null
   bool relu;
   const float* next_c = nullptr;  // a tile of C that comes soon, or null
-  // Memory to fetch meanwhile, in rows: at each step n_lines lines from ahead on, which then moves behind
-  // them, and by jump besides when `left` steps, from then on `run` steps, have gone by.
+  // Memory to fetch meanwhile, in rows: at each word n_lines lines from ahead on, which then moves behind
+  // them, and by jump besides when `left` words, from then on `run` words, have gone by.
   const char* ahead = nullptr;
   std::int64_t n_lines = 0, left = INT64_MAX, run = INT64_MAX, jump = 0;
 };
@@ -53,15 +53,11 @@ struct PackedA {
   static constexpr int step = Rows;
 };
 
-/// How a tile reads B: from a packed panel; in place; or in place and leaving a packed panel for the next
-/// tiles.
-enum class ReadB { packed, plain, packing };
-
-template <int Rows, class A, class Element, ReadB Read>
+template <class Words, int Rows, class A, class Element, bool PackB>
 inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
   const float* a = t.a;
   const auto* b = static_cast<const Element*>(t.b);
-  const std::int64_t stride = Read == ReadB::packed ? kPanel : t.ldb;
+  const std::int64_t stride = PackB ? Words::kSteps * t.ldb : kPanel;
   float* packed = t.packed_b;
   const char* ahead = t.ahead;
   std::int64_t run = t.left;
@@ -70,15 +66,17 @@ inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
       Vec row[kVecs];
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) {
-        row[v] = load(b + v * kLanes);
-        if constexpr (Read == ReadB::packing) store(packed + v * kLanes, row[v]);
+        if constexpr (PackB)
+          store(packed + v * kLanes, row[v] = Words::load_words(b + v * kLanes, t.ldb));
+        else
+          row[v] = load(b + v * kLanes);
       }
       for (std::int64_t line = 0; line < t.n_lines; ++line, ahead += 64) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Vec x = splat(A::template at<Rows>(a, t.lda, r));
 #pragma GCC unroll 16
-        for (int v = 0; v < kVecs; ++v) sum[r][v] = multiply_add(x, row[v], sum[r][v]);
+        for (int v = 0; v < kVecs; ++v) sum[r][v] = Words::multiply_add(x, row[v], sum[r][v]);
       }
       a += A::template step<Rows>;
       b += stride;
@@ -86,7 +84,7 @@ inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
     }
 }
 
-template <int Rows, class A, class Element, ReadB Read>
+template <class Words, int Rows, class A, class Element, bool PackB>
 void multiply_tile(const Tile& t) {
   Vec sum[Rows][kVecs];
   if (t.next_c != nullptr)
@@ -103,7 +101,7 @@ void multiply_tile(const Tile& t) {
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) sum[r][v] = Vec{};
   }
-  multiply_steps<Rows, A, Element, Read>(t, sum);
+  multiply_steps<Words, Rows, A, Element, PackB>(t, sum);
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
@@ -116,26 +114,27 @@ void multiply_tile(const Tile& t) {
 
 using TileFn = void (*)(const Tile&);
 
-template <class A, class Element, ReadB Read>
+template <class Words, class A, class Element, bool PackB>
 inline constexpr TileFn kTileFunctions[kMaxRows] = {
-    multiply_tile<1, A, Element, Read>, multiply_tile<2, A, Element, Read>,
-    multiply_tile<3, A, Element, Read>, multiply_tile<4, A, Element, Read>,
-    multiply_tile<5, A, Element, Read>, multiply_tile<6, A, Element, Read>};
+    multiply_tile<Words, 1, A, Element, PackB>, multiply_tile<Words, 2, A, Element, PackB>,
+    multiply_tile<Words, 3, A, Element, PackB>, multiply_tile<Words, 4, A, Element, PackB>,
+    multiply_tile<Words, 5, A, Element, PackB>, multiply_tile<Words, 6, A, Element, PackB>};
 
-/// The tile of this many rows; bf16: the type of a B that is read in place. A packed A reads a packed B.
-inline TileFn tile_function(bool packed_a, bool bf16, ReadB read, std::int64_t rows) {
-  const std::int64_t i = rows - 1;
-  if (packed_a) return kTileFunctions<PackedA, float, ReadB::packed>[i];
-  if (read == ReadB::packed) return kTileFunctions<RowsOfA, float, ReadB::packed>[i];
-  if (read == ReadB::plain)
-    return bf16 ? kTileFunctions<RowsOfA, std::uint16_t, ReadB::plain>[i]
-                : kTileFunctions<RowsOfA, float, ReadB::plain>[i];
-  return bf16 ? kTileFunctions<RowsOfA, std::uint16_t, ReadB::packing>[i]
-              : kTileFunctions<RowsOfA, float, ReadB::packing>[i];
+/// The tile of this many rows that reads a packed panel of B.
+template <class Words>
+TileFn tile_function(bool packed_a, std::int64_t rows) {
+  return packed_a ? kTileFunctions<Words, PackedA, float, false>[rows - 1]
+                  : kTileFunctions<Words, RowsOfA, float, false>[rows - 1];
+}
+/// The one that reads B in place and packs it for the next tiles; bf16: the type of B.
+template <class Words>
+TileFn packing_tile_function(bool bf16, std::int64_t rows) {
+  return bf16 ? kTileFunctions<Words, RowsOfA, std::uint16_t, true>[rows - 1]
+              : kTileFunctions<Words, RowsOfA, float, true>[rows - 1];
 }
 
-/// c: [rows,kLanes] += a b, b: [k][kLanes].
-template <int Rows>
+/// c: [rows,kLanes] += a b, b: words [k][kLanes].
+template <class Words, int Rows>
 void multiply_column(const float* a, std::int64_t lda, const float* b, std::int64_t k, float* c) {
   Vec sum[Rows];
 #pragma GCC unroll 16
@@ -143,7 +142,7 @@ void multiply_column(const float* a, std::int64_t lda, const float* b, std::int6
   for (std::int64_t i = 0; i < k; ++i, ++a, b += kLanes) {
     const Vec row = load(b);
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) sum[r] = multiply_add(splat(a[r * lda]), row, sum[r]);
+    for (int r = 0; r < Rows; ++r) sum[r] = Words::multiply_add(splat(a[r * lda]), row, sum[r]);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) store(c + r * kLanes, sum[r]);
@@ -151,9 +150,11 @@ void multiply_column(const float* a, std::int64_t lda, const float* b, std::int6
 
 inline constexpr int kColumnRows = 8;
 using ColumnFn = void (*)(const float*, std::int64_t, const float*, std::int64_t, float*);
+template <class Words>
 inline constexpr ColumnFn kColumnFunctions[kColumnRows] = {
-    multiply_column<1>, multiply_column<2>, multiply_column<3>, multiply_column<4>,
-    multiply_column<5>, multiply_column<6>, multiply_column<7>, multiply_column<8>};
+    multiply_column<Words, 1>, multiply_column<Words, 2>, multiply_column<Words, 3>,
+    multiply_column<Words, 4>, multiply_column<Words, 5>, multiply_column<Words, 6>,
+    multiply_column<Words, 7>, multiply_column<Words, 8>};
 
 }  // namespace
 }  // namespace moe::kernels::MOE_ISA

@@ -12,30 +12,44 @@ inline void copy_row(const float* from, std::int64_t n, float* to) {
   store_first(to + i, load_first(from + i, n - i), n - i);
 }
 
-/// Rows of k floats into rows with leading dimension ld_to. Fetches the rows some way below: k is too short
-/// for the processor to find out by itself.
-inline void copy_rows(const float* from, std::int64_t ld, std::int64_t rows, std::int64_t k, float* to,
+/// Rows of k floats into rows of words with leading dimension ld_to, a multiple of kLanes: what is behind the
+/// last word of a row may be overwritten. Fetches the rows some way below: k is too short for the processor
+/// to find out by itself.
+template <class Words>
+inline void pack_rows(const float* from, std::int64_t ld, std::int64_t rows, std::int64_t k, float* to,
                       std::int64_t ld_to) {
-  constexpr std::int64_t kBelow = 4;
+  constexpr std::int64_t kBelow = 4, kSteps = Words::kSteps;
   for (std::int64_t r = 0; r < rows; ++r, from += ld, to += ld_to) {
     std::int64_t i = 0;
-    for (; i + kLanes <= k; i += kLanes) {
-      __builtin_prefetch(from + kBelow * ld + i, 0, 3);
-      store(to + i, load(from + i));
+    for (; i + kSteps * kLanes <= k; i += kSteps * kLanes) {
+#pragma GCC unroll 2
+      for (int s = 0; s < kSteps; ++s) __builtin_prefetch(from + kBelow * ld + i + s * kLanes, 0, 3);
+      if constexpr (kSteps == 1)
+        store(to + i, load(from + i));
+      else
+        store(to + i / 2, pairs_along(load(from + i), load(from + i + kLanes)));
     }
-    store_first(to + i, load_first(from + i, k - i), k - i);
+    if (i == k) continue;
+    if constexpr (kSteps == 1)
+      store(to + i, load_first(from + i, k - i));
+    else
+      store(to + i / 2,
+            pairs_along(load_first(from + i, k - i), load_first(from + i + kLanes, k - i - kLanes)));
   }
 }
 
-/// Columns [0, rows) of src, k rows of it, as [k][rows].
+/// Columns [0, rows) of src, k rows of it, as words [k][rows].
+template <class Words>
 inline void pack_columns(const float* src, std::int64_t ld, std::int64_t rows, std::int64_t k, float* to) {
-  for (std::int64_t i = 0; i < k; ++i) copy_row(src + i * ld, rows, to + i * rows);
+  for (std::int64_t i = 0; i < k; i += Words::kSteps, src += Words::kSteps * ld, to += rows)
+    for (std::int64_t r = 0; r < rows; r += kLanes)
+      store_first(to + r, Words::load_first_words(src + r, ld, k - i, rows - r), rows - r);
 }
 
-/// The first n_k columns of kLanes rows as columns in lanes; zeros stand in for absent rows. block: one
-/// vector per column.
-MOE_INLINE void load_columns(const float* src, std::int64_t ld, std::int64_t n_rows, std::int64_t n_k,
-                             Vec (&block)[kLanes]) {
+/// The first n_k columns of kLanes rows as words in lanes; zeros stand in for absent rows and columns. block:
+/// one vector per word, kLanes steps of k or, in pairs, twice as many.
+MOE_INLINE void load_columns(Elements, const float* src, std::int64_t ld, std::int64_t n_rows,
+                             std::int64_t n_k, Vec (&block)[kLanes]) {
   if (n_rows >= kLanes && n_k == kLanes) {
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) block[i] = load(src + i * ld);
@@ -44,39 +58,58 @@ MOE_INLINE void load_columns(const float* src, std::int64_t ld, std::int64_t n_r
   }
   transpose(block);
 }
-
-/// Transposes rows [0, n_rows) x columns [0, k) of src into to[k][0 ... kLanes) with leading dimension ld_to;
-/// zeros stand in for absent rows.
-MOE_INLINE void pack_lanes(const float* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k, float* to,
-                           std::int64_t ld_to) {
-  for (std::int64_t k0 = 0; k0 < k; k0 += kLanes) {
-    const std::int64_t n_k = k - k0 < kLanes ? k - k0 : kLanes;
-    Vec block[kLanes];
-    load_columns(src + k0, ld, n_rows, n_k, block);
-    if (n_k == kLanes) {
+MOE_INLINE void load_columns(Pairs, const float* src, std::int64_t ld, std::int64_t n_rows, std::int64_t n_k,
+                             Vec (&block)[kLanes]) {
+  if (n_rows >= kLanes && n_k == 2 * kLanes) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) store(to + (k0 + i) * ld_to, block[i]);
+    for (int i = 0; i < kLanes; ++i) block[i] = pairs_along(load(src + i * ld), load(src + i * ld + kLanes));
+  } else {
+    for (int i = 0; i < kLanes; ++i)
+      block[i] = i < n_rows ? pairs_along(load_first(src + i * ld, n_k),
+                                          load_first(src + i * ld + kLanes, n_k - kLanes))
+                            : Vec{};
+  }
+  transpose(block);
+}
+MOE_INLINE void load_columns(Pairs, const std::uint16_t* src, std::int64_t ld, std::int64_t n_rows,
+                             std::int64_t n_k, Vec (&block)[kLanes]) {
+  for (int i = 0; i < kLanes; ++i) block[i] = Vec{};
+  if (n_rows >= kLanes && n_k == 2 * kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&block[i], src + i * ld, sizeof block[i]);
+  } else {
+    for (int i = 0; i < kLanes && i < n_rows; ++i)
+      __builtin_memcpy(&block[i], src + i * ld, static_cast<std::size_t>(2 * n_k));
+  }
+  transpose(block);
+}
+
+/// Transposes rows [0, n_rows) x columns [0, k) of src into words to[k][0 ... kLanes) with leading dimension
+/// ld_to; zeros stand in for absent rows.
+template <class Words, class T>
+MOE_INLINE void pack_lanes(Words words, const T* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k,
+                           float* to, std::int64_t ld_to) {
+  constexpr std::int64_t kBlock = Words::kSteps * kLanes;
+  for (std::int64_t k0 = 0; k0 < k; k0 += kBlock, to += kLanes * ld_to) {
+    const std::int64_t n_k = k - k0 < kBlock ? k - k0 : kBlock;
+    Vec block[kLanes];
+    load_columns(words, src + k0, ld, n_rows, n_k, block);
+    if (n_k == kBlock) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(to + i * ld_to, block[i]);
     } else {
-      for (int i = 0; i < n_k; ++i) store(to + (k0 + i) * ld_to, block[i]);
+      for (int i = 0; Words::kSteps * i < n_k; ++i) store(to + i * ld_to, block[i]);
     }
   }
 }
 
-/// The same of bf16: pairs of neighbours are transposed as one word, then separated.
-MOE_INLINE void pack_lanes(const std::uint16_t* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k,
-                           float* to, std::int64_t ld_to) {
+/// Elements of bf16: pairs are transposed, then separated.
+MOE_INLINE void pack_lanes(Elements, const std::uint16_t* src, std::int64_t ld, std::int64_t n_rows,
+                           std::int64_t k, float* to, std::int64_t ld_to) {
   for (std::int64_t k0 = 0; k0 < k; k0 += 2 * kLanes) {
     const std::int64_t n_k = k - k0 < 2 * kLanes ? k - k0 : 2 * kLanes;
     Vec block[kLanes];
-    for (int i = 0; i < kLanes; ++i) block[i] = Vec{};
-    if (n_rows >= kLanes && n_k == 2 * kLanes) {
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&block[i], src + i * ld + k0, sizeof block[i]);
-    } else {
-      for (int i = 0; i < kLanes && i < n_rows; ++i)
-        __builtin_memcpy(&block[i], src + i * ld + k0, static_cast<std::size_t>(2 * n_k));
-    }
-    transpose(block);
+    load_columns(Pairs{}, src + k0, ld, n_rows, n_k, block);
     for (int i = 0; i < kLanes; ++i) {
       const UintVec pair = reinterpret_cast<UintVec>(block[i]);
       float* row = to + (k0 + 2 * i) * ld_to;
@@ -86,26 +119,33 @@ MOE_INLINE void pack_lanes(const std::uint16_t* src, std::int64_t ld, std::int64
   }
 }
 
-/// Columns [0, columns) x [0, k) of B as panels [panel][k][kPanel], zeros behind the last column. B is read
-/// in the order in which it lies in memory.
-template <class T>
+/// Columns [0, columns) x [0, k) of B as panels of words [panel][k][kPanel], zeros behind the last column. B
+/// is read in the order in which it lies in memory.
+template <class Words, class T>
 inline void pack_b(const T* b, std::int64_t ldb, bool trans_b, std::int64_t columns, std::int64_t k,
                    float* to) {
+  const std::int64_t n_words = (k + Words::kSteps - 1) / Words::kSteps;
   if (trans_b) {
     for (std::int64_t n = 0; n < columns; n += kLanes)
-      pack_lanes(b + n * ldb, ldb, columns - n, k, to + n / kPanel * k * kPanel + n % kPanel, kPanel);
+      pack_lanes(Words{}, b + n * ldb, ldb, columns - n, k, to + n / kPanel * n_words * kPanel + n % kPanel,
+                 kPanel);
     for (std::int64_t n = (columns + kLanes - 1) / kLanes * kLanes; n % kPanel != 0; n += kLanes)
-      for (std::int64_t i = 0; i < k; ++i)
-        store(to + n / kPanel * k * kPanel + n % kPanel + i * kPanel, Vec{});
+      for (std::int64_t i = 0; i < n_words; ++i)
+        store(to + n / kPanel * n_words * kPanel + n % kPanel + i * kPanel, Vec{});
     return;
   }
-  for (std::int64_t i = 0; i < k; ++i, b += ldb) {
+  for (std::int64_t i = 0; i < n_words; ++i, b += Words::kSteps * ldb) {
+    const std::int64_t n_steps = k - Words::kSteps * i;
     std::int64_t n = 0;
-    for (; n + kPanel <= columns; n += kPanel)
+    if (n_steps >= Words::kSteps)
+      for (; n + kPanel <= columns; n += kPanel)
 #pragma GCC unroll 16
-      for (int v = 0; v < kVecs; ++v) store(to + n * k + i * kPanel + v * kLanes, load(b + n + v * kLanes));
-    for (int v = 0; n < columns && v < kVecs; ++v)
-      store(to + n * k + i * kPanel + v * kLanes, load_first(b + n + v * kLanes, columns - n - v * kLanes));
+        for (int v = 0; v < kVecs; ++v)
+          store(to + n * n_words + i * kPanel + v * kLanes, Words::load_words(b + n + v * kLanes, ldb));
+    for (; n < columns; n += kPanel)
+      for (int v = 0; v < kVecs; ++v)
+        store(to + n * n_words + i * kPanel + v * kLanes,
+              Words::load_first_words(b + n + v * kLanes, ldb, n_steps, columns - n - v * kLanes));
   }
 }
 

@@ -7,7 +7,7 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-constexpr std::int64_t kDepth = 512;               // steps of k per packed block of A at most
+constexpr std::int64_t kDepth = 512;               // words of a row per packed block of A at most
 constexpr std::int64_t kRowDepth = 128;            // where B is read in steps of k: see depth_of()
 constexpr std::int64_t kBlockElements = 64 << 10;  // of A packed at once: a part of the second-level cache
 constexpr std::int64_t kPanelElements = 32 << 10;  // of B packed at once: another part
@@ -15,18 +15,24 @@ constexpr std::int64_t kFewRows = 32;              // up to here reading B once 
 constexpr std::int64_t kFewRowsTransposed = 16;    // the same of a transposed B
 constexpr std::int64_t kFewDepth = 8192;           // steps of k of A packed at once where rows are few
 
-inline std::int64_t most(std::int64_t a, std::int64_t b) {
+constexpr std::int64_t most(std::int64_t a, std::int64_t b) {
   return a > b ? a : b;
 }
 inline std::int64_t round_up(std::int64_t a, std::int64_t b) {
   return divide_up(a, b) * b;
 }
 
-/// Steps of k per packed block of A. A panel of an untransposed B has rows a large power of two apart as a
-/// rule, which share a few sets of the caches: few rows at a time, so that those fetched ahead stay there.
+inline std::int64_t steps_per_word(const GemmProblem& p) {
+  return p.product == DType::bf16 ? Pairs::kSteps : Elements::kSteps;
+}
+
+/// Steps of k per packed block of A, whole words. A panel of an untransposed B has rows a large power of two
+/// apart as a rule, which share a few sets of the caches: few rows at a time, so that those fetched ahead
+/// stay there.
 inline std::int64_t depth_of(const GemmProblem& p) {
-  const std::int64_t longest = p.trans_a || p.trans_b ? kDepth : kRowDepth;
-  return divide_up(p.k, most(1, divide_up(p.k, longest)));
+  const std::int64_t steps = steps_per_word(p), n_words = divide_up(p.k, steps);
+  const std::int64_t longest = p.trans_a || p.trans_b ? kDepth : kRowDepth / steps;
+  return steps * divide_up(n_words, most(1, divide_up(n_words, longest)));
 }
 
 /// A piece of B that will be read next: rows as they lie in memory.
@@ -71,11 +77,12 @@ struct Part {
     return {b_at(k0, n), p.trans_b ? columns : k, (p.trans_b ? k : columns) * element_bytes(),
             p.ldb * element_bytes()};
   }
+  template <class Words>
   void pack(std::int64_t k0, std::int64_t k, std::int64_t n, std::int64_t columns, float* to) const {
     if (bf16())
-      pack_b(reinterpret_cast<const std::uint16_t*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
+      pack_b<Words>(reinterpret_cast<const std::uint16_t*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
     else
-      pack_b(reinterpret_cast<const float*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
+      pack_b<Words>(reinterpret_cast<const float*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
   }
   const float* bias_at(std::int64_t n, std::int64_t end_of_k) const {
     return end_of_k == p.k && p.bias != nullptr ? p.bias + n : nullptr;

@@ -3,21 +3,43 @@
 namespace moe::kernels::ref {
 namespace {
 
-float element_b(const GemmProblem& p, std::int64_t k, std::int64_t n) {
-  const std::int64_t i = p.trans_b ? n * p.ldb + k : k * p.ldb + n;
-  if (p.b_dtype == DType::f32) return static_cast<const float*>(p.b)[i];
-  const std::uint32_t bits = static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(p.b)[i]) << 16;
+float from_bf16(std::uint16_t half) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
   float value;
   __builtin_memcpy(&value, &bits, sizeof value);
   return value;
 }
 
+/// To the nearest bf16, ties to even; NaN stays NaN.
+float rounded(float value) {
+  if (value != value) return value;
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return from_bf16(static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16));
+}
+
+float element_a(const GemmProblem& p, std::int64_t m, std::int64_t k) {
+  const float value = p.a[p.trans_a ? k * p.lda + m : m * p.lda + k];
+  return p.product == DType::bf16 ? rounded(value) : value;
+}
+
+float element_b(const GemmProblem& p, std::int64_t k, std::int64_t n) {
+  const std::int64_t i = p.trans_b ? n * p.ldb + k : k * p.ldb + n;
+  if (p.b_dtype == DType::bf16) return from_bf16(static_cast<const std::uint16_t*>(p.b)[i]);
+  const float value = static_cast<const float*>(p.b)[i];
+  return p.product == DType::bf16 ? rounded(value) : value;
+}
+
 void gemm_one(const GemmProblem& p) {
+  const std::int64_t swap = p.product == DType::bf16 ? 1 : 0;  // k = 1, 0, 3, 2, ...
   for (std::int64_t m = 0; m < p.m; ++m)
     for (std::int64_t n = 0; n < p.n; ++n) {
       float& c = p.c[m * p.ldc + n];
       float sum = p.accumulate ? c : 0.0f;
-      for (std::int64_t k = 0; k < p.k; ++k) sum += p.a[p.trans_a ? k * p.lda + m : m * p.lda + k] * element_b(p, k, n);
+      for (std::int64_t i = 0; i < p.k; ++i) {
+        const std::int64_t k = (i ^ swap) < p.k ? i ^ swap : i;
+        sum += element_a(p, m, k) * element_b(p, k, n);
+      }
       if (p.bias != nullptr) sum += p.bias[n];
       if (p.activation == Activation::relu && !(sum > 0)) sum = 0;
       c = sum;

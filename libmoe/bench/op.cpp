@@ -53,6 +53,7 @@ double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
   sizes.tokens = std::min<std::int64_t>(sizes.tokens, 37);
   sizes.vocab_size = std::min<std::int64_t>(sizes.vocab_size, 1000);
   Machine reference(1, "ref");
+  reference.stream().set_product(machine.stream().product());
   const OpCase x = entry.make(machine.stream(), sizes), y = entry.make(reference.stream(), sizes);
   x.run();
   y.run();
@@ -90,7 +91,7 @@ Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& op
 void OpOptions::describe(OptionTable& table) {
   table.group("What is measured");
   table.add("op", &op, "OP,...", "ops to measure; all when not given").one_of(op_names());
-  table.add("bf16", &bf16, "", "weights of matrix products in bf16, arithmetic in fp32");
+  arithmetic.describe(table);
   table.add("cold", &cold, "",
             "empty the caches before each repetition: weights come from memory, as in decoding");
   table.group("Sizes");
@@ -157,6 +158,7 @@ Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit) {
 int run_op(const OpOptions& options) {
   options.check();
   Machine machine(options.measure.threads);
+  machine.stream().set_product(options.arithmetic.product());
   std::vector<std::pair<OpEntry, OpSizes>> cases;
   for (const OpEntry& entry : op_entries()) {
     if (!options.op.empty() &&
@@ -165,7 +167,7 @@ int run_op(const OpOptions& options) {
     for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
       cases.push_back({entry,
                        {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
-                        options.length, options.vocab_size, options.bf16}});
+                        options.length, options.vocab_size, options.arithmetic.bf16_weights()}});
       if (!entry.grouped) break;
     }
   }
@@ -183,6 +185,8 @@ int run_op(const OpOptions& options) {
   }
   report.facts = {{"kernels", std::string(machine.device().kernels().name)},
                   {"threads", static_cast<std::int64_t>(machine.stream().threads().n_threads())},
+                  {"weights", options.arithmetic.weights},
+                  {"products", options.arithmetic.products},
                   {"memory read GB/s", Number{machine.memory_gbps(), 1}},
                   {"caches", std::string(options.cold ? "emptied before each repetition"
                                                       : "as the repetition before left them")}};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "libmoe/bench/measure.h"
+#include "libmoe/nn/arithmetic.h"
 
 namespace moe::bench {
 
@@ -13,7 +14,8 @@ struct OpOptions {
   std::vector<std::string> op;  // empty: all
   std::int64_t experts = 8, rows_from = 64, rows_to = 64, rows_factor = 2;
   std::int64_t d_model = 512, d_ffn = 2048, tokens = 2048, heads = 8, length = 32, vocab_size = 8192;
-  bool bf16 = false, cold = false;
+  Arithmetic arithmetic;
+  bool cold = false;
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.
   void check() const;
@@ -22,7 +24,7 @@ struct OpOptions {
 /// Sizes of one case.
 struct OpSizes {
   std::int64_t experts, rows, d_model, d_ffn, tokens, heads, length, vocab_size;
-  bool bf16;
+  bool bf16;  // weights
 };
 
 /// An op on tensors of its own.

@@ -25,8 +25,7 @@ void TrainBenchOptions::describe(OptionTable& table) {
   table.add("batch-tokens", &batch_tokens, "TOKENS", "source and target tokens of an update")
       .range(1, 1 << 24);
   table.add("label-smoothing", &label_smoothing, "S", "label smoothing").range(0, 0.99);
-  table.add("weights", &weights, "TYPE", "what matrix products read: fp32, or bf16 copies of it")
-      .one_of({"fp32", "bf16"});
+  arithmetic.describe(table);
   table.add(
       "recompute", &recompute, "",
       "keep only the input of each layer for the backward pass; what is computed again does not count in "
@@ -120,9 +119,10 @@ int run_train_bench(const TrainBenchOptions& options) {
                         config, options.batch_tokens);
   Machine machine(options.measure.threads);
   Stream& stream = machine.stream();
+  stream.set_product(options.arithmetic.product());
   Transformer model(stream, config);
   model.initialise(stream, 1);
-  if (options.weights == "bf16") model.parameters().round_values(stream);
+  if (options.arithmetic.bf16_weights()) model.parameters().round_values(stream);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {});
   DataParallel parallel(*model.parts().grid, model.parameters(), true);
@@ -182,7 +182,8 @@ int run_train_bench(const TrainBenchOptions& options) {
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
-                          {"weights", options.weights},
+                          {"weights", options.arithmetic.weights},
+                          {"products", options.arithmetic.products},
                           {"recompute", options.recompute ? "yes" : "no"},
                           {"lengths", options.pairs.empty() ? std::string("made up") : options.pairs}},
                 .rows = {row}},

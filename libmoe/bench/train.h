@@ -8,6 +8,7 @@
 #include "libmoe/bench/measure.h"
 #include "libmoe/data/batcher.h"
 #include "libmoe/model/config.h"
+#include "libmoe/nn/arithmetic.h"
 
 namespace moe::bench {
 
@@ -16,7 +17,7 @@ struct TrainBenchOptions {
   ModelConfig model;
   std::int64_t vocab_size = 8000, batch_tokens = 4096;
   double label_smoothing = 0.1;
-  std::string weights = "fp32";
+  Arithmetic arithmetic;
   bool recompute = false;
   std::string pairs;
   void describe(OptionTable& table);

@@ -1,5 +1,7 @@
 #include "libmoe/core/device.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -23,8 +25,8 @@ const kernels::KernelTable& chosen_cpu_kernels() {
   const kernels::KernelTable* table = kernels::cpu_table(wanted.c_str());
   if (table == nullptr)
     fail(ErrorCode::device,
-         "MOE_CPU_ISA={}: this processor does not have it (the best here is {}; names are baseline, avx2, avx512)",
-         wanted, kernels::best_cpu_isa());
+         "MOE_CPU_ISA={}: this processor does not have it (the best here is {}; names are {})", wanted,
+         kernels::best_cpu_isa(), fmt::join(kernels::kCpuIsas, ", "));
   return *table;
 }
 

@@ -19,7 +19,7 @@ struct MemoryUse {
 /// Outlives every tensor and stream on it. Allocation is thread-safe.
 class Device {
  public:
-  /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (baseline, avx2, avx512; "ref"
+  /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (kCpuIsas; "ref"
   /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
   /// The instruction set of "cpu": as use_cpu_isa() says, else MOE_CPU_ISA, else the best. Thread-safe.
@@ -63,6 +63,10 @@ class Stream {
   Device& device() const { return *device_; }
   const kernels::Context& context() const { return context_; }
   ThreadPool& threads() { return pool_; }
+  /// What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h). Sums
+  /// and results are f32. At first f32.
+  kernels::DType product() const { return product_; }
+  void set_product(kernels::DType product) { product_ = product; }
   /// Copies bytes between host and device memory in stream order; host memory must stay until synchronize().
   void copy(void* to, const void* from, std::int64_t bytes);
   void fill_zero(void* to, std::int64_t bytes);
@@ -76,6 +80,7 @@ class Stream {
   void* workspace_;
   std::int64_t workspace_bytes_;
   kernels::Context context_{};
+  kernels::DType product_ = kernels::DType::f32;
 };
 
 /// A point in a stream's work that another stream can wait for.

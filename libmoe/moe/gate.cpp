@@ -17,7 +17,9 @@ std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, doub
 Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
     : config_(config),
       top_k_(std::min(config.top_k, config.n_experts)),
-      linear_(parameters, name, config.width, config.n_experts, false) {}
+      linear_(parameters, name, config.width, config.n_experts, false) {
+  linear_.keep_f32();
+}
 
 bool Gate::normalised() const {
   if (config_.weights == GateWeights::automatic) return top_k_ > 1;

@@ -34,22 +34,39 @@ Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t 
   bias_->split_over_tensor = !bias.whole();
 }
 
+void Linear::keep_f32() {
+  keep_f32_ = true;
+  weight_->product = false;
+}
+
 void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y,
                      ops::Activation activation) const {
   MOE_CHECK(!sums_outputs() || activation == ops::Activation::none);
   const bool with_bias = !sums_outputs() || tensor_->rank() == 0;  // once in the sum
-  ops::gemm(
-      stream,
-      {.a = x, .b = weight(), .c = y, .bias = with_bias ? bias() : TensorView{}, .activation = activation});
+  ops::gemm(stream, {.a = x,
+                     .b = weight(),
+                     .c = y,
+                     .bias = with_bias ? bias() : TensorView{},
+                     .activation = activation,
+                     .keep_f32 = keep_f32_});
   if (sums_outputs()) tensor_->all_reduce(stream, Reduce::sum, y);
 }
 
 void Linear::backward_of_part(Stream& stream, const TensorView& x, const TensorView& dy, const TensorView& dx,
                               bool accumulate_dx) const {
   if (bias_ != nullptr) ops::bias_backward(stream, dy, bias_->gradient);
-  const std::array<ops::Gemm, 2> products{
-      ops::Gemm{.a = x, .b = dy, .c = weight_->gradient, .trans_a = true, .accumulate = true},
-      ops::Gemm{.a = dy, .b = weight(), .c = dx, .trans_b = true, .accumulate = accumulate_dx}};
+  const std::array<ops::Gemm, 2> products{ops::Gemm{.a = x,
+                                                    .b = dy,
+                                                    .c = weight_->gradient,
+                                                    .trans_a = true,
+                                                    .accumulate = true,
+                                                    .keep_f32 = keep_f32_},
+                                          ops::Gemm{.a = dy,
+                                                    .b = weight(),
+                                                    .c = dx,
+                                                    .trans_b = true,
+                                                    .accumulate = accumulate_dx,
+                                                    .keep_f32 = keep_f32_}};
   ops::gemm(stream, std::span(products).first(dx ? 2 : 1));
 }
 
@@ -59,7 +76,7 @@ void Linear::backward(Stream& stream, const TensorView& x, const TensorView& dy,
   Tensor own;
   if (accumulate_dx) own = Tensor(stream.device(), dx.shape);
   const TensorView& part = accumulate_dx ? own.view() : dx;
-  ops::gemm(stream, {.a = dy, .b = weight(), .c = part, .trans_b = true});
+  ops::gemm(stream, {.a = dy, .b = weight(), .c = part, .trans_b = true, .keep_f32 = keep_f32_});
   const PendingPtr sum = tensor_->start_all_reduce(stream, Reduce::sum, part);
   backward_of_part(stream, x, dy, {}, false);
   sum->wait();

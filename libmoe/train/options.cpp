@@ -90,11 +90,7 @@ void describe_learning(TrainOptions& o, OptionTable& table) {
       .range(0, 1e9);
   table.add("label-smoothing", &o.label_smoothing, "SHARE", "Probability spread over the vocabulary")
       .range(0, 0.99);
-  table
-      .add("weights", &o.weights, "TYPE",
-           "What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and "
-           "saved; arithmetic is fp32 in both")
-      .one_of({"fp32", "bf16"});
+  o.arithmetic.describe(table);
   table.add(
       "recompute", &o.recompute, "",
       "Keep only the input of each layer for the backward pass, which computes the rest again: less memory, "
@@ -220,7 +216,7 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
   if (valid_metric != "loss" && model.architecture != "encoder-decoder")
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
-  if (weights == "bf16" && zero_stage == 3)
+  if (arithmetic.bf16_weights() && zero_stage == 3)
     usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
   const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;
   if (ramps && ramp_updates == 0)

@@ -7,6 +7,7 @@
 #include "libmoe/data/batcher.h"
 #include "libmoe/eval/validation.h"
 #include "libmoe/model/config.h"
+#include "libmoe/nn/arithmetic.h"
 #include "libmoe/nn/optimizer.h"
 #include "libmoe/nn/schedule.h"
 #include "libmoe/train/methods.h"
@@ -33,7 +34,7 @@ struct TrainOptions {
   ScheduleOptions schedule;
   AdamOptions adam;
   double clip_norm = 1, label_smoothing = 0.1;
-  std::string weights = "fp32";
+  Arithmetic arithmetic;
   bool recompute = false;
   std::int64_t seed = 1;
   // How long

@@ -105,6 +105,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       inputs_{options.data},
       device_(Device::open()),
       stream_(*device_, threads_of(options, *world)) {
+  stream_.set_product(options.arithmetic.product());
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
   for (const std::string& model : options.methods.models()) inputs_.push_back(model);
   ModelParts parts;
@@ -130,7 +131,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
   else
     on_every_rank(this->world(), [&] { load(origin); });
-  if (options.weights == "bf16") model_->parameters().round_values(stream_);
+  if (options.arithmetic.bf16_weights()) model_->parameters().round_values(stream_);
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
   SaveHeader header{std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary()),

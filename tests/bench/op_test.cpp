@@ -61,10 +61,10 @@ TEST(BenchOp, EveryOpOfTheKernelsHasARow) {
   }
 }
 
-TEST(BenchOp, Bf16WeightsToo) {
+TEST(BenchOp, Bf16WeightsAndProductsToo) {
   OpOptions options = small();
   options.op = {"experts-forward", "experts-dx", "logits"};
-  options.bf16 = true;
+  options.arithmetic = {"bf16", "bf16"};
   testing::internal::CaptureStdout();
   EXPECT_EQ(run_op(options), 0);
   EXPECT_NE(testing::internal::GetCapturedStdout().find("bf16"), std::string::npos);

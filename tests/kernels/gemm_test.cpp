@@ -2,6 +2,7 @@
 // bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -18,7 +19,8 @@ namespace {
 using kernels::GemmProblem;
 
 struct Layout {
-  bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false, bf16 = false;
+  bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false, bf16 = false,
+       pairs = false;
 };
 
 const std::vector<Layout> kLayouts = {{},
@@ -29,7 +31,13 @@ const std::vector<Layout> kLayouts = {{},
                                       {.trans_b = true, .bias = true},
                                       {.accumulate = true},
                                       {.bf16 = true},
-                                      {.trans_b = true, .relu = true, .bf16 = true}};
+                                      {.trans_b = true, .relu = true, .bf16 = true},
+                                      {.pairs = true},
+                                      {.trans_b = true, .pairs = true},
+                                      {.trans_a = true, .accumulate = true, .pairs = true},
+                                      {.trans_a = true, .trans_b = true, .pairs = true},
+                                      {.bias = true, .relu = true, .bf16 = true, .pairs = true},
+                                      {.trans_b = true, .accumulate = true, .bf16 = true, .pairs = true}};
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> names;
@@ -43,6 +51,14 @@ float from_bf16(std::uint16_t bits) {
   float value;
   std::memcpy(&value, &wide, sizeof value);
   return value;
+}
+
+// To the nearest bf16 by arithmetic: adding and taking away 2^16 units in the last place.
+float rounded(float x) {
+  if (x == 0 || !std::isfinite(x)) return x;
+  int exponent;
+  const float fraction = std::frexp(x, &exponent);  // in [1/2, 1): eight bits of it stay
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
 }
 
 // One problem with its own memory; rows are longer than needed and the gaps hold a mark that must stay.
@@ -70,8 +86,8 @@ struct Case {
     c.assign(extent(m, n, ldc), kMark);
     for (float& x : a) x = uniform(random);
     for (float& x : b) {
-      b16.push_back(
-          static_cast<std::uint16_t>(random() & 0xBFFF));  // sign, an exponent below 2, any mantissa
+      // A sign, any mantissa, and a magnitude from 2^-63 to below 2: no product is denormal.
+      b16.push_back(static_cast<std::uint16_t>((random() & 0x9FFF) | 0x2000));
       x = l.bf16 ? from_bf16(b16.back()) : uniform(random);
     }
     for (float& x : bias) x = uniform(random);
@@ -88,6 +104,7 @@ struct Case {
                .ldc = ldc,
                .bias = l.bias ? bias.data() : nullptr,
                .b_dtype = l.bf16 ? kernels::DType::bf16 : kernels::DType::f32,
+               .product = l.pairs ? kernels::DType::bf16 : kernels::DType::f32,
                .trans_a = l.trans_a,
                .trans_b = l.trans_b,
                .accumulate = l.accumulate,
@@ -96,16 +113,20 @@ struct Case {
 
   // What the contract says, with or without fused multiply-add.
   std::vector<float> expected(bool fused) const {
-    std::vector<float> out = c;
+    std::vector<float> out = c, as = a, bs = b;
+    if (layout.pairs)
+      for (std::vector<float>* operand : {&as, &bs})
+        std::transform(operand->begin(), operand->end(), operand->begin(), rounded);
     for (std::int64_t i = 0; i < m; ++i)
       for (std::int64_t j = 0; j < n; ++j) {
         float& y = out[static_cast<std::size_t>(i * problem.ldc + j)];
         float sum = layout.accumulate ? y : 0.0f;
-        for (std::int64_t q = 0; q < k; ++q) {
+        for (std::int64_t step = 0; step < k; ++step) {
+          const std::int64_t q = layout.pairs && (step ^ 1) < k ? step ^ 1 : step;
           const float x =
-              a[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
+              as[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
           const float w =
-              b[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
+              bs[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
           if (fused) {
             sum = std::fmaf(x, w, sum);
           } else {
@@ -122,8 +143,9 @@ struct Case {
 
 class Runner {
  public:
-  Runner(const std::string& isa, int n_threads)
-      : table_(*kernels::cpu_table(isa.c_str())),
+  Runner(const std::string& isa, int n_threads) : Runner(*kernels::cpu_table(isa.c_str()), n_threads) {}
+  Runner(const kernels::KernelTable& table, int n_threads)
+      : table_(table),
         pool_(n_threads),
         workspace_(kernels::kWorkspaceBytesPerThread * static_cast<std::size_t>(n_threads) + 64) {
     const auto at = (reinterpret_cast<std::uintptr_t>(workspace_.data()) + 63) / 64 * 64;
@@ -148,8 +170,8 @@ bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
 
 std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n,
                      std::int64_t k) {
-  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} bf16 {}", isa, m, n, k, l.trans_a,
-                     l.trans_b, l.accumulate, l.bias, l.relu, l.bf16);
+  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} bf16 {} pairs {}", isa, m, n, k,
+                     l.trans_a, l.trans_b, l.accumulate, l.bias, l.relu, l.bf16, l.pairs);
 }
 
 TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
@@ -165,6 +187,17 @@ TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
         ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, n, k);
       }
   }
+}
+
+TEST(Gemm, TheReferenceEqualsAScalarChain) {
+  Runner run(kernels::ref_table(), 1);
+  for (const Layout& layout : kLayouts)
+    for (const std::int64_t k : {0, 1, 2, 35}) {
+      Case test(layout, 5, 7, k, 3);
+      const std::vector<float> want = test.expected(false);
+      run(test.problem);
+      EXPECT_TRUE(same_bits(test.c, want)) << describe("ref", layout, 5, 7, k);
+    }
 }
 
 TEST(Gemm, BlocksOfKContinueTheChain) {
@@ -281,6 +314,48 @@ TEST(Gemm, NotANumberPassesThroughAndReluStopsIt) {
       EXPECT_EQ(std::isnan(want[0]), !relu);
     }
   }
+}
+
+TEST(Gemm, InfinitiesInPairsStayInfinite) {
+  for (const std::string& isa : isas_here())
+    for (const std::int64_t step : {0, 1, 6}) {  // either half of a pair, and a half beside padding
+      Runner run(isa, 1);
+      Case test({.pairs = true}, 40, 70, 7, 1, 0);
+      for (const float x : {INFINITY, -INFINITY, 3.4e38f}) {  // the last one rounds to infinity
+        for (std::int64_t i = 0; i < test.m; ++i) test.a[static_cast<std::size_t>(i * test.k + step)] = x;
+        for (std::int64_t j = 0; j < test.n; ++j) test.b[static_cast<std::size_t>(step * test.n + j)] = 2;
+        run(test.problem);
+        for (const float y : test.c) ASSERT_EQ(y, x < 0 ? -INFINITY : INFINITY) << isa << " step " << step;
+      }
+    }
+}
+
+TEST(Gemm, ProductsOfBf16AreAsFarOffAsRoundingBothMatrices) {
+  // |c - exact| <= (2 u + u^2 + K eps) sum |a||b| with u = 2^-8, and more than fp32 would be off by.
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 2);
+    Case rounded_case({.pairs = true}, 64, 96, 200, 5), exact_case({}, 64, 96, 200, 5);
+    run(rounded_case.problem);
+    run(exact_case.problem);
+    double furthest = 0;
+    for (std::size_t i = 0; i < rounded_case.c.size(); ++i)
+      furthest = std::max(furthest, static_cast<double>(std::fabs(rounded_case.c[i] - exact_case.c[i])));
+    EXPECT_LT(furthest, 200 * 0x1.01p-7) << isa;
+    EXPECT_GT(furthest, 1e-3) << isa;
+  }
+}
+
+TEST(Gemm, AProductMayKeepF32) {
+  const auto device = Device::open();
+  Stream stream(*device, 1);
+  const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1 + 0x1p-10f}, {1, 1});
+  const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{3}, {1, 1});
+  const Tensor y(*device, {1, 1});
+  stream.set_product(DType::bf16);
+  ops::gemm(stream, {.a = x, .b = w, .c = y});
+  EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3});
+  ops::gemm(stream, {.a = x, .b = w, .c = y, .keep_f32 = true});
+  EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3 + 3 * 0x1p-10f});
 }
 
 TEST(Gemm, FrontDoorTakesStridedViewsAndChecksShapes) {

@@ -1,0 +1,21 @@
+// The types in which matrices are multiplied.
+#pragma once
+#include <string>
+
+#include "libmoe/base/options.h"
+#include "libmoe/core/device.h"
+
+namespace moe {
+
+/// Sums and results are fp32 in all of them, and so are the products of gates.
+struct Arithmetic {
+  std::string weights = "fp32", products = "fp32";
+
+  /// --weights and --products.
+  void describe(OptionTable& table);
+  bool bf16_weights() const { return weights == "bf16"; }
+  /// Of a stream: Stream::set_product().
+  kernels::DType product() const { return products == "bf16" ? kernels::DType::bf16 : kernels::DType::f32; }
+};
+
+}  // namespace moe
