@@ -32,13 +32,10 @@ struct ManyRows : Part {
 
   /// Tiles of A in words: [tile][rows][lda], or [tile][k][rows] from a transposed A.
   void pack_a(std::int64_t k0, std::int64_t k, std::int64_t lda, float* to) const {
-    for (std::int64_t m = m0; m < m1; m += tile_rows) {
-      const std::int64_t rows = least(tile_rows, m1 - m);
-      if (p.trans_a)
-        pack_columns<Words>(a_at(m, k0), p.lda, rows, k, to + (m - m0) * lda);
-      else
-        pack_rows<Words>(a_at(m, k0), p.lda, rows, k, to + (m - m0) * lda, lda);
-    }
+    if (p.trans_a)
+      pack_columns<Words>(a_at(m0, k0), p.lda, m1 - m0, k, tile_rows, to, lda);
+    else
+      pack_rows<Words>(a_at(m0, k0), p.lda, m1 - m0, k, to, lda);
   }
 
   /// One panel, all tiles. A panel that is narrow, transposed or of half a word at its end is packed before

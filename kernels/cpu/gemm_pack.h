@@ -38,12 +38,20 @@ inline void pack_rows(const float* from, std::int64_t ld, std::int64_t rows, std
   }
 }
 
-/// Columns [0, rows) of src, k rows of it, as words [k][rows].
+/// Columns [0, columns) of src, k rows of it, as tiles of words [k][width] that begin width * tile_stride words
+/// apart, the last tile narrower. Reads src in the order in which it lies in memory.
 template <class Words>
-inline void pack_columns(const float* src, std::int64_t ld, std::int64_t rows, std::int64_t k, float* to) {
-  for (std::int64_t i = 0; i < k; i += Words::kSteps, src += Words::kSteps * ld, to += rows)
-    for (std::int64_t r = 0; r < rows; r += kLanes)
-      store_first(to + r, Words::load_first_words(src + r, ld, k - i, rows - r), rows - r);
+inline void pack_columns(const float* src, std::int64_t ld, std::int64_t columns, std::int64_t k,
+                         std::int64_t width, float* to, std::int64_t tile_stride) {
+  constexpr std::int64_t kBelow = 4;
+  for (std::int64_t i = 0; i * Words::kSteps < k; ++i, src += Words::kSteps * ld)
+    for (std::int64_t n = 0; n < columns; n += width) {
+      const std::int64_t some = least(width, columns - n);
+#pragma GCC unroll 2
+      for (int s = 0; s < Words::kSteps; ++s) __builtin_prefetch(src + (kBelow + s) * ld + n, 0, 3);
+      store_first(to + n * tile_stride + i * some,
+                  Words::load_first_words(src + n, ld, k - i * Words::kSteps, some), some);
+    }
 }
 
 /// The first n_k columns of kLanes rows as words in lanes; zeros stand in for absent rows and columns. block:
