@@ -31,7 +31,7 @@ inline std::int64_t steps_per_word(const GemmProblem& p) {
 /// stay there.
 inline std::int64_t depth_of(const GemmProblem& p) {
   const std::int64_t steps = steps_per_word(p), n_words = divide_up(p.k, steps);
-  const std::int64_t longest = p.trans_a || p.trans_b ? kDepth : kRowDepth / steps;
+  const std::int64_t longest = p.trans_a || p.trans_b ? kDepth : kRowDepth;
   return steps * divide_up(n_words, most(1, divide_up(n_words, longest)));
 }
 

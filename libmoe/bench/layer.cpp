@@ -35,6 +35,7 @@ void LayerBenchOptions::describe(OptionTable& table) {
             "limit the rows of an expert to its capacity; without, no row is dropped");
   table.add("capacity-factor", &capacity_factor, "X", "capacity of an expert, in shares of an even load")
       .range(1e-3, 1e6);
+  arithmetic.describe(table);
   measure.describe(table);
 }
 
@@ -58,11 +59,13 @@ int run_layer_bench(const LayerBenchOptions& options) {
   options.check();
   Machine machine(options.measure.threads);
   Stream& stream = machine.stream();
+  stream.set_product(options.arithmetic.product());
   const ProcessGrid grid;
   ParameterList parameters;
   const MoeLayer layer(parameters, "moe", options.config(), grid);
   parameters.allocate(machine.device());
   initialise(stream, parameters);
+  if (options.arithmetic.bf16_weights()) parameters.round_values(stream);
   parameters.make_gradients(stream);
   const Shape shape{options.tokens, options.d_model};
   const Tensor x = random_tensor(stream, shape, 100), dy = random_tensor(stream, shape, 101);
@@ -105,7 +108,9 @@ int run_layer_bench(const LayerBenchOptions& options) {
                 {"peak resident MiB", Number{static_cast<double>(peak_resident_bytes()) / 0x1p20, 0}}};
   print_report({.title = "moe-bench layer",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
-                          {"threads", static_cast<std::int64_t>(stream.threads().n_threads())}},
+                          {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
+                          {"weights", options.arithmetic.weights},
+                          {"products", options.arithmetic.products}},
                 .rows = {row}},
                options.measure.output);
   return 0;

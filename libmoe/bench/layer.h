@@ -2,6 +2,7 @@
 #pragma once
 #include "libmoe/bench/measure.h"
 #include "libmoe/moe/config.h"
+#include "libmoe/nn/arithmetic.h"
 
 namespace moe::bench {
 
@@ -10,6 +11,7 @@ struct LayerBenchOptions {
   std::int64_t tokens = 4096, d_model = 512, d_ffn = 2048, experts = 8, top_k = 1;
   bool drop_tokens = true;
   double capacity_factor = 1;
+  Arithmetic arithmetic;
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.
   void check() const;
