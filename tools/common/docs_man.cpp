@@ -143,8 +143,8 @@ std::string environment_section() {
              "environment over files given with -c.") +
          ".It Ev MOE_CPU_ISA\n" +
          running_text(
-             "Instruction set of the kernels: baseline, avx2, avx512, or ref for the plain reference loops. "
-             "Without it the best that the processor has. Ranks take the least of theirs.") +
+             "Instruction set of the kernels: baseline, avx2, avx512, avx512bf16, or ref for the plain reference "
+             "loops. Without it the best that the processor has. Ranks take the least of theirs.") +
          ".El\n";
 }
 
