@@ -28,6 +28,8 @@ complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l experts -x -d 'E
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l top-k -x -d 'Experts that each row goes to'
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l no-drop-tokens -d 'Limit the rows of an expert to its capacity; without, no row is dropped'
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l capacity-factor -x -d 'Capacity of an expert, in shares of an even load'
+complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l weights -x -a 'fp32 bf16' -d 'What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and saved'
+complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l products -x -a 'fp32 bf16' -d 'What matrix products multiply: fp32, or bf16 = both matrices are rounded first, twice as fast where the processor has bf16 dot products; sums are fp32 in both'
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l threads -x -d 'Threads, 0 = all processors'
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l warm-up -x -d 'Repetitions before the measured ones'
 complete -c moe-bench -n '__fish_seen_subcommand_from layer' -l repeat -x -d 'Measured repetitions; the median is shown with minimum and maximum'

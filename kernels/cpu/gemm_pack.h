@@ -49,8 +49,9 @@ inline void pack_columns(const float* src, std::int64_t ld, std::int64_t columns
       const std::int64_t some = least(width, columns - n);
 #pragma GCC unroll 2
       for (int s = 0; s < Words::kSteps; ++s) __builtin_prefetch(src + (kBelow + s) * ld + n, 0, 3);
-      store_first(to + n * tile_stride + i * some,
-                  Words::load_first_words(src + n, ld, k - i * Words::kSteps, some), some);
+      for (std::int64_t r = 0; r < some; r += kLanes)
+        store_first(to + n * tile_stride + i * some + r,
+                    Words::load_first_words(src + n + r, ld, k - i * Words::kSteps, some - r), some - r);
     }
 }
 

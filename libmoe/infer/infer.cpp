@@ -27,7 +27,9 @@ class Translator {
         device_(Device::open()),
         stream_(*device_, static_cast<int>(options.threads)),
         loaded_(load_model(stream_, options.model, options.host_memory.value)),
-        lines_(options, *loaded_.vocabulary, loaded_.model->config()) {}
+        lines_(options, *loaded_.vocabulary, loaded_.model->config()) {
+    stream_.set_product(options.arithmetic.product());
+  }
 
   void run() {
     const auto start = Clock::now();

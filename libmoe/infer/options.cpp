@@ -28,6 +28,7 @@ void InferOptions::describe(OptionTable& table) {
       "host-memory", &host_memory, "BYTES",
       "memory for experts when the model is a store; the others are read when needed; 0 is all of them");
   table.add("threads", &threads, "N", "threads to compute with; 0 is all processors").range(0, 4096);
+  arithmetic.describe_products(table);
   table.add("window", &window, "LINES", "lines read ahead, to translate lines of similar length together")
       .range(1, 1 << 20);
   table.add("flush", &flush, "", "translate and write each line before the next one is read");

@@ -5,6 +5,7 @@
 
 #include "libmoe/base/options.h"
 #include "libmoe/decode/search.h"
+#include "libmoe/nn/arithmetic.h"
 
 namespace moe::infer {
 
@@ -20,6 +21,7 @@ struct InferOptions {
   std::int64_t window = 2000;  // lines read ahead and sorted by length
   Bytes host_memory{0};        // for experts of a store; 0 = all
   std::int64_t threads = 0;
+  Arithmetic arithmetic;  // of products; weights are as the file has them
 
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.

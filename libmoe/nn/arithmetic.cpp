@@ -8,6 +8,10 @@ void Arithmetic::describe(OptionTable& table) {
            "What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and "
            "saved")
       .one_of({"fp32", "bf16"});
+  describe_products(table);
+}
+
+void Arithmetic::describe_products(OptionTable& table) {
   table
       .add("products", &products, "TYPE",
            "What matrix products multiply: fp32, or bf16 = both matrices are rounded first, twice as fast "
