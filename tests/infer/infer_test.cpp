@@ -116,6 +116,29 @@ TEST_F(Infer, AStoreGivesTheSameTextAndScoresWithAnyMemory) {
   }
 }
 
+TEST_F(Infer, ProductsOfBf16MoveTheFirstScoreALittleWhateverTheBatch) {
+  infer::InferOptions o = options(sample(12));
+  o.search.beam_size = 1;
+  o.scores = true;
+  const std::vector<std::string> fp32 = lines_of(output(o));
+  o.arithmetic.products = "bf16";
+  const std::string together = output(o);
+  const std::vector<std::string> bf16 = lines_of(together);
+  ASSERT_EQ(bf16.size(), fp32.size());
+  int moved = 0;
+  for (std::size_t i = 0; i < fp32.size(); ++i) {
+    if (fp32[i].empty()) continue;
+    // Of the first token: what comes later may be another text.
+    const auto score = [](const std::string& line) { return std::stod(line.substr(line.rfind('\t') + 1)); };
+    EXPECT_NEAR(score(bf16[i]), score(fp32[i]), 0.05) << fp32[i];
+    moved += score(bf16[i]) != score(fp32[i]) ? 1 : 0;
+  }
+  EXPECT_GT(moved, 5);
+  o.search.batch_tokens = 1;
+  o.flush = true;
+  EXPECT_EQ(output(o), together);
+}
+
 TEST_F(Infer, ThreadsDoNotChangeTheText) {
   infer::InferOptions o = options(sample(5));
   const std::string expected = output(o);
