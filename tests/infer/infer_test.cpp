@@ -130,7 +130,7 @@ TEST_F(Infer, ProductsOfBf16MoveTheFirstScoreALittleWhateverTheBatch) {
     if (fp32[i].empty() || fp32[i].back() == '\t' || bf16[i].back() == '\t') continue;
     // Of the first token: what comes later may be another text.
     const auto score = [](const std::string& line) { return std::stod(line.substr(line.rfind('\t') + 1)); };
-    EXPECT_NEAR(score(bf16[i]), score(fp32[i]), 0.1) << fp32[i];
+    EXPECT_NEAR(score(bf16[i]), score(fp32[i]), 0.25) << fp32[i];
     moved += score(bf16[i]) != score(fp32[i]) ? 1 : 0;
   }
   EXPECT_GT(moved, 5);
