@@ -67,7 +67,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 7;
+inline constexpr int kKernelTableVersion = 8;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();
