@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t kDepth = 512;               // words of a row per packed block of A at most
 constexpr std::int64_t kRowDepth = 128;            // where B is read in steps of k: see depth_of()
-constexpr std::int64_t kBlockElements = 64 << 10;  // of A packed at once: a part of the second-level cache
+constexpr std::int64_t kBlockElements = 128 << 10;  // of A packed at once: a part of the second-level cache
 constexpr std::int64_t kPanelElements = 32 << 10;  // of B packed at once: another part
 constexpr std::int64_t kFewRows = 32;              // up to here reading B once pays more than packing it
 constexpr std::int64_t kFewRowsTransposed = 16;    // the same of a transposed B
