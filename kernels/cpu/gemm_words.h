@@ -6,6 +6,47 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
+// A pair: two bf16 of neighbouring steps of a sum in the bits of one float, the earlier in the lower half.
+
+MOE_INLINE Vec pairs_of(HalfVec early, HalfVec late) {
+  return reinterpret_cast<Vec>(__builtin_convertvector(early, UintVec) |
+                               __builtin_convertvector(late, UintVec) << 16);
+}
+/// early[i] and late[i], rounded, as pair i.
+MOE_INLINE Vec pairs_of(Vec early, Vec late) {
+#if MOE_ISA_avx512bf16
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512bh halves = _mm512_cvtne2ps_pbh(late, early);
+  return reinterpret_cast<Vec>(_mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(halves)));
+#else
+  return pairs_of(round_to_half(early), round_to_half(late));
+#endif
+}
+/// Elements 2 i and 2 i + 1 of both vectors in a row, rounded, as pair i.
+MOE_INLINE Vec pairs_along(Vec first, Vec second) {
+#if MOE_ISA_avx512bf16
+  return reinterpret_cast<Vec>(_mm512_cvtne2ps_pbh(second, first));
+#else
+  const HalfVec halves[2] = {round_to_half(first), round_to_half(second)};
+  Vec pairs;
+  __builtin_memcpy(&pairs, halves, sizeof pairs);
+  return pairs;
+#endif
+}
+/// c + the product of the later halves, then + that of the earlier ones. A product of two bf16 is exact in
+/// fp32, so fused or not is the same; numbers below 2^-126 may count as 0.
+MOE_INLINE Vec multiply_add_pairs(Vec a, Vec b, Vec c) {
+#if MOE_ISA_avx512bf16
+  return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+#else
+  const UintVec x = reinterpret_cast<UintVec>(a), y = reinterpret_cast<UintVec>(b);
+  const Vec later =
+      multiply_add(reinterpret_cast<Vec>(x & 0xFFFF0000u), reinterpret_cast<Vec>(y & 0xFFFF0000u), c);
+  return multiply_add(reinterpret_cast<Vec>(x << 16), reinterpret_cast<Vec>(y << 16), later);
+#endif
+}
+
 struct Elements {
   static constexpr int kSteps = 1;  // of k in a word
   static Vec multiply_add(Vec a, Vec b, Vec c) { return MOE_ISA::multiply_add(a, b, c); }
