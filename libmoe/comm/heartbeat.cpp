@@ -81,10 +81,10 @@ struct Heartbeat::Impl {
     ring();
     sent.wait_for(lock, std::chrono::milliseconds(500), [&] { return outbox.empty(); });
   }
-  // Returns when everybody has closed the connection, or after a second.
+  // Returns when everybody has closed the connection, or after two seconds.
   void wait_until_alone() {
     std::unique_lock lock(mutex);
-    sent.wait_for(lock, std::chrono::seconds(1), [&] { return alone || !thread.joinable(); });
+    sent.wait_for(lock, std::chrono::seconds(2), [&] { return alone || !thread.joinable(); });
   }
   Frame frame(FrameType type, int about, int code = 0, LostCause cause = LostCause::closed) const {
     Frame f;
@@ -105,6 +105,7 @@ struct Heartbeat::Impl {
       if (rank == 0) accept_ranks();
       read_all();
       send_outbox();
+      let_failed_go();
       note_whether_alone();
       if (seconds_since(last_beat) >= options.beat_seconds) {
         last_beat = Clock::now();
@@ -177,9 +178,12 @@ struct Heartbeat::Impl {
     if (f.type == FrameType::bye) peers_by_rank[static_cast<std::size_t>(from)].close();
     if (f.type == FrameType::failed) {
       lose(from, LostCause::failed, f.code);
-      peers_by_rank[static_cast<std::size_t>(from)].close();  // it waits for this
+      failed = from;
     }
-    if (f.type == FrameType::lost) lose(f.rank, f.cause, f.code);
+    if (f.type == FrameType::lost && f.rank != rank) {
+      lose(f.rank, f.cause, f.code);
+      peers_by_rank[static_cast<std::size_t>(from)].close();  // nothing is left to hear
+    }
     if (f.type == FrameType::ending) {
       int none = -1;
       ended.compare_exchange_strong(none, f.rank);
@@ -195,6 +199,15 @@ struct Heartbeat::Impl {
     for (const Frame& f : outbox) to_all(f);
     outbox.clear();
     sent.notify_all();
+  }
+
+  // A rank that fails waits until its connections are closed; rank 0 does so when all others have heard of
+  // it.
+  void let_failed_go() {
+    if (failed < 0) return;
+    for (int r = 0; r < size; ++r)
+      if (r != failed && peers_by_rank[static_cast<std::size_t>(r)].open()) return;
+    peers_by_rank[static_cast<std::size_t>(failed)].close();
   }
 
   void note_whether_alone() {
@@ -291,6 +304,7 @@ struct Heartbeat::Impl {
   // The thread's.
   std::vector<Connection> strangers, peers_by_rank;
   std::vector<bool> met;
+  int failed = -1;
   bool launcher_heard = false;
   Clock::time_point launcher_time, lost_time;
 

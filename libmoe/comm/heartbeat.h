@@ -55,7 +55,7 @@ class Heartbeat {
   int ended_rank() const;
   /// An orderly end of all.
   void finish();
-  /// This rank ends with an exit code that is not 0. Returns when the others have heard it, or after a second.
+  /// This rank ends with an exit code that is not 0. Returns when the others have heard it, or after two seconds.
   void fail(int code);
 
  private:

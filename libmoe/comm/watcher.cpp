@@ -118,14 +118,17 @@ bool speaks_of(std::size_t first, const std::vector<LocalRank>& ranks) {
   sigprocmask(SIG_SETMASK, &signals, nullptr);
   const std::vector<LocalRank> ranks = local_ranks(own, launcher);
   const std::size_t first = wait_for_own_end(ranks, pipe_from_own);
-  if (*stage == Stage::dismissed || !speaks_of(first, ranks)) _exit(0);
-  alarm(kSpeechSeconds);
-  const std::string name = ranks[first].number.empty() ? "a rank" : "rank " + ranks[first].number;
-  log_message(
-      LogLevel::error,
-      fmt::format("{} (host {}, process {}) is lost: it ended before its work was done; was it killed?", name,
-                  host_name(), ranks[first].process));
-  if (first == 0) poll(nullptr, 0, kHoldMilliseconds);
+  if (*stage != Stage::dismissed && speaks_of(first, ranks)) {
+    alarm(kSpeechSeconds);
+    const std::string name = ranks[first].number.empty() ? "a rank" : "rank " + ranks[first].number;
+    log_message(
+        LogLevel::error,
+        fmt::format("{} (host {}, process {}) is lost: it ended before its work was done; was it killed?",
+                    name, host_name(), ranks[first].process));
+    if (first == 0) poll(nullptr, 0, kHoldMilliseconds);
+  }
+  pollfd end{own.fd, POLLIN, 0};  // the launcher must not kill others for it before their watchers see it
+  poll(&end, 1, -1);
   _exit(0);
 }
 
