@@ -247,6 +247,7 @@ struct Heartbeat::Impl {
     lost_line = describe(who, cause, code);
     lost_exit_code = code == 0 ? 1 : code;
     lost_time = Clock::now();
+    has_failed = cause == LostCause::failed;
     lost_short = name_of(who) + (perhaps_not_first(who, cause) ? " has closed its connection" : " is lost");
     dismiss_watcher();
     // A rank that failed has said why, and others may be about to say the same of themselves.
@@ -315,7 +316,7 @@ struct Heartbeat::Impl {
   std::string lost_line, lost_short;
   int lost_exit_code = 0;
   std::vector<Peer> peers;
-  std::atomic<bool> stopping{false}, is_lost{false}, main_knows{false}, announced{false};
+  std::atomic<bool> stopping{false}, is_lost{false}, has_failed{false}, main_knows{false}, announced{false};
   std::atomic<bool> launcher_signalled{false}, leaving{false};
   std::atomic<int> ended{-1};
   std::thread thread;
@@ -366,6 +367,10 @@ std::string Heartbeat::lost() const {
 
 bool Heartbeat::is_lost() const {
   return impl_->is_lost;
+}
+
+bool Heartbeat::has_failed() const {
+  return impl_->has_failed;
 }
 
 int Heartbeat::lost_code() const {

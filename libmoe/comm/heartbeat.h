@@ -44,6 +44,8 @@ class Heartbeat {
   std::string lost() const;
   /// Whether there is one; also in a signal handler.
   bool is_lost() const;
+  /// Whether it ended by itself with an error, and not by a kill: see fail().
+  bool has_failed() const;
   int lost_code() const;
   /// The launcher signals that some process has ended: that is an end too if nobody is named soon. Safe in a
   /// signal handler.
@@ -55,7 +57,8 @@ class Heartbeat {
   int ended_rank() const;
   /// An orderly end of all.
   void finish();
-  /// This rank ends with an exit code that is not 0. Returns when the others have heard it, or after two seconds.
+  /// This rank ends with an exit code that is not 0. Returns when the others have heard it, or after two
+  /// seconds.
   void fail(int code);
 
  private:

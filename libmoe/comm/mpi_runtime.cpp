@@ -1,6 +1,7 @@
 #include "libmoe/comm/mpi_runtime.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,7 +87,11 @@ extern "C" void end_process(int status, void*) {
   std::signal(SIGALRM, SIG_DFL);
   alarm(5);  // if MPI hangs in this too
   if (state.heartbeats) {
-    if (!state.heartbeat->lost().empty()) _exit(code);  // the others know, and MPI may wait for the lost one
+    if (!state.heartbeat->lost().empty()) {  // the others know, and MPI may wait for the lost one
+      // A rank that fails has the launcher end all, with its exit code unless others end before.
+      if (state.heartbeat->has_failed()) poll(nullptr, 0, 1000);
+      _exit(code);
+    }
     state.heartbeat->fail(code);
   }
   // This rank has said why; MPI would say that it was asked to end.
