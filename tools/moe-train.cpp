@@ -48,9 +48,9 @@ int main(int argc, char** argv) {
       "token (label "
       "smoothing included), seconds, source and target tokens per second, mean gradient norm before "
       "clipping, learning "
-      "rate. --log-json adds the model's share of the measured arithmetic ceiling (mfu: three times the "
+      "rate. --log-json adds the model's share of the measured fp32 arithmetic ceiling (mfu: three times the "
       "forward "
-      "operations of all matrix products with weights), memory, and for each MoE layer and language how even "
+      "operations of all matrix products with weights; --products bf16 may exceed it), memory, and for each MoE layer and language how even "
       "the load "
       "of the experts is (max_over_mean, p50, p95, dead, spread, dropped, entropy).";
   moe::tools::Command command;

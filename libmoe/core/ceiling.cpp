@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "libmoe/core/call.h"
+#include "libmoe/core/ops.h"
 
 namespace moe {
 namespace {
@@ -36,6 +37,17 @@ double measure_fma_gflops(Stream& stream, double seconds) {
     if (time < kRunSeconds) n_steps *= 2;
   }
   return best;
+}
+
+double measure_product_gflops(Stream& stream) {
+  constexpr std::int64_t kRows = 256, kWidth = 512;
+  const Tensor x(stream.device(), {kRows, kWidth}), w(stream.device(), {kWidth, kWidth}),
+      y(stream.device(), {kRows, kWidth});
+  for (const Tensor* t : {&x, &w}) ops::fill(stream, 1, t->view());
+  double best = 1e9;
+  for (int i = 0; i < 8; ++i)
+    best = std::min(best, seconds_of(stream, [&] { ops::gemm(stream, {.a = x, .b = w, .c = y}); }));
+  return 2e-9 * kRows * kWidth * kWidth / best;
 }
 
 double measure_read_gbps(Stream& stream, const TensorView& buffer) {

@@ -9,7 +9,6 @@
 namespace moe {
 namespace {
 
-constexpr double kExpertShare = 0.6;  // of the arithmetic ceiling, that experts reach
 constexpr double kLeastGain = 0.03;   // of the time; less is not worth smaller products
 
 }  // namespace
@@ -34,7 +33,7 @@ StageCosts measure_stage_costs(Stream& stream, const ProcessGrid& grid) {
   grid.world().all_reduce(Reduce::max, std::span<std::int64_t>(far));
   if (far[0] != 0) costs.link = facts.costs.between;
   costs.link.beta_seconds *= facts.costs.node_size;  // the ranks of a node share its link
-  std::array<double, 1> slowest{-1e9 * kExpertShare * measure_fma_gflops(stream)};
+  std::array<double, 1> slowest{-1e9 * measure_product_gflops(stream)};
   grid.world().all_reduce(Reduce::max, std::span<double>(slowest));
   costs.flops_per_second = -slowest[0];
   return costs;

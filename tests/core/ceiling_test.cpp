@@ -26,6 +26,7 @@ TEST(Ceiling, RatesArePositive) {
   Stream stream(*device, 1);
   const Tensor x = Tensor::zeros(stream, {1 << 20});
   EXPECT_GT(measure_fma_gflops(stream, 0.001), 0);
+  EXPECT_GT(measure_product_gflops(stream), 0);
   EXPECT_GT(measure_read_gbps(stream, x), 0);
 }
 
