@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -125,15 +126,19 @@ TEST_F(Infer, ProductsOfBf16MoveTheFirstScoreALittleWhateverTheBatch) {
   const std::string together = output(o);
   const std::vector<std::string> bf16 = lines_of(together);
   ASSERT_EQ(bf16.size(), fp32.size());
-  int moved = 0;
+  int scored = 0, moved = 0, moved_far = 0;
   for (std::size_t i = 0; i < fp32.size(); ++i) {
     if (fp32[i].empty() || fp32[i].back() == '\t' || bf16[i].back() == '\t') continue;
     // Of the first token: what comes later may be another text.
     const auto score = [](const std::string& line) { return std::stod(line.substr(line.rfind('\t') + 1)); };
-    EXPECT_NEAR(score(bf16[i]), score(fp32[i]), 0.25) << fp32[i];
-    moved += score(bf16[i]) != score(fp32[i]) ? 1 : 0;
+    const double difference = std::fabs(score(bf16[i]) - score(fp32[i]));
+    ++scored;
+    moved += difference > 0 ? 1 : 0;
+    moved_far += difference > 0.1 ? 1 : 0;  // rounding may change the expert of a token
   }
-  EXPECT_GT(moved, 5);
+  EXPECT_GT(scored, 5);
+  EXPECT_EQ(moved, scored);
+  EXPECT_LT(2 * moved_far, scored);
   o.search.batch_tokens = 1;
   o.flush = true;
   EXPECT_EQ(output(o), together);
