@@ -1,18 +1,9 @@
 #include <math.h>
 
+#include "kernels/ref/bf16.h"
 #include "kernels/ref/ops.h"
 
 namespace moe::kernels::ref {
-namespace {
-
-std::uint16_t rounded(float x) {
-  std::uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40);  // quiet, with the sign
-  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-}  // namespace
 
 void fill(const Context&, const FillArgs& args) {
   for (std::int64_t i = 0; i < args.n; ++i) args.y[i] = args.value;
@@ -101,7 +92,7 @@ void all_finite(const Context&, const AllFiniteArgs& args) {
 }
 
 void round(const Context&, const RoundArgs& args) {
-  for (std::int64_t i = 0; i < args.n; ++i) args.y[i] = rounded(args.x[i]);
+  for (std::int64_t i = 0; i < args.n; ++i) args.y[i] = to_bf16(args.x[i]);
 }
 
 void adam(const Context&, const AdamArgs& args) {
@@ -111,7 +102,7 @@ void adam(const Context&, const AdamArgs& args) {
     args.v[i] = args.beta2 * args.v[i] + (1 - args.beta2) * g * g;
     const float step = args.m[i] / args.bias1 / (sqrtf(args.v[i] / args.bias2) + args.epsilon);
     args.parameter[i] -= args.rate * (step + args.decay * args.parameter[i]);
-    if (args.rounded != nullptr) args.rounded[i] = rounded(args.parameter[i]);
+    if (args.rounded != nullptr) args.rounded[i] = to_bf16(args.parameter[i]);
   }
 }
 

@@ -1,33 +1,19 @@
+#include "kernels/ref/bf16.h"
 #include "kernels/ref/ops.h"
 
 namespace moe::kernels::ref {
 namespace {
 
-float from_bf16(std::uint16_t half) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/// To the nearest bf16, ties to even; NaN stays NaN.
-float rounded(float value) {
-  if (value != value) return value;
-  std::uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return from_bf16(static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16));
-}
-
 float element_a(const GemmProblem& p, std::int64_t m, std::int64_t k) {
   const float value = p.a[p.trans_a ? k * p.lda + m : m * p.lda + k];
-  return p.product == DType::bf16 ? rounded(value) : value;
+  return p.product == DType::bf16 ? from_bf16(to_bf16(value)) : value;
 }
 
 float element_b(const GemmProblem& p, std::int64_t k, std::int64_t n) {
   const std::int64_t i = p.trans_b ? n * p.ldb + k : k * p.ldb + n;
   if (p.b_dtype == DType::bf16) return from_bf16(static_cast<const std::uint16_t*>(p.b)[i]);
   const float value = static_cast<const float*>(p.b)[i];
-  return p.product == DType::bf16 ? rounded(value) : value;
+  return p.product == DType::bf16 ? from_bf16(to_bf16(value)) : value;
 }
 
 void gemm_one(const GemmProblem& p) {
