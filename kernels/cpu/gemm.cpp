@@ -6,9 +6,10 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-constexpr std::int64_t kReadCost = 12;       // multiply-adds in the time that one element takes from memory
-constexpr std::int64_t kTaskCost = 1 << 20;  // of the smallest task
-constexpr int kTasksPerThread = 12;
+constexpr std::int64_t kReadCost = 12;         // multiply-adds in the time that one element takes from memory
+constexpr std::int64_t kTaskCost = 1 << 20;    // of the smallest task
+constexpr std::int64_t kRowsPerPacking = 192;  // below, packing B for a task costs too much
+constexpr int kTasksPerThread = 6;
 constexpr int kMaxJobs = 256;  // problems scheduled together
 
 std::int64_t cost_of(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -61,14 +62,18 @@ std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_
   const std::int64_t most_rows =
       few_rows(p) ? kFewRows
                   : most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
-  const std::int64_t rows = round_up(divide_up(p.m, divide_up(p.m, most_rows)), kMaxRows);
   // A task reads its rows of A again and, few rows, wants long runs of B.
   const std::int64_t min_columns = p.trans_b ? kPanel : 4 * kPanel;
-  const std::int64_t column_cost = cost_of(least(rows, p.m), 1, p.k);
+  const std::int64_t column_cost = cost_of(least(most_rows, p.m), 1, p.k);
   const std::int64_t wanted = round_up(most(target_cost / column_cost, min_columns), kPanel);
   const std::int64_t columns = round_up(divide_up(p.n, divide_up(p.n, wanted)), kPanel);
-  job = {&p, rows, columns, divide_up(p.n, columns), first_task};
-  return divide_up(p.m, rows) * job.n_column_blocks;
+  const std::int64_t n_column_blocks = divide_up(p.n, columns);
+  // Where columns alone do not give tasks enough, rows do, as many as pay for the packing of B.
+  const std::int64_t missing = divide_up(divide_up(cost_of(p.m, p.n, p.k), target_cost), n_column_blocks);
+  const std::int64_t n_row_blocks = most(divide_up(p.m, most_rows), least(missing, p.m / kRowsPerPacking));
+  const std::int64_t rows = round_up(divide_up(p.m, n_row_blocks), kMaxRows);
+  job = {&p, rows, columns, n_column_blocks, first_task};
+  return divide_up(p.m, rows) * n_column_blocks;
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ inline void pack_rows(const float* from, std::int64_t ld, std::int64_t rows, std
   }
 }
 
-/// Columns [0, columns) of src, k rows of it, as tiles of words [k][width] that begin width * tile_stride words
-/// apart, the last tile narrower. Reads src in the order in which it lies in memory.
+/// Columns [0, columns) of src, k rows of it, as tiles of words [k][width] that begin width * tile_stride
+/// words apart, the last tile narrower. Reads src in the order in which it lies in memory.
 template <class Words>
 inline void pack_columns(const float* src, std::int64_t ld, std::int64_t columns, std::int64_t k,
                          std::int64_t width, float* to, std::int64_t tile_stride) {
@@ -49,9 +49,14 @@ inline void pack_columns(const float* src, std::int64_t ld, std::int64_t columns
       const std::int64_t some = least(width, columns - n);
 #pragma GCC unroll 2
       for (int s = 0; s < Words::kSteps; ++s) __builtin_prefetch(src + (kBelow + s) * ld + n, 0, 3);
+      float* words = to + n * tile_stride + i * some;
+      if (n + kLanes <= columns && (i + 1) * Words::kSteps <= k && some <= kLanes) {
+        store(words, Words::load_words(src + n, ld));  // what is behind `some` is overwritten, or never read
+        continue;
+      }
       for (std::int64_t r = 0; r < some; r += kLanes)
-        store_first(to + n * tile_stride + i * some + r,
-                    Words::load_first_words(src + n + r, ld, k - i * Words::kSteps, some - r), some - r);
+        store_first(words + r, Words::load_first_words(src + n + r, ld, k - i * Words::kSteps, some - r),
+                    some - r);
     }
 }
 

@@ -83,7 +83,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
   const Samples samples = machine.sample(
       options.measure,
       [&] {
-        parameters.clear_gradients(stream);
+        parameters.begin_gradients(stream);
         layer.forward(stream, x, pass, nullptr, 0, y, saved);
         layer.backward(stream, x, pass, dy, saved, dx);
       },

@@ -41,8 +41,7 @@ OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::
     const TensorView x = c.memory[0].view().at(e), w = c.memory[1].view().at(e), y = c.memory[2].view().at(e);
     if (product == Product::forward) problems->push_back({.a = x, .b = w, .c = y});
     if (product == Product::input_gradient) problems->push_back({.a = y, .b = w, .c = x, .trans_b = true});
-    if (product == Product::weight_gradient)
-      problems->push_back({.a = x, .b = y, .c = w, .trans_a = true, .accumulate = true});
+    if (product == Product::weight_gradient) problems->push_back({.a = x, .b = y, .c = w, .trans_a = true});
   }
   const std::size_t output = product == Product::forward ? 2 : product == Product::input_gradient ? 0 : 1;
   c.outputs.push_back(c.memory[output].view());

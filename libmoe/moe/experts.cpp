@@ -88,7 +88,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                        const TensorView& dy, Saved saved, const std::function<void()>& progress,
                        const TensorView& dx) const {
   MOE_CHECK(in_weight_ != nullptr, "a backward pass through experts of a store");
-  for (Parameter* p : {in_weight_, in_bias_, out_weight_, out_bias_})
+  for (Parameter* p : {in_bias_, out_bias_})
     for (std::int64_t e = 0; e < rows.n_experts(); ++e)
       if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
   const Tensor dhidden(stream.device(), saved.hidden.shape());
@@ -98,7 +98,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                         .b = rows_of(rows, dy, e),
                         .c = out_weight_->gradient.at(e),
                         .trans_a = true,
-                        .accumulate = true});
+                        .accumulate = out_weight_->adds_to_gradient(static_cast<std::size_t>(e))});
     products.push_back({.a = rows_of(rows, dy, e),
                         .b = out_weight_->weight().at(e),
                         .c = rows_of(rows, dhidden, e),
@@ -112,7 +112,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
                         .b = rows_of(rows, dhidden, e),
                         .c = in_weight_->gradient.at(e),
                         .trans_a = true,
-                        .accumulate = true});
+                        .accumulate = in_weight_->adds_to_gradient(static_cast<std::size_t>(e))});
     products.push_back({.a = rows_of(rows, dhidden, e),
                         .b = in_weight_->weight().at(e),
                         .c = rows_of(rows, dx, e),

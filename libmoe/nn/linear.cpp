@@ -59,7 +59,7 @@ void Linear::backward_of_part(Stream& stream, const TensorView& x, const TensorV
                                                     .b = dy,
                                                     .c = weight_->gradient,
                                                     .trans_a = true,
-                                                    .accumulate = true,
+                                                    .accumulate = weight_->adds_to_gradient(),
                                                     .keep_f32 = keep_f32_},
                                           ops::Gemm{.a = dy,
                                                     .b = weight(),

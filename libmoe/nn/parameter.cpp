@@ -19,6 +19,10 @@ void bind(const ParameterGroup& group, const TensorView& buffer, TensorView Para
   for (Parameter* p : group.parameters) (p->*view).data = buffer ? buffer.f32() + p->offset : nullptr;
 }
 
+void clear(Stream& stream, const TensorView& x) {
+  stream.fill_zero(x.data, x.n_bytes());
+}
+
 }  // namespace
 
 Shape Slice::local_shape(const Shape& whole_shape) const {
@@ -141,8 +145,36 @@ void ParameterList::make_gradients(Stream& stream) {
 }
 
 void ParameterList::clear_gradients(Stream& stream) {
-  for (const Tensor& t : gradients_) stream.fill_zero(t.view().data, t.view().n_bytes());
-  for (auto& p : parameters_) std::fill(p->touched.begin(), p->touched.end(), std::uint8_t{0});
+  for (const Tensor& t : gradients_) clear(stream, t.view());
+  clear_marks();
+}
+
+void ParameterList::clear_marks() {
+  for (auto& p : parameters_) {
+    std::fill(p->touched.begin(), p->touched.end(), std::uint8_t{0});
+    p->written = 0;
+  }
+}
+
+void ParameterList::begin_gradients(Stream& stream) {
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].gradients) {
+      clear(stream, gradients_[g].view());
+      continue;
+    }
+    for (const Parameter* p : groups_[g].parameters)
+      if (!p->product) clear(stream, p->gradient);
+  }
+  clear_marks();
+}
+
+void ParameterList::finish_gradients(Stream& stream, const ParameterGroup& group) {
+  for (const Parameter* p : group.parameters) {
+    if (!p->product) continue;
+    if (!p->experts && !p->written) clear(stream, p->gradient);
+    for (std::size_t e = 0; e < p->touched.size(); ++e)
+      if (!p->touched[e]) clear(stream, p->gradient.at(static_cast<std::int64_t>(e)));
+  }
 }
 
 void ParameterList::round_values(Stream& stream, bool also_owned) {

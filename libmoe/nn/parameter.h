@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libmoe/base/range.h"
@@ -38,13 +39,18 @@ struct Parameter {
   bool product = false;        // a matrix that products read through weight()
   bool experts = false;        // dimension 0 indexes the experts of an MoE layer
   std::int64_t n_experts = 0;  // of them here
-  // [n_experts]: the expert had tokens since the gradients were cleared; an expert without tokens is not
+  // [n_experts]: the expert had tokens since the gradients were begun; an expert without tokens is not
   // updated.
   std::vector<std::uint8_t> touched;
-  std::size_t group = 0;    // of the list's groups, once allocated
-  std::int64_t offset = 0;  // of its first element in its group
-  TensorView rounded;       // the value in bf16, where the list has been told to keep it
+  std::uint8_t written = 0;  // not of experts: a product has written the gradient since then
+  std::size_t group = 0;     // of the list's groups, once allocated
+  std::int64_t offset = 0;   // of its first element in its group
+  TensorView rounded;        // the value in bf16, where the list has been told to keep it
 
+  /// Marks the gradient (of an expert) as written, and tells whether a product must add to what is there.
+  bool adds_to_gradient(std::size_t expert = 0) {
+    return std::exchange(experts ? touched[expert] : written, std::uint8_t{1}) != 0 || !product;
+  }
   /// What a product reads.
   const TensorView& weight() const { return rounded ? rounded : value; }
 
@@ -121,8 +127,13 @@ class ParameterList {
   /// values are whole.
   void round_values(Stream& stream, bool also_owned = true);
   bool rounds_values() const { return !rounded_.empty(); }
-  /// Gradients and marks of touched experts.
+  /// Gradients are 0 and no expert is touched.
   void clear_gradients(Stream& stream);
+  /// The same, but the gradients of matrices of products are left as they are: the first product overwrites
+  /// them, those after it add.
+  void begin_gradients(Stream& stream);
+  /// Clears what no product has written since begin_gradients(), in a group whose gradients are whole.
+  void finish_gradients(Stream& stream, const ParameterGroup& group);
 
   std::vector<std::unique_ptr<Parameter>>& all() { return parameters_; }
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
@@ -140,6 +151,7 @@ class ParameterList {
   std::int64_t n_elements() const;
 
  private:
+  void clear_marks();
   int unit_ = 0;
   std::vector<int> unit_of_;  // of parameters_
   std::vector<std::unique_ptr<Parameter>> parameters_;

@@ -40,7 +40,7 @@ std::vector<std::size_t> DataParallel::groups_of(int unit) const {
 }
 
 void DataParallel::begin_update(Stream& stream) {
-  parameters_.clear_gradients(stream);
+  parameters_.begin_gradients(stream);
 }
 
 void DataParallel::start_gather(Stream& stream, std::size_t g) {
@@ -94,10 +94,11 @@ void DataParallel::start_reduction(Stream& stream, std::size_t g) {
     reduction.all = std::move(part.gradients);
     reduction.share = Tensor(stream.device(), {group.share.size()});
     reduction.pending = part.copies->start_reduce_scatter(stream, reduction.all, reduction.share);
-  } else if (divides(group, 1)) {
-    reduction.pending = part.copies->start_reduce_scatter(stream, group.gradients, group.owned_gradients);
   } else {
-    reduction.pending = part.copies->start_all_reduce(stream, Reduce::sum, group.gradients);
+    parameters_.finish_gradients(stream, group);
+    reduction.pending =
+        divides(group, 1) ? part.copies->start_reduce_scatter(stream, group.gradients, group.owned_gradients)
+                          : part.copies->start_all_reduce(stream, Reduce::sum, group.gradients);
   }
   reductions_.push_back(std::move(reduction));
 }
@@ -114,6 +115,8 @@ void DataParallel::finish_reductions(Stream& stream, std::size_t leave) {
 
 void DataParallel::finish_gradients(Stream& stream) {
   finish_reductions(stream, 0);
+  for (const ParameterGroup& group : parameters_.groups())
+    if (group.n_copies == 1) parameters_.finish_gradients(stream, group);
   share_touched();
 }
 

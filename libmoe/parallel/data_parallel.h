@@ -20,7 +20,7 @@ class DataParallel final : public UnitObserver {
   /// waited for. The parameters are allocated with the grid's sharding, and have gradients.
   DataParallel(const ProcessGrid& grid, ParameterList& parameters, bool overlap);
 
-  /// Clears gradients.
+  /// Gradients start from 0.
   void begin_update(Stream& stream);
   /// last: the update's last micro-batch; its gradients are complete.
   void begin_pass(bool last) { last_pass_ = last; }

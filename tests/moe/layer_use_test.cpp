@@ -29,6 +29,37 @@ TEST_F(LayerUse, AnExpertWithoutTokensIsLeftUntouched) {
     }
 }
 
+// The first product overwrites what an earlier update left, later ones add, and what no product wrote is
+// cleared.
+TEST_F(LayerUse, GradientsBegunAnewAreThoseOfClearedOnes) {
+  MoeConfig c = base_config();
+  c.n_experts = 40;  // more than tokens
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  parameters_.make_gradients(stream_);
+  const Tensor x1 = random_tensor(stream_, {kTokens, kWidth}, 7),
+               x2 = random_tensor(stream_, {kTokens, kWidth}, 8), dx = empty({kTokens, kWidth});
+  const auto add_pass = [&](const Tensor& x) {
+    MoeLayer::Saved saved;
+    run(layer, x, {.training = true}, saved);
+    layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  };
+  const auto after = [&](const std::vector<const Tensor*>& passes) {
+    for (const Tensor* x : passes) add_pass(*x);
+    for (const ParameterGroup& group : parameters_.groups()) parameters_.finish_gradients(stream_, group);
+    std::vector<std::vector<float>> gradients;
+    for (const auto& p : parameters_.all()) gradients.push_back(host(p->gradient));
+    return gradients;
+  };
+  for (const std::vector<const Tensor*>& passes : {std::vector{&x1}, {&x1, &x2}, {}}) {
+    parameters_.clear_gradients(stream_);
+    const auto expected = after(passes);
+    for (const auto& p : parameters_.all()) ops::fill(stream_, NAN, p->gradient);
+    parameters_.begin_gradients(stream_);
+    EXPECT_EQ(after(passes), expected);
+  }
+}
+
 TEST_F(LayerUse, NoTokensAtAll) {
   MoeConfig c = base_config();
   c.residual_experts = true;
