@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int64_t kReadCost = 12;         // multiply-adds in the time that one element takes from memory
 constexpr std::int64_t kTaskCost = 1 << 20;    // of the smallest task
-constexpr std::int64_t kRowsPerPacking = 192;  // below, packing B for a task costs too much
+constexpr std::int64_t kRowsPerPacking = 128;  // with fewer, packing B for a task costs too much
 constexpr int kTasksPerThread = 6;
 constexpr int kMaxJobs = 256;  // problems scheduled together
 

@@ -11,6 +11,17 @@ std::int64_t few_lda(std::int64_t k) {
   return round_up(divide_up(k, Words::kSteps), 16) + 16;
 }
 
+constexpr std::int64_t kPageFloats = 1024;
+
+/// Scratch memory that reading from `read` on does not collide with: a processor compares the place in a page
+/// first, and lets a load wait for an earlier store that agrees in it. Needs kPageFloats more than is used.
+inline float* half_a_page_off(float* scratch, const void* read) {
+  constexpr std::uintptr_t kPage = kPageFloats * sizeof(float), kLine = 64;
+  const std::uintptr_t wanted = reinterpret_cast<std::uintptr_t>(read) + kPage / 2;
+  return scratch +
+         (wanted - reinterpret_cast<std::uintptr_t>(scratch)) % kPage / kLine * (kLine / sizeof(float));
+}
+
 /// Words x columns of C, at most as many as half of the registers hold: rows of B that are read side by side.
 /// Two registers of columns, so that half as many words of A are read for them and bf16 is read in whole
 /// lines of the cache.
@@ -18,7 +29,7 @@ template <class Words>
 struct Block {
   static constexpr int kVectors = 2, kSteps = kLanes / kVectors, kWords = kSteps / Words::kSteps;
   static constexpr int kColumns = kVectors * kLanes;
-  static constexpr int kRowsTogether = 2;  // the steps of one sum wait for each other
+  static constexpr int kRowsTogether = 4;  // the steps of one sum wait for each other
   Vec row[kWords][kVectors];
 
   /// c: [Rows,kColumns] += a: [Rows,kWords] times this
@@ -67,12 +78,13 @@ struct StepsOfB : Part {
     const std::int64_t m = m1 - m0;
     const std::int64_t width = least(kLongest, kStrip / m / Block::kColumns * Block::kColumns);
     const std::int64_t ld = width + 16;  // rows that are a power of two apart share a few sets of the cache
-    float *strip = workspace, *packed_a = workspace + m * ld;
+    float* packed_a = workspace + m * ld + kPageFloats;
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
       pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
       for (std::int64_t n = n0; n < n1; n += width) {
         const std::int64_t columns = least(width, n1 - n);
+        float* strip = half_a_page_off(workspace, b_at(d0, n));
         begin_strip(n, columns, d0, strip, ld);
         for (std::int64_t k = 0; k < d; k += Block::kSteps)
           add_steps(reinterpret_cast<const Element*>(b_at(d0 + k, n)), least(Block::kSteps, d - k), columns,
@@ -141,7 +153,7 @@ struct ColumnsOfB : Part {
   template <class Element>
   void run_as() const {
     const std::int64_t m = m1 - m0;
-    float* packed_a = workspace + 2 * kLanes * kLanes;
+    float* packed_a = workspace + 2 * kLanes * kLanes + kPageFloats;
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
       pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
@@ -160,12 +172,13 @@ struct ColumnsOfB : Part {
     std::int64_t k = 0;
     if (columns >= kLanes)
       for (; k + kSquare <= d; k += kSquare) {
-        pack_lanes(Words{}, b + k, p.ldb, kLanes, kSquare, workspace, kLanes);
-        add_square(a + k / Words::kSteps, lda, kSquare, c);
+        float* square = half_a_page_off(workspace, b + k);
+        pack_lanes(Words{}, b + k, p.ldb, kLanes, kSquare, square, kLanes);
+        add_square(a + k / Words::kSteps, lda, square, kSquare, c);
       }
     for (; k < d; k += kSquare) {
       pack_lanes(Words{}, b + k, p.ldb, columns, least(kSquare, d - k), workspace, kLanes);
-      add_square(a + k / Words::kSteps, lda, least(kSquare, d - k), c);
+      add_square(a + k / Words::kSteps, lda, workspace, least(kSquare, d - k), c);
     }
     for (std::int64_t r = 0; r < m; ++r) {
       Vec sum = load(c + r * kLanes);
@@ -175,10 +188,10 @@ struct ColumnsOfB : Part {
     }
   }
 
-  void add_square(const float* a, std::int64_t lda, std::int64_t k, float* c) const {
+  void add_square(const float* a, std::int64_t lda, const float* square, std::int64_t k, float* c) const {
     for (std::int64_t r = 0; r < m1 - m0; r += kColumnRows)
       kColumnFunctions<Words>[least(kColumnRows, m1 - m0 - r) - 1](
-          a + r * lda, lda, workspace, divide_up(k, Words::kSteps), c + r * kLanes);
+          a + r * lda, lda, square, divide_up(k, Words::kSteps), c + r * kLanes);
   }
 };
 
