@@ -214,14 +214,16 @@ TEST(Gemm, BlocksOfKContinueTheChain) {
   }
 }
 
-TEST(Gemm, FewRowsOfManyColumnsOrStepsEqualAScalarChain) {
+// Few rows of many columns or steps; many rows of few columns, which threads share by rows.
+TEST(Gemm, ProblemsWithALongSideEqualAScalarChain) {
   struct Size {
     std::int64_t m, n, k;
   };
   for (const std::string& isa : isas_here()) {
     Runner run(isa, 2);
     for (const Layout& layout : kLayouts)
-      for (const auto& [m, n, k] : {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {3, 33, 8211}}) {
+      for (const auto& [m, n, k] :
+           {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {3, 33, 8211}, {1003, 60, 71}}) {
         Case test(layout, m, n, k, static_cast<unsigned>(n));
         const std::vector<float> want = test.expected(isa != "baseline");
         run(test.problem);
