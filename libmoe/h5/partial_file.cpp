@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/file_lock.h"
 
 namespace moe::h5 {
 
@@ -20,14 +21,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kMark = ".partial-";
-
-// Locks of an open file description: independent of HDF5's, and they work on network disks.
-bool try_lock(int file) {
-  struct flock lock = {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  return fcntl(file, F_OFD_SETLK, &lock) == 0;
-}
 
 fs::path folder_of(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
@@ -44,23 +37,9 @@ void remove_leftovers(const std::string& path) {
       continue;
     const int file = open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (file < 0) continue;
-    if (try_lock(file)) unlink(entry.path().c_str());
+    if (try_lock(file) == Locked::yes) unlink(entry.path().c_str());
     close(file);
   }
-}
-
-// A new, locked file. Another process may take it for a leftover between open and lock: then it has no name
-// any more.
-int create_locked(const std::string& partial) {
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    const int file = open(partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (file < 0) return -1;
-    try_lock(file);
-    struct stat status;
-    if (fstat(file, &status) == 0 && status.st_nlink > 0) return file;
-    close(file);
-  }
-  return -1;
 }
 
 }  // namespace
@@ -89,7 +68,7 @@ PartialFile::PartialFile(std::string path, bool force) : path_(std::move(path)),
   static std::atomic<int> n_files = 0;
   const int n = n_files++;
   partial_ = fmt::format("{}{}{}{}", path_, kMark, getpid(), n == 0 ? "" : fmt::format("-{}", n));
-  file_ = create_locked(partial_);
+  file_ = open_locked(partial_).file;
   if (file_ < 0) write_failed(path_, std::strerror(errno));
 }
 

@@ -12,6 +12,7 @@
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/train/feeder.h"
+#include "libmoe/train/output_lock.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/session.h"
 
@@ -301,6 +302,8 @@ class Run {
 
 int run_train(const TrainOptions& options, const std::shared_ptr<Communicator>& world) {
   options.check();
+  std::optional<OutputLock> lock;
+  if (!options.dry_run) on_first_rank(*world, [&] { lock.emplace(options.output); });
   Origin origin;
   on_every_rank(*world, [&] { origin = find_origin(options); });
   if (options.dry_run) {

@@ -3,8 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <numeric>
 
@@ -23,13 +21,6 @@ void check_vocabulary(const Origin& origin, const TrainOptions& options) {
         "vocabulary "
         "(moe-prep --vocab) and languages",
         origin.path, options.data);
-}
-
-/// Better now than at the first save.
-void check_folder(const std::string& output) {
-  const std::filesystem::path folder = std::filesystem::absolute(output).parent_path();
-  if (access(folder.c_str(), W_OK) != 0)
-    fail(ErrorCode::failed, "--output: cannot write in {}: {}", folder.string(), std::strerror(errno));
 }
 
 /// The output of an earlier run, to go on from.
@@ -67,7 +58,6 @@ int threads_of(const TrainOptions& options, const Communicator& world) {
 
 Origin find_origin(const TrainOptions& options) {
   Origin origin;
-  check_folder(options.output);
   origin.dataset = std::make_shared<const Dataset>(options.data);
   if (!options.force && std::filesystem::exists(options.output)) {
     origin.path = options.output;
