@@ -1,7 +1,7 @@
 # fish completion for moe-train, made by moe-train --emit-docs fish: see share/update-docs
 complete -c moe-train -f
 complete -c moe-train -l data -r -F -d 'Dataset made by moe-prep'
-complete -c moe-train -s o -l output -r -F -d 'Model to write, with what a later run needs to go on; when it exists, training continues from it'
+complete -c moe-train -s o -l output -r -F -d 'Model to write, with what a later run needs to go on; when it exists, training continues from it. FILE.lock keeps a second run from it meanwhile'
 complete -c moe-train -l init-from -r -F -d 'Start from the weights of this model, with a fresh optimizer; it must have the dataset\'s vocabulary'
 complete -c moe-train -l aggregate -r -F -d 'Start from the union of these models of one shape and vocabulary: their experts side by side, the mean of all other weights, with a fresh optimizer'
 complete -c moe-train -l upcycle -r -F -d 'Start from this dense model: each of --n-experts experts is a copy of its layer\'s feed-forward network, and the gate is new'
