@@ -15,8 +15,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table
       .add("output", &o.output, "FILE",
            "Model to write, with what a later run needs to go on; when it exists, training continues from "
-           "it. FILE.lock "
-           "keeps a second run from it meanwhile")
+           "it. FILE.lock keeps a second run from it meanwhile")
       .short_name('o')
       .require()
       .file();

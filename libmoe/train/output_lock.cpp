@@ -38,20 +38,16 @@ std::string holder(int file) {
 }  // namespace
 
 OutputLock::OutputLock(const std::string& output, std::chrono::seconds wait) : path_(output + ".lock") {
+  const Clock::time_point end = Clock::now() + wait;
   LockedFile lock = open_lock(path_);
-  if (lock.locked == Locked::by_another && wait.count() > 0)
-    log_info("{}: another moe-train is writing it (process {}); waiting {} s for its end", output,
-             holder(lock.file), wait.count());
-  for (const Clock::time_point end = Clock::now() + wait; lock.locked == Locked::by_another;) {
-    const std::string who = holder(lock.file);
+  for (bool told = false; lock.locked == Locked::by_another; lock = open_lock(path_)) {
+    const std::string busy =
+        fmt::format("{}: another moe-train is writing it (process {})", output, holder(lock.file));
     close(lock.file);
     if (Clock::now() >= end)
-      fail(ErrorCode::failed,
-           "{}: another moe-train is writing it (process {}); wait for its end, stop it, or choose another "
-           "--output",
-           output, who);
+      fail(ErrorCode::failed, "{}; wait for its end, stop it, or choose another --output", busy);
+    if (!std::exchange(told, true)) log_info("{}; waiting {} s for its end", busy, wait.count());
     std::this_thread::sleep_for(kPoll);
-    lock = open_lock(path_);
   }
   file_ = lock.file;
   if (lock.locked == Locked::unsupported)
