@@ -1,6 +1,4 @@
-// Few rows: the time goes into reading B, so B is read once, in the order in which it lies in memory. A core
-// has too few lines of the cache on their way to hide the arithmetic behind the reading: their times add up,
-// in whatever order B is read and fetched ahead.
+// Few rows: the time goes into reading B, so B is read once, in the order in which it lies in memory.
 #pragma once
 #include "kernels/cpu/gemm_part.h"
 
