@@ -1,6 +1,7 @@
 // Matrix products: all problems of a call are cut into tasks of about equal cost.
-#include "kernels/cpu/gemm_few.h"
+#include "kernels/cpu/gemm_columns.h"
 #include "kernels/cpu/gemm_many.h"
+#include "kernels/cpu/gemm_steps.h"
 #include "kernels/cpu/ops.h"
 
 namespace moe::kernels::MOE_ISA {

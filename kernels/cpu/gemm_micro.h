@@ -133,28 +133,5 @@ TileFn packing_tile_function(bool bf16, std::int64_t rows) {
               : kTileFunctions<Words, RowsOfA, float, true>[rows - 1];
 }
 
-/// c: [rows,kLanes] += a b, b: words [k][kLanes].
-template <class Words, int Rows>
-void multiply_column(const float* a, std::int64_t lda, const float* b, std::int64_t k, float* c) {
-  Vec sum[Rows];
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kLanes);
-  for (std::int64_t i = 0; i < k; ++i, ++a, b += kLanes) {
-    const Vec row = load(b);
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) sum[r] = Words::multiply_add(splat(a[r * lda]), row, sum[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r) store(c + r * kLanes, sum[r]);
-}
-
-inline constexpr int kColumnRows = 8;
-using ColumnFn = void (*)(const float*, std::int64_t, const float*, std::int64_t, float*);
-template <class Words>
-inline constexpr ColumnFn kColumnFunctions[kColumnRows] = {
-    multiply_column<Words, 1>, multiply_column<Words, 2>, multiply_column<Words, 3>,
-    multiply_column<Words, 4>, multiply_column<Words, 5>, multiply_column<Words, 6>,
-    multiply_column<Words, 7>, multiply_column<Words, 8>};
-
 }  // namespace
 }  // namespace moe::kernels::MOE_ISA

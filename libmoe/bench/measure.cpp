@@ -29,7 +29,7 @@ Timing summarise(std::vector<double> seconds) {
   t.median = seconds[seconds.size() / 2];
   t.min = seconds.front();
   t.max = seconds.back();
-  t.n_kept = t.n_done = static_cast<std::int64_t>(seconds.size());
+  t.n_kept = static_cast<std::int64_t>(seconds.size());
   return t;
 }
 
@@ -99,31 +99,18 @@ Samples Machine::sample(const MeasureOptions& options, const std::function<void(
   return samples;
 }
 
-Timing Machine::time(const MeasureOptions& options, const std::function<void()>& work,
-                     const std::function<void()>& before) {
-  const Samples samples = sample(options, work, [&] {
-    if (before) before();
-    return std::pair(0.0, 0.0);
-  });
-  Timing timing = summarise(samples.undisturbed().seconds);
-  timing.n_done = options.repeat;
-  timing.fma_gflops = samples.fma_gflops;
-  return timing;
-}
-
-void Machine::evict() {
+double Machine::evict() {
   constexpr std::int64_t kBufferElements = 64 << 20;
   if (!buffer_) {
     buffer_ = Tensor(*device_, {kBufferElements});
     ops::fill(stream_, 1, buffer_);
   }
-  measure_read_gbps(stream_, buffer_);
+  return measure_read_gbps(stream_, buffer_);
 }
 
 double Machine::memory_gbps() {
-  evict();
   double best = 0;
-  for (int i = 0; i < 4; ++i) best = std::max(best, measure_read_gbps(stream_, buffer_));
+  for (int i = 0; i < 5; ++i) best = std::max(best, evict());
   return best;
 }
 

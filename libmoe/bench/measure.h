@@ -23,8 +23,7 @@ struct MeasureOptions {
 /// Seconds.
 struct Timing {
   double median = 0, min = 0, max = 0;
-  std::int64_t n_kept = 0, n_done = 0;
-  double fma_gflops = 0;  // the ceiling while it ran
+  std::int64_t n_kept = 0;
 };
 /// The median with the extremes of the values, at least one.
 Timing summarise(std::vector<double> seconds);
@@ -58,13 +57,10 @@ class Machine {
   /// untimed ahead of each and says what it will do: amount, operations.
   Samples sample(const MeasureOptions& options, const std::function<void()>& work,
                  const std::function<std::pair<double, double>()>& before);
-  /// The undisturbed repetitions of work.
-  Timing time(const MeasureOptions& options, const std::function<void()>& work,
-              const std::function<void()>& before = {});
   /// Best of a few passes over 256 MiB, GB/s.
   double memory_gbps();
-  /// Reads 256 MiB, so that nothing else is left in the caches.
-  void evict();
+  /// Reads 256 MiB, so that nothing else is left in the caches. GB/s.
+  double evict();
 
  private:
   std::unique_ptr<Device> device_;

@@ -66,11 +66,17 @@ double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
 Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& options, Machine& machine) {
   const double error = error_of(entry, sizes, machine);
   const OpCase c = entry.make(machine.stream(), sizes);
-  const double memory = machine.memory_gbps();
-  const Timing t = machine.time(options.measure, c.run, [&] {
-    if (options.cold) machine.evict();
-  });
-  const double arithmetic_time = c.flops / (t.fma_gflops * 1e9), memory_time = c.bytes / (memory * 1e9);
+  // The rate of reading changes with the neighbours of a virtual machine: where the caches are emptied
+  // anyway, it is measured ahead of each repetition.
+  const double memory_gbps = options.cold ? 0 : machine.memory_gbps();
+  const auto read = [&] { return std::pair(options.cold ? machine.evict() : memory_gbps, 0.0); };
+  const Samples samples = machine.sample(options.measure, c.run, read).undisturbed();
+  const Timing t = summarise(samples.seconds);
+  std::vector<double> shares;
+  for (std::size_t i = 0; i < samples.seconds.size(); ++i)
+    shares.push_back(c.bytes / samples.seconds[i] / (samples.amount[i] * 1e9));
+  const double memory = summarise(shares).median;
+  const double arithmetic = c.flops / t.median / (samples.fma_gflops * 1e9);
   return {{"op", entry.name},
           {"shape", c.shape},
           {"ms", Number{t.median * 1e3, 3}},
@@ -78,11 +84,11 @@ Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& op
           {"max", Number{t.max * 1e3, 3}},
           {"kept", t.n_kept},
           {"GFLOP/s", Number{c.flops / t.median / 1e9, 1}},
-          {"of FMA %", Number{100 * arithmetic_time / t.median, 1}},
+          {"of FMA %", Number{100 * arithmetic, 1}},
           {"GB/s", Number{c.bytes / t.median / 1e9, 1}},
-          {"of memory %", Number{100 * memory_time / t.median, 1}},
-          {"roof", arithmetic_time > memory_time ? "FMA" : "memory"},
-          {"of roof %", Number{100 * std::max(arithmetic_time, memory_time) / t.median, 1}},
+          {"of memory %", Number{100 * memory, 1}},
+          {"roof", arithmetic > memory ? "FMA" : "memory"},
+          {"of roof %", Number{100 * std::max(arithmetic, memory), 1}},
           {"error", Number{error, 8}}};
 }
 

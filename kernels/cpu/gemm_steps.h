@@ -1,4 +1,6 @@
-// Few rows: the time goes into reading B, so B is read once, in the order in which it lies in memory.
+// Few rows times a B whose rows are steps of k: the time goes into reading B, so B is read once, in the order
+// in which it lies in memory. A processor reads as far ahead as its queue of instructions reaches; what is
+// read here is therefore counted in instructions per line of B, and addresses must not cost any.
 #pragma once
 #include "kernels/cpu/gemm_part.h"
 
@@ -61,6 +63,106 @@ struct Block {
   }
 };
 
+/// The rows of B of two blocks that lie below each other, by addresses of which the compiler cannot make more
+/// than there are registers: every fourth row, and the distances to the three after it.
+template <class Words, class Element>
+class RowsOfB {
+ public:
+  RowsOfB(const Element* b, std::int64_t ldb)
+      : ldb_(ldb),
+        once_(ldb * static_cast<std::int64_t>(sizeof(Element))),
+        thrice_(3 * once_),
+        first_(reinterpret_cast<const char*>(b)),
+        fourth_(first_ + 4 * once_),
+        eighth_(first_ + 8 * once_),
+        twelfth_(first_ + 12 * once_) {}
+
+  /// To be called before the rows of each block are used.
+  MOE_INLINE void hide_from_compiler() {
+    asm("" : "+r"(first_), "+r"(fourth_), "+r"(eighth_), "+r"(twelfth_), "+r"(once_), "+r"(thrice_));
+  }
+  MOE_INLINE void next_columns() {
+    constexpr std::int64_t kBytes = Block<Words>::kColumns * sizeof(Element);
+    first_ += kBytes, fourth_ += kBytes, eighth_ += kBytes, twelfth_ += kBytes;
+  }
+
+  MOE_INLINE Vec words(int k, int vector) const {
+    return Words::load_words(row(k * Words::kSteps) + vector * kLanes, ldb_);
+  }
+  /// sum + x times words, which no other sum needs.
+  MOE_INLINE Vec multiply_add(Vec x, int k, int vector, Vec sum) const {
+#if MOE_ISA_avx512
+    if constexpr (Words::kSteps == 1 && sizeof(Element) == 4) {
+      // One instruction; the compiler would load words once for all rows of A, and take two.
+      const auto* b = reinterpret_cast<const float(*)[kLanes]>(row(k) + vector * kLanes);
+      asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*b));
+      return sum;
+    }
+#endif
+    return Words::multiply_add(x, words(k, vector), sum);
+  }
+  /// Fetches the block below.
+  MOE_INLINE void fetch_below() const {
+    constexpr int kSteps = Block<Words>::kSteps;
+#pragma GCC unroll 16
+    for (int k = kSteps; k < 2 * kSteps; ++k)
+#pragma GCC unroll 2
+      for (std::size_t line = 0; line < Block<Words>::kColumns * sizeof(Element); line += 64)
+        __builtin_prefetch(reinterpret_cast<const char*>(row(k)) + line, 0, 2);
+  }
+
+ private:
+  MOE_INLINE const Element* row(int k) const {
+    const char* base = k < 4 ? first_ : k < 8 ? fourth_ : k < 12 ? eighth_ : twelfth_;
+    return reinterpret_cast<const Element*>(k % 4 == 3 ? base + thrice_ : base + k % 4 * once_);
+  }
+
+  std::int64_t ldb_, once_, thrice_;
+  const char *first_, *fourth_, *eighth_, *twelfth_;
+};
+
+constexpr int kHeldRows = 4;  // of A, whose words registers hold, or nearly
+
+/// c: [Rows,columns] += a: [Rows,kWords] times as many rows of B, over whole blocks of columns. A is held in
+/// registers, B taken from memory by the instructions that multiply.
+template <class Words, class Element, int Rows>
+[[gnu::noinline]] void add_held_rows(const Element* b, std::int64_t ldb, std::int64_t columns, const float* a,
+                                     std::int64_t lda, float* c, std::int64_t ldc) {
+  using Block = MOE_ISA::Block<Words>;
+  constexpr bool kFetches = Rows > 2;  // with fewer, the processor looks far enough ahead
+  Vec held[Block::kWords][Rows];
+#pragma GCC unroll 16
+  for (int k = 0; k < Block::kWords; ++k)
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) held[k][r] = splat(a[r * lda + k]);
+  RowsOfB<Words, Element> rows(b, ldb);
+  for (std::int64_t i = 0; i < columns; i += Block::kColumns, rows.next_columns()) {
+    rows.hide_from_compiler();
+    if (kFetches) rows.fetch_below();
+    Vec sum[Rows][Block::kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = load(c + r * ldc + i + v * kLanes);
+#pragma GCC unroll 16
+    for (int k = 0; k < Block::kWords; ++k) {
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = rows.multiply_add(held[k][r], k, v, sum[r][v]);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < Block::kVectors; ++v) store(c + r * ldc + i + v * kLanes, sum[r][v]);
+  }
+}
+
+template <class Words, class Element>
+inline constexpr decltype(&add_held_rows<Words, Element, 1>) kHeldFunctions[kHeldRows] = {
+    add_held_rows<Words, Element, 1>, add_held_rows<Words, Element, 2>, add_held_rows<Words, Element, 3>,
+    add_held_rows<Words, Element, 4>};
+
 /// Rows in memory are steps of k: a few of them are read side by side, from one end of a strip of columns to
 /// the other, while as many behind them are fetched. The strip's part of C stays in the first-level cache. A
 /// is not transposed.
@@ -118,80 +220,38 @@ struct StepsOfB : Part {
   template <class Element>
   void add_steps(const Element* b, std::int64_t steps, std::int64_t columns, const float* a, std::int64_t lda,
                  float* strip, std::int64_t ld) const {
+    const std::int64_t m = m1 - m0;
     std::int64_t i = 0;
-    if (steps == Block::kSteps)
-      for (; i + Block::kColumns <= columns; i += Block::kColumns) {
-        Block block;
-        for (int k = 0; k < Block::kSteps; ++k)
-          for (std::size_t line = 0; line < Block::kColumns * sizeof(Element); line += 64)
-            __builtin_prefetch(reinterpret_cast<const char*>(b + (k + Block::kSteps) * p.ldb + i) + line, 0,
-                               2);
-#pragma GCC unroll 16
-        for (int k = 0; k < Block::kWords; ++k)
-#pragma GCC unroll 16
-          for (int v = 0; v < Block::kVectors; ++v)
-            block.row[k][v] = Words::load_words(b + Words::kSteps * k * p.ldb + i + v * kLanes, p.ldb);
-        block.add(m1 - m0, a, lda, strip + i, ld);
-      }
+    if (steps == Block::kSteps) {
+      i = columns / Block::kColumns * Block::kColumns;
+      m <= kHeldRows ? kHeldFunctions<Words, Element>[m - 1](b, p.ldb, i, a, lda, strip, ld)
+                     : add_blocks(b, i, a, lda, strip, ld);
+    }
     for (; i < columns; i += kLanes)
       for (std::int64_t k = 0; k < steps; k += Words::kSteps) {
         const Vec row = Words::load_first_words(b + k * p.ldb + i, p.ldb, steps - k, columns - i);
-        for (std::int64_t r = 0; r < m1 - m0; ++r)
+        for (std::int64_t r = 0; r < m; ++r)
           store(strip + r * ld + i,
                 Words::multiply_add(splat(a[r * lda + k / Words::kSteps]), row, load(strip + r * ld + i)));
       }
   }
-};
 
-/// Rows in memory are columns of C: kLanes of them side by side, transposed a square at a time. A is not
-/// transposed.
-template <class Words>
-struct ColumnsOfB : Part {
-  void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
-
- private:
+  /// The same over whole blocks of columns, which all rows of A meet in registers.
   template <class Element>
-  void run_as() const {
-    const std::int64_t m = m1 - m0;
-    float* packed_a = workspace + 2 * kLanes * kLanes + kPageFloats;
-    for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
-      pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
-      for (std::int64_t n = n0; n < n1; n += kLanes) add_columns<Element>(d0, d, n, packed_a, lda);
+  [[gnu::noinline]] void add_blocks(const Element* b, std::int64_t columns, const float* a, std::int64_t lda,
+                                    float* strip, std::int64_t ld) const {
+    for (std::int64_t i = 0; i < columns; i += Block::kColumns) {
+      Block block;
+      for (int k = 0; k < Block::kSteps; ++k)
+        for (std::size_t line = 0; line < Block::kColumns * sizeof(Element); line += 64)
+          __builtin_prefetch(reinterpret_cast<const char*>(b + (k + Block::kSteps) * p.ldb + i) + line, 0, 2);
+#pragma GCC unroll 16
+      for (int k = 0; k < Block::kWords; ++k)
+#pragma GCC unroll 16
+        for (int v = 0; v < Block::kVectors; ++v)
+          block.row[k][v] = Words::load_words(b + Words::kSteps * k * p.ldb + i + v * kLanes, p.ldb);
+      block.add(m1 - m0, a, lda, strip + i, ld);
     }
-  }
-
-  template <class Element>
-  void add_columns(std::int64_t d0, std::int64_t d, std::int64_t n, const float* a, std::int64_t lda) const {
-    constexpr std::int64_t kSquare = most(Words::kSteps, 4 / sizeof(Element)) * kLanes;  // steps of k
-    const std::int64_t m = m1 - m0, columns = n1 - n;
-    float c[kFewRowsTransposed * kLanes];
-    for (std::int64_t r = 0; r < m; ++r)
-      store(c + r * kLanes, p.accumulate || d0 > 0 ? load_first(c_at(m0 + r, n), columns) : Vec{});
-    const auto* b = reinterpret_cast<const Element*>(b_at(d0, n));
-    std::int64_t k = 0;
-    if (columns >= kLanes)
-      for (; k + kSquare <= d; k += kSquare) {
-        float* square = half_a_page_off(workspace, b + k);
-        pack_lanes(Words{}, b + k, p.ldb, kLanes, kSquare, square, kLanes);
-        add_square(a + k / Words::kSteps, lda, square, kSquare, c);
-      }
-    for (; k < d; k += kSquare) {
-      pack_lanes(Words{}, b + k, p.ldb, columns, least(kSquare, d - k), workspace, kLanes);
-      add_square(a + k / Words::kSteps, lda, workspace, least(kSquare, d - k), c);
-    }
-    for (std::int64_t r = 0; r < m; ++r) {
-      Vec sum = load(c + r * kLanes);
-      if (bias_at(n, d0 + d) != nullptr) sum += load_first(p.bias + n, columns);
-      if (relu(d0 + d)) sum = max(sum, Vec{});
-      store_first(c_at(m0 + r, n), sum, columns);
-    }
-  }
-
-  void add_square(const float* a, std::int64_t lda, const float* square, std::int64_t k, float* c) const {
-    for (std::int64_t r = 0; r < m1 - m0; r += kColumnRows)
-      kColumnFunctions<Words>[least(kColumnRows, m1 - m0 - r) - 1](
-          a + r * lda, lda, square, divide_up(k, Words::kSteps), c + r * kLanes);
   }
 };
 
