@@ -13,7 +13,7 @@ constexpr std::int64_t kBlockElements = 128 << 10;  // of A packed at once: a pa
 constexpr std::int64_t kPanelElements = 32 << 10;   // of B packed at once: another part
 constexpr std::int64_t kFewRows = 32;               // up to here reading B once pays more than packing it
 constexpr std::int64_t kFewRowsTransposed = 16;     // the same of a transposed B
-constexpr std::int64_t kFewDepth = 4096;            // steps of k of A packed at once where rows are few
+constexpr std::int64_t kFewDepth = 2048;            // steps of k of A packed at once where rows are few
 
 constexpr std::int64_t most(std::int64_t a, std::int64_t b) {
   return a > b ? a : b;

@@ -1,6 +1,6 @@
 // Few rows times a B whose rows are steps of k: the time goes into reading B, so B is read once, in the order
-// in which it lies in memory. A processor reads as far ahead as its queue of instructions reaches; what is
-// read here is therefore counted in instructions per line of B, and addresses must not cost any.
+// in which it lies in memory. A processor reads as far ahead as its queue of instructions reaches, so the
+// fewest rows are bound by the number of instructions per line of B.
 #pragma once
 #include "kernels/cpu/gemm_part.h"
 
@@ -63,79 +63,60 @@ struct Block {
   }
 };
 
+#if MOE_ISA_avx512
+
 /// The rows of B of two blocks that lie below each other, by addresses of which the compiler cannot make more
 /// than there are registers: every fourth row, and the distances to the three after it.
-template <class Words, class Element>
 class RowsOfB {
  public:
-  RowsOfB(const Element* b, std::int64_t ldb)
-      : ldb_(ldb),
-        once_(ldb * static_cast<std::int64_t>(sizeof(Element))),
-        thrice_(3 * once_),
-        first_(reinterpret_cast<const char*>(b)),
-        fourth_(first_ + 4 * once_),
-        eighth_(first_ + 8 * once_),
-        twelfth_(first_ + 12 * once_) {}
+  RowsOfB(const float* b, std::int64_t ldb)
+      : once_(ldb), thrice_(3 * ldb), row_{b, b + 4 * ldb, b + 8 * ldb, b + 12 * ldb} {}
 
   /// To be called before the rows of each block are used.
   MOE_INLINE void hide_from_compiler() {
-    asm("" : "+r"(first_), "+r"(fourth_), "+r"(eighth_), "+r"(twelfth_), "+r"(once_), "+r"(thrice_));
+    asm("" : "+r"(row_[0]), "+r"(row_[1]), "+r"(row_[2]), "+r"(row_[3]), "+r"(once_), "+r"(thrice_));
   }
   MOE_INLINE void next_columns() {
-    constexpr std::int64_t kBytes = Block<Words>::kColumns * sizeof(Element);
-    first_ += kBytes, fourth_ += kBytes, eighth_ += kBytes, twelfth_ += kBytes;
+    for (const float*& row : row_) row += Block<Elements>::kColumns;
   }
-
-  MOE_INLINE Vec words(int k, int vector) const {
-    return Words::load_words(row(k * Words::kSteps) + vector * kLanes, ldb_);
-  }
-  /// sum + x times words, which no other sum needs.
+  /// sum + x times a vector of row k. One instruction, where the compiler would load the vector once for all
+  /// sums, and take two.
   MOE_INLINE Vec multiply_add(Vec x, int k, int vector, Vec sum) const {
-#if MOE_ISA_avx512
-    if constexpr (Words::kSteps == 1 && sizeof(Element) == 4) {
-      // One instruction; the compiler would load words once for all rows of A, and take two.
-      const auto* b = reinterpret_cast<const float(*)[kLanes]>(row(k) + vector * kLanes);
-      asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*b));
-      return sum;
-    }
-#endif
-    return Words::multiply_add(x, words(k, vector), sum);
+    const auto* b = reinterpret_cast<const float(*)[kLanes]>(row(k) + vector * kLanes);
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*b));
+    return sum;
   }
   /// Fetches the block below.
   MOE_INLINE void fetch_below() const {
-    constexpr int kSteps = Block<Words>::kSteps;
+    constexpr int kSteps = Block<Elements>::kSteps;
 #pragma GCC unroll 16
     for (int k = kSteps; k < 2 * kSteps; ++k)
-#pragma GCC unroll 2
-      for (std::size_t line = 0; line < Block<Words>::kColumns * sizeof(Element); line += 64)
-        __builtin_prefetch(reinterpret_cast<const char*>(row(k)) + line, 0, 2);
+#pragma GCC unroll 16
+      for (int v = 0; v < Block<Elements>::kVectors; ++v) __builtin_prefetch(row(k) + v * kLanes, 0, 2);
   }
 
  private:
-  MOE_INLINE const Element* row(int k) const {
-    const char* base = k < 4 ? first_ : k < 8 ? fourth_ : k < 12 ? eighth_ : twelfth_;
-    return reinterpret_cast<const Element*>(k % 4 == 3 ? base + thrice_ : base + k % 4 * once_);
+  MOE_INLINE const float* row(int k) const {
+    return row_[k / 4] + (k % 4 == 3 ? thrice_ : k % 4 * once_);
   }
 
-  std::int64_t ldb_, once_, thrice_;
-  const char *first_, *fourth_, *eighth_, *twelfth_;
+  std::int64_t once_, thrice_;
+  const float* row_[4];
 };
 
-constexpr int kHeldRows = 4;  // of A, whose words registers hold, or nearly
-
-/// c: [Rows,columns] += a: [Rows,kWords] times as many rows of B, over whole blocks of columns. A is held in
-/// registers, B taken from memory by the instructions that multiply.
-template <class Words, class Element, int Rows>
-[[gnu::noinline]] void add_held_rows(const Element* b, std::int64_t ldb, std::int64_t columns, const float* a,
+/// c: [Rows,columns] += a: [Rows,kSteps] times as many rows of B, over whole blocks of columns. A is held in
+/// registers, or nearly; B is taken from memory by the instructions that multiply.
+template <int Rows>
+[[gnu::noinline]] void add_held_rows(const float* b, std::int64_t ldb, std::int64_t columns, const float* a,
                                      std::int64_t lda, float* c, std::int64_t ldc) {
-  using Block = MOE_ISA::Block<Words>;
+  using Block = MOE_ISA::Block<Elements>;
   constexpr bool kFetches = Rows > 2;  // with fewer, the processor looks far enough ahead
-  Vec held[Block::kWords][Rows];
+  Vec held[Block::kSteps][Rows];
 #pragma GCC unroll 16
-  for (int k = 0; k < Block::kWords; ++k)
+  for (int k = 0; k < Block::kSteps; ++k)
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) held[k][r] = splat(a[r * lda + k]);
-  RowsOfB<Words, Element> rows(b, ldb);
+  RowsOfB rows(b, ldb);
   for (std::int64_t i = 0; i < columns; i += Block::kColumns, rows.next_columns()) {
     rows.hide_from_compiler();
     if (kFetches) rows.fetch_below();
@@ -145,12 +126,11 @@ template <class Words, class Element, int Rows>
 #pragma GCC unroll 16
       for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = load(c + r * ldc + i + v * kLanes);
 #pragma GCC unroll 16
-    for (int k = 0; k < Block::kWords; ++k) {
+    for (int k = 0; k < Block::kSteps; ++k)
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
         for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = rows.multiply_add(held[k][r], k, v, sum[r][v]);
-    }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
@@ -158,10 +138,24 @@ template <class Words, class Element, int Rows>
   }
 }
 
+/// True where m rows of A are few enough to be held, and this was done. (Pairs, and bf16 that is widened,
+/// take more instructions than one in any case; elsewhere there are too few registers.)
+inline bool add_held(Elements, const float* b, std::int64_t ldb, std::int64_t m, std::int64_t columns,
+                     const float* a, std::int64_t lda, float* c, std::int64_t ldc) {
+  constexpr decltype(&add_held_rows<1>) kFunctions[] = {add_held_rows<1>, add_held_rows<2>, add_held_rows<3>,
+                                                        add_held_rows<4>};
+  if (m > 4) return false;
+  kFunctions[m - 1](b, ldb, columns, a, lda, c, ldc);
+  return true;
+}
+
+#endif
+
 template <class Words, class Element>
-inline constexpr decltype(&add_held_rows<Words, Element, 1>) kHeldFunctions[kHeldRows] = {
-    add_held_rows<Words, Element, 1>, add_held_rows<Words, Element, 2>, add_held_rows<Words, Element, 3>,
-    add_held_rows<Words, Element, 4>};
+bool add_held(Words, const Element*, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t,
+              float*, std::int64_t) {
+  return false;
+}
 
 /// Rows in memory are steps of k: a few of them are read side by side, from one end of a strip of columns to
 /// the other, while as many behind them are fetched. The strip's part of C stays in the first-level cache. A
@@ -224,8 +218,7 @@ struct StepsOfB : Part {
     std::int64_t i = 0;
     if (steps == Block::kSteps) {
       i = columns / Block::kColumns * Block::kColumns;
-      m <= kHeldRows ? kHeldFunctions<Words, Element>[m - 1](b, p.ldb, i, a, lda, strip, ld)
-                     : add_blocks(b, i, a, lda, strip, ld);
+      if (!add_held(Words{}, b, p.ldb, m, i, a, lda, strip, ld)) add_blocks(b, i, a, lda, strip, ld);
     }
     for (; i < columns; i += kLanes)
       for (std::int64_t k = 0; k < steps; k += Words::kSteps) {
@@ -238,8 +231,8 @@ struct StepsOfB : Part {
 
   /// The same over whole blocks of columns, which all rows of A meet in registers.
   template <class Element>
-  [[gnu::noinline]] void add_blocks(const Element* b, std::int64_t columns, const float* a, std::int64_t lda,
-                                    float* strip, std::int64_t ld) const {
+  MOE_INLINE void add_blocks(const Element* b, std::int64_t columns, const float* a, std::int64_t lda,
+                             float* strip, std::int64_t ld) const {
     for (std::int64_t i = 0; i < columns; i += Block::kColumns) {
       Block block;
       for (int k = 0; k < Block::kSteps; ++k)
