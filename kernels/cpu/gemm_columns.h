@@ -6,8 +6,7 @@ namespace moe::kernels::MOE_ISA {
 namespace {
 
 /// The leading dimension of packed rows of A. A constant, so that their addresses need no registers; not a
-/// power of two, so that they do not share a few sets of the caches; and with room for zeros behind the last
-/// word.
+/// power of two, so that they do not share a few sets of the caches; and with room behind the last word.
 constexpr std::int64_t kFewLda = kFewDepth + 16;
 
 /// Rows of memory, to be fetched a few lines at a time in the order in which they lie.
@@ -82,7 +81,7 @@ struct ColumnsOfB : Part {
 
   /// Packs A, and fetches the first rows of B meanwhile.
   void begin(std::int64_t d0, std::int64_t d) const {
-    const std::int64_t m = m1 - m0, end = round_up(divide_up(d, Words::kSteps), kLanes);
+    const std::int64_t m = m1 - m0, n_words = divide_up(d, Words::kSteps);
     for (std::int64_t r = 0; r < most(m, kLanes); ++r) {
       if (r < least(n1 - n0, kLanes))
         for (std::int64_t i = 0; i < d * element_bytes(); i += 64)
@@ -90,7 +89,9 @@ struct ColumnsOfB : Part {
       if (r >= m) continue;
       float* row = workspace + r * kFewLda;
       pack_rows<Words>(a_at(m0 + r, d0), p.lda, 1, d, row, kFewLda);
-      store(row + end, Vec{});  // squares are whole: what is absent in B meets zeros
+      // Squares are whole. Steps that B lacks are zeros of it and meet a negative number, also in both halves
+      // of a pair: -0 changes no sum.
+      for (std::int64_t i = n_words; i < round_up(n_words, kLanes) + kLanes; ++i) row[i] = -0x1.017fp0f;
     }
   }
 

@@ -69,12 +69,16 @@ Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& op
   // The rate of reading changes with the neighbours of a virtual machine: where the caches are emptied
   // anyway, it is measured ahead of each repetition.
   const double memory_gbps = options.cold ? 0 : machine.memory_gbps();
-  const auto read = [&] { return std::pair(options.cold ? machine.evict() : memory_gbps, 0.0); };
-  const Samples samples = machine.sample(options.measure, c.run, read).undisturbed();
+  const auto seconds_of_reading = [&] {
+    return c.bytes / ((options.cold ? machine.evict() : memory_gbps) * 1e9);
+  };
+  const Samples samples =
+      machine.sample(options.measure, c.run, [&] { return std::pair(seconds_of_reading(), c.flops); })
+          .undisturbed();
   const Timing t = summarise(samples.seconds);
   std::vector<double> shares;
   for (std::size_t i = 0; i < samples.seconds.size(); ++i)
-    shares.push_back(c.bytes / samples.seconds[i] / (samples.amount[i] * 1e9));
+    shares.push_back(samples.amount[i] / samples.seconds[i]);
   const double memory = summarise(shares).median;
   const double arithmetic = c.flops / t.median / (samples.fma_gflops * 1e9);
   return {{"op", entry.name},

@@ -189,6 +189,25 @@ TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
   }
 }
 
+// -0 + -0 is -0, but -0 + 0 is 0: a step that is not there must not be added as a zero.
+TEST(Gemm, StepsBehindTheLastChangeNoSum) {
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 1);
+    for (const Layout& layout : {Layout{.accumulate = true}, Layout{.trans_b = true, .accumulate = true},
+                                 Layout{.trans_b = true, .accumulate = true, .bf16 = true}})
+      for (const std::int64_t m : {1, 3, 16, 40}) {
+        Case test(layout, m, 20, 21, 1, 0);
+        std::fill(test.a.begin(), test.a.end(), 0.0f);
+        std::fill(test.c.begin(), test.c.end(), -0.0f);
+        for (float& x : test.b) x = -std::fabs(x);
+        for (std::uint16_t& x : test.b16) x |= 0x8000;
+        const std::vector<float> want = test.c;
+        run(test.problem);
+        ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, 20, 21);
+      }
+  }
+}
+
 TEST(Gemm, TheReferenceEqualsAScalarChain) {
   Runner run(kernels::ref_table(), 1);
   for (const Layout& layout : kLayouts)
