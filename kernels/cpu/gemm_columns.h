@@ -1,15 +1,11 @@
 // Few rows times a B whose rows are columns of C: the time goes into reading B, so B is read once.
 #pragma once
-#include "kernels/cpu/gemm_part.h"
+#include "kernels/cpu/gemm_rows.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// The leading dimension of packed rows of A. A constant, so that their addresses need no registers; not a
-/// power of two, so that they do not share a few sets of the caches; and with room behind the last word.
-constexpr std::int64_t kFewLda = kFewDepth + 16;
-
-/// Rows of memory, to be fetched a few lines at a time in the order in which they lie.
+/// Parts of rows of memory, to be fetched a few lines at a time in the order in which they lie.
 class Ahead {
  public:
   Ahead(const char* first, std::int64_t row_bytes, std::int64_t stride)
@@ -38,12 +34,11 @@ struct Square {
   static constexpr int kSteps = kInPairs ? 2 * kLanes : kLanes;
   Vec of[kLanes];
 
-  /// Zeros stand in for absent rows and steps.
-  MOE_INLINE void load(const Element* b, std::int64_t ldb, std::int64_t n_rows, std::int64_t n_steps) {
+  MOE_INLINE void load(const Element* b, std::int64_t ldb) {
     if constexpr (kInPairs)
-      load_columns(Pairs{}, b, ldb, n_rows, n_steps, of);
+      load_columns(Pairs{}, b, ldb, kLanes, kSteps, of);
     else
-      load_columns(Elements{}, b, ldb, n_rows, n_steps, of);
+      load_columns(Elements{}, b, ldb, kLanes, kSteps, of);
   }
   /// body(k, word k of all columns), in the order of the sums.
   template <class Body>
@@ -61,60 +56,63 @@ struct Square {
   }
 };
 
-/// kLanes rows of B side by side, transposed a square at a time, while those behind them are fetched. A is
-/// not transposed.
+/// kLanes rows of B side by side, transposed a square at a time, in runs of steps: while one is multiplied,
+/// the next one is fetched. A is not transposed.
 template <class Words>
 struct ColumnsOfB : Part {
   void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
 
  private:
-  static constexpr int kRowsTogether = 4;  // of A: the steps of one sum wait for each other
+  /// Steps of a run: its rows and those of A fit the first-level cache.
+  std::int64_t run_steps() const { return 1024 / element_bytes(); }
 
   template <class Element>
   void run_as() const {
+    const FewRows<Words> a(workspace, m1 - m0);
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0);
-      begin(d0, d);
-      for (std::int64_t n = n0; n < n1; n += kLanes) add_columns<Element>(d0, d, n);
+      fetch_first_run(d0, least(run_steps(), d));
+      for (std::int64_t n = n0; n < n1; n += kLanes) add_columns<Element>(a, d0, d, n);
     }
   }
 
-  /// Packs A, and fetches the first rows of B meanwhile.
-  void begin(std::int64_t d0, std::int64_t d) const {
-    const std::int64_t m = m1 - m0, n_words = divide_up(d, Words::kSteps);
-    for (std::int64_t r = 0; r < most(m, kLanes); ++r) {
-      if (r < least(n1 - n0, kLanes))
-        for (std::int64_t i = 0; i < d * element_bytes(); i += 64)
-          __builtin_prefetch(b_at(d0, n0 + r) + i, 0, 2);
-      if (r >= m) continue;
-      float* row = workspace + r * kFewLda;
-      pack_rows<Words>(a_at(m0 + r, d0), p.lda, 1, d, row, kFewLda);
-      // Squares are whole. Steps that B lacks are zeros of it and meet a negative number, also in both halves
-      // of a pair: -0 changes no sum.
-      for (std::int64_t i = n_words; i < round_up(n_words, kLanes) + kLanes; ++i) row[i] = -0x1.017fp0f;
-    }
+  void fetch_first_run(std::int64_t k, std::int64_t steps) const {
+    for (std::int64_t m = m0; m < m1; ++m)
+      for (std::int64_t i = 0; i < steps; i += kLanes) __builtin_prefetch(a_at(m, k + i), 0, 3);
+    for (std::int64_t n = n0; n < n0 + kLanes; ++n)
+      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) __builtin_prefetch(b_at(k, n) + i, 0, 3);
+  }
+
+  /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind.
+  Ahead next_run(std::int64_t d0, std::int64_t d, std::int64_t end, std::int64_t n) const {
+    const bool last = end == d;
+    return {last ? b_at(d0, n + kLanes) : b_at(d0 + end, n),
+            least(run_steps(), last ? d : d - end) * element_bytes(), p.ldb * element_bytes()};
   }
 
   template <class Element>
-  void add_columns(std::int64_t d0, std::int64_t d, std::int64_t n) const {
+  void add_columns(const FewRows<Words>& a, std::int64_t d0, std::int64_t d, std::int64_t n) const {
     using Square = MOE_ISA::Square<Words, Element>;
-    const std::int64_t m = m1 - m0, columns = n1 - n, stride = p.ldb * element_bytes();
-    float c[kFewRowsTransposed * kLanes];
+    const std::int64_t m = m1 - m0, columns = n1 - n;
+    const Element* b = reinterpret_cast<const Element*>(b_at(d0, n));
+    alignas(64) float c[kFewRowsTransposed * kLanes];
+    Element edge[kLanes][Square::kSteps];
     for (std::int64_t r = 0; r < m; ++r)
       store(c + r * kLanes, p.accumulate || d0 > 0 ? load_first(c_at(m0 + r, n), columns) : Vec{});
-    Ahead ahead(b_at(d0, n) + kLanes * stride, d * element_bytes(), stride);
-    for (std::int64_t k = 0; k < d; k += Square::kSteps) {
-      if (columns > kLanes) ahead.fetch<kLanes * Square::kSteps * sizeof(Element) / 64>();
-      Square square;
-      square.load(reinterpret_cast<const Element*>(b_at(d0 + k, n)), p.ldb, columns,
-                  least(Square::kSteps, d - k));
-      const float* a = workspace + k / Words::kSteps;
-      std::int64_t r = 0;
-      for (; r + kRowsTogether <= m; r += kRowsTogether)
-        add_square<kRowsTogether>(square, a + r * kFewLda, c + r * kLanes);
-      if (m - r == 3) add_square<3>(square, a + r * kFewLda, c + r * kLanes);
-      if (m - r == 2) add_square<2>(square, a + r * kFewLda, c + r * kLanes);
-      if (m - r == 1) add_square<1>(square, a + r * kFewLda, c + r * kLanes);
+    for (std::int64_t begin = 0, end = 0; begin < d; begin = end) {
+      end = least(d, begin + run_steps());
+      if (n == n0) pack(a, d0, begin, end);
+      Ahead ahead = next_run(d0, d, end, n);
+      for (std::int64_t k = begin; k < end; k += Square::kSteps) {
+        if (end < d || columns > kLanes) ahead.template fetch<sizeof(edge) / 64>();
+        const bool whole = columns >= kLanes && end - k >= Square::kSteps;
+        if (!whole) copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
+        Square square;
+        square.load(whole ? b + k : edge[0], whole ? p.ldb : Square::kSteps);
+        for_groups(m, [&]<int Rows>(std::int64_t r) {
+          add_square<Rows>(square, a.template group<Rows>(r, k), c + r * kLanes);
+        });
+      }
     }
     for (std::int64_t r = 0; r < m; ++r) {
       Vec sum = load(c + r * kLanes);
@@ -124,7 +122,23 @@ struct ColumnsOfB : Part {
     }
   }
 
-  /// c: [Rows,kLanes] += a: [Rows] words of the steps of a square times it.
+  void pack(const FewRows<Words>& a, std::int64_t d0, std::int64_t begin, std::int64_t end) const {
+    for_groups(m1 - m0, [&]<int Rows>(std::int64_t r) {
+      a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, begin, end, r, run_steps());
+    });
+  }
+
+  /// A square at the edge into to: [kLanes,kSteps], zeros for absent rows and steps. Not part of the loop,
+  /// which the compiler then keeps simple: a tenth faster.
+  template <class Element, int kSteps>
+  [[gnu::noinline]] void copy_edge(const Element* b, std::int64_t n_rows, std::int64_t n_steps,
+                                   Element (&to)[kLanes][kSteps]) const {
+    __builtin_memset(to, 0, sizeof to);
+    for (std::int64_t r = 0; r < n_rows; ++r)
+      __builtin_memcpy(to[r], b + r * p.ldb, static_cast<std::size_t>(n_steps) * sizeof(Element));
+  }
+
+  /// c: [Rows,kLanes] += a: [steps of a square,kGroup<Rows>] in words times it.
   template <int Rows, class Square>
   MOE_INLINE void add_square(const Square& square, const float* a, float* c) const {
     Vec sum[Rows];
@@ -132,7 +146,8 @@ struct ColumnsOfB : Part {
     for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kLanes);
     square.for_words([&](int k, Vec words) {
 #pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r) sum[r] = Words::multiply_add(splat(a[r * kFewLda + k]), words, sum[r]);
+      for (int r = 0; r < Rows; ++r)
+        sum[r] = Words::multiply_add(splat(a[k * kGroup<Rows> + r]), words, sum[r]);
     });
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) store(c + r * kLanes, sum[r]);

@@ -12,6 +12,15 @@ inline void copy_row(const float* from, std::int64_t n, float* to) {
   store_first(to + i, load_first(from + i, n - i), n - i);
 }
 
+/// kLanes words of a row of floats; zeros stand in for steps behind the first n.
+template <class Words>
+MOE_INLINE Vec words_along(const float* row, std::int64_t n) {
+  if constexpr (Words::kSteps == 1)
+    return load_first(row, n);
+  else
+    return pairs_along(load_first(row, n), load_first(row + kLanes, n - kLanes));
+}
+
 /// Rows of k floats into rows of words with leading dimension ld_to, a multiple of kLanes: what is behind the
 /// last word of a row may be overwritten. Fetches the rows some way below: k is too short for the processor
 /// to find out by itself.
@@ -24,17 +33,9 @@ inline void pack_rows(const float* from, std::int64_t ld, std::int64_t rows, std
     for (; i + kSteps * kLanes <= k; i += kSteps * kLanes) {
 #pragma GCC unroll 2
       for (int s = 0; s < kSteps; ++s) __builtin_prefetch(from + kBelow * ld + i + s * kLanes, 0, 3);
-      if constexpr (kSteps == 1)
-        store(to + i, load(from + i));
-      else
-        store(to + i / 2, pairs_along(load(from + i), load(from + i + kLanes)));
+      store(to + i / kSteps, words_along<Words>(from + i, kSteps * kLanes));
     }
-    if (i == k) continue;
-    if constexpr (kSteps == 1)
-      store(to + i, load_first(from + i, k - i));
-    else
-      store(to + i / 2,
-            pairs_along(load_first(from + i, k - i), load_first(from + i + kLanes, k - i - kLanes)));
+    if (i < k) store(to + i / kSteps, words_along<Words>(from + i, k - i));
   }
 }
 
@@ -76,12 +77,9 @@ MOE_INLINE void load_columns(Pairs, const float* src, std::int64_t ld, std::int6
                              Vec (&block)[kLanes]) {
   if (n_rows >= kLanes && n_k == 2 * kLanes) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) block[i] = pairs_along(load(src + i * ld), load(src + i * ld + kLanes));
+    for (int i = 0; i < kLanes; ++i) block[i] = words_along<Pairs>(src + i * ld, 2 * kLanes);
   } else {
-    for (int i = 0; i < kLanes; ++i)
-      block[i] = i < n_rows ? pairs_along(load_first(src + i * ld, n_k),
-                                          load_first(src + i * ld + kLanes, n_k - kLanes))
-                            : Vec{};
+    for (int i = 0; i < kLanes; ++i) block[i] = i < n_rows ? words_along<Pairs>(src + i * ld, n_k) : Vec{};
   }
   transpose(block);
 }

@@ -2,16 +2,10 @@
 // in which it lies in memory. A processor reads as far ahead as its queue of instructions reaches, so the
 // fewest rows are bound by the number of instructions per line of B.
 #pragma once
-#include "kernels/cpu/gemm_part.h"
+#include "kernels/cpu/gemm_rows.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
-
-/// The leading dimension of rows of A packed from k elements.
-template <class Words>
-std::int64_t few_lda(std::int64_t k) {
-  return round_up(divide_up(k, Words::kSteps), 16) + 16;
-}
 
 constexpr std::int64_t kPageFloats = 1024;
 
@@ -31,12 +25,11 @@ template <class Words>
 struct Block {
   static constexpr int kVectors = 2, kSteps = kLanes / kVectors, kWords = kSteps / Words::kSteps;
   static constexpr int kColumns = kVectors * kLanes;
-  static constexpr int kRowsTogether = 4;  // the steps of one sum wait for each other
   Vec row[kWords][kVectors];
 
-  /// c: [Rows,kColumns] += a: [Rows,kWords] times this
+  /// c: [Rows,kColumns] += a: [kWords,kGroup<Rows>] times this
   template <int Rows>
-  MOE_INLINE void add_rows(const float* a, std::int64_t lda, float* c, std::int64_t ldc) const {
+  MOE_INLINE void add_rows(const float* a, float* c, std::int64_t ldc) const {
     Vec sum[Rows][kVectors];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
@@ -46,7 +39,7 @@ struct Block {
     for (int k = 0; k < kWords; ++k)
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const Vec x = splat(a[r * lda + k]);
+        const Vec x = splat(a[k * kGroup<Rows> + r]);
 #pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) sum[r][v] = Words::multiply_add(x, row[k][v], sum[r][v]);
       }
@@ -56,10 +49,12 @@ struct Block {
       for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * kLanes, sum[r][v]);
   }
 
-  MOE_INLINE void add(std::int64_t m, const float* a, std::int64_t lda, float* c, std::int64_t ldc) const {
-    for (; m >= kRowsTogether; m -= kRowsTogether, a += kRowsTogether * lda, c += kRowsTogether * ldc)
-      add_rows<kRowsTogether>(a, lda, c, ldc);
-    for (; m > 0; --m, a += lda, c += ldc) add_rows<1>(a, lda, c, ldc);
+  /// c: [m,kColumns] += the words of A from a step on times this
+  MOE_INLINE void add(std::int64_t m, const FewRows<Words>& a, std::int64_t step, float* c,
+                      std::int64_t ldc) const {
+    for_groups(m, [&]<int Rows>(std::int64_t r) {
+      add_rows<Rows>(a.template group<Rows>(r, step), c + r * ldc, ldc);
+    });
   }
 };
 
@@ -92,7 +87,7 @@ class RowsOfB {
 #pragma GCC unroll 16
     for (int k = kSteps; k < 2 * kSteps; ++k)
 #pragma GCC unroll 16
-      for (int v = 0; v < Block<Elements>::kVectors; ++v) __builtin_prefetch(row(k) + v * kLanes, 0, 2);
+      for (int v = 0; v < Block<Elements>::kVectors; ++v) __builtin_prefetch(row(k) + v * kLanes, 0, 3);
   }
 
  private:
@@ -104,18 +99,18 @@ class RowsOfB {
   const float* row_[4];
 };
 
-/// c: [Rows,columns] += a: [Rows,kSteps] times as many rows of B, over whole blocks of columns. A is held in
-/// registers, or nearly; B is taken from memory by the instructions that multiply.
+/// c: [Rows,columns] += a: [kSteps,kGroup<Rows>] times as many rows of B, over whole blocks of columns. A is
+/// held in registers, or nearly; B is taken from memory by the instructions that multiply.
 template <int Rows>
 [[gnu::noinline]] void add_held_rows(const float* b, std::int64_t ldb, std::int64_t columns, const float* a,
-                                     std::int64_t lda, float* c, std::int64_t ldc) {
+                                     float* c, std::int64_t ldc) {
   using Block = MOE_ISA::Block<Elements>;
-  constexpr bool kFetches = Rows > 2;  // with fewer, the processor looks far enough ahead
+  constexpr bool kFetches = Rows > 1;  // with one, the processor looks far enough ahead
   Vec held[Block::kSteps][Rows];
 #pragma GCC unroll 16
   for (int k = 0; k < Block::kSteps; ++k)
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) held[k][r] = splat(a[r * lda + k]);
+    for (int r = 0; r < Rows; ++r) held[k][r] = splat(a[k * kGroup<Rows> + r]);
   RowsOfB rows(b, ldb);
   for (std::int64_t i = 0; i < columns; i += Block::kColumns, rows.next_columns()) {
     rows.hide_from_compiler();
@@ -140,19 +135,19 @@ template <int Rows>
 
 /// True where m rows of A are few enough to be held, and this was done. (Pairs, and bf16 that is widened,
 /// take more instructions than one in any case; elsewhere there are too few registers.)
-inline bool add_held(Elements, const float* b, std::int64_t ldb, std::int64_t m, std::int64_t columns,
-                     const float* a, std::int64_t lda, float* c, std::int64_t ldc) {
-  constexpr decltype(&add_held_rows<1>) kFunctions[] = {add_held_rows<1>, add_held_rows<2>, add_held_rows<3>,
-                                                        add_held_rows<4>};
-  if (m > 4) return false;
-  kFunctions[m - 1](b, ldb, columns, a, lda, c, ldc);
+inline bool add_held(const FewRows<Elements>& a, std::int64_t m, std::int64_t step, const float* b,
+                     std::int64_t ldb, std::int64_t columns, float* c, std::int64_t ldc) {
+  if (m > kRowsTogether) return false;
+  for_groups(m, [&]<int Rows>(std::int64_t r) {
+    add_held_rows<Rows>(b, ldb, columns, a.group<Rows>(r, step), c, ldc);
+  });
   return true;
 }
 
 #endif
 
 template <class Words, class Element>
-bool add_held(Words, const Element*, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t,
+bool add_held(const FewRows<Words>&, std::int64_t, std::int64_t, const Element*, std::int64_t, std::int64_t,
               float*, std::int64_t) {
   return false;
 }
@@ -174,17 +169,19 @@ struct StepsOfB : Part {
     const std::int64_t m = m1 - m0;
     const std::int64_t width = least(kLongest, kStrip / m / Block::kColumns * Block::kColumns);
     const std::int64_t ld = width + 16;  // rows that are a power of two apart share a few sets of the cache
-    float* packed_a = workspace + m * ld + kPageFloats;
+    const FewRows<Words> a(workspace + m * ld + kPageFloats, m);
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0), lda = few_lda<Words>(d);
-      pack_rows<Words>(a_at(m0, d0), p.lda, m, d, packed_a, lda);
+      const std::int64_t d = least(kFewDepth, p.k - d0);
+      for_groups(m, [&]<int Rows>(std::int64_t r) {
+        a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, 0, d, r, kRowsTogether * p.lda);
+      });
       for (std::int64_t n = n0; n < n1; n += width) {
         const std::int64_t columns = least(width, n1 - n);
         float* strip = half_a_page_off(workspace, b_at(d0, n));
         begin_strip(n, columns, d0, strip, ld);
         for (std::int64_t k = 0; k < d; k += Block::kSteps)
-          add_steps(reinterpret_cast<const Element*>(b_at(d0 + k, n)), least(Block::kSteps, d - k), columns,
-                    packed_a + k / Words::kSteps, lda, strip, ld);
+          add_steps(a, k, least(Block::kSteps, d - k), reinterpret_cast<const Element*>(b_at(d0 + k, n)),
+                    columns, strip, ld);
         end_strip(n, columns, d0 + d, strip, ld);
       }
     }
@@ -210,40 +207,43 @@ struct StepsOfB : Part {
       }
   }
 
-  /// The strip += a few columns of A times as many rows of B.
+  /// The strip += words of A from step k on times as many rows of B.
   template <class Element>
-  void add_steps(const Element* b, std::int64_t steps, std::int64_t columns, const float* a, std::int64_t lda,
-                 float* strip, std::int64_t ld) const {
-    const std::int64_t m = m1 - m0;
+  void add_steps(const FewRows<Words>& a, std::int64_t k, std::int64_t steps, const Element* b,
+                 std::int64_t columns, float* strip, std::int64_t ld) const {
     std::int64_t i = 0;
     if (steps == Block::kSteps) {
       i = columns / Block::kColumns * Block::kColumns;
-      if (!add_held(Words{}, b, p.ldb, m, i, a, lda, strip, ld)) add_blocks(b, i, a, lda, strip, ld);
+      if (!add_held(a, m1 - m0, k, b, p.ldb, i, strip, ld)) add_blocks(a, k, b, i, strip, ld);
     }
     for (; i < columns; i += kLanes)
-      for (std::int64_t k = 0; k < steps; k += Words::kSteps) {
-        const Vec row = Words::load_first_words(b + k * p.ldb + i, p.ldb, steps - k, columns - i);
-        for (std::int64_t r = 0; r < m; ++r)
-          store(strip + r * ld + i,
-                Words::multiply_add(splat(a[r * lda + k / Words::kSteps]), row, load(strip + r * ld + i)));
+      for (std::int64_t s = 0; s < steps; s += Words::kSteps) {
+        const Vec row = Words::load_first_words(b + s * p.ldb + i, p.ldb, steps - s, columns - i);
+        for_groups(m1 - m0, [&]<int Rows>(std::int64_t r0) {
+          const float* words = a.template group<Rows>(r0, k + s);
+          for (int r = 0; r < Rows; ++r) {
+            float* c = strip + (r0 + r) * ld + i;
+            store(c, Words::multiply_add(splat(words[r]), row, load(c)));
+          }
+        });
       }
   }
 
   /// The same over whole blocks of columns, which all rows of A meet in registers.
   template <class Element>
-  MOE_INLINE void add_blocks(const Element* b, std::int64_t columns, const float* a, std::int64_t lda,
+  MOE_INLINE void add_blocks(const FewRows<Words>& a, std::int64_t k, const Element* b, std::int64_t columns,
                              float* strip, std::int64_t ld) const {
     for (std::int64_t i = 0; i < columns; i += Block::kColumns) {
       Block block;
-      for (int k = 0; k < Block::kSteps; ++k)
+      for (int s = 0; s < Block::kSteps; ++s)
         for (std::size_t line = 0; line < Block::kColumns * sizeof(Element); line += 64)
-          __builtin_prefetch(reinterpret_cast<const char*>(b + (k + Block::kSteps) * p.ldb + i) + line, 0, 2);
+          __builtin_prefetch(reinterpret_cast<const char*>(b + (s + Block::kSteps) * p.ldb + i) + line, 0, 3);
 #pragma GCC unroll 16
-      for (int k = 0; k < Block::kWords; ++k)
+      for (int w = 0; w < Block::kWords; ++w)
 #pragma GCC unroll 16
         for (int v = 0; v < Block::kVectors; ++v)
-          block.row[k][v] = Words::load_words(b + Words::kSteps * k * p.ldb + i + v * kLanes, p.ldb);
-      block.add(m1 - m0, a, lda, strip + i, ld);
+          block.row[w][v] = Words::load_words(b + Words::kSteps * w * p.ldb + i + v * kLanes, p.ldb);
+      block.add(m1 - m0, a, k, strip + i, ld);
     }
   }
 };
