@@ -65,8 +65,10 @@ std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_
                   : most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
   // A task reads its rows of A again and, few rows, wants long runs of B.
   const std::int64_t min_columns = p.trans_b ? kPanel : 4 * kPanel;
-  const std::int64_t column_cost = cost_of(least(most_rows, p.m), 1, p.k);
-  const std::int64_t wanted = round_up(most(target_cost / column_cost, min_columns), kPanel);
+  const std::int64_t m = least(most_rows, p.m), column_cost = cost_of(m, 1, p.k) - cost_of(m, 0, p.k);
+  // Few rows follow the rows of B: whole ones are read faster than halves of them.
+  const std::int64_t task_cost = few_rows(p) && !p.trans_b ? target_cost * 3 / 2 : target_cost;
+  const std::int64_t wanted = round_up(most(task_cost / column_cost, min_columns), kPanel);
   const std::int64_t columns = round_up(divide_up(p.n, divide_up(p.n, wanted)), kPanel);
   const std::int64_t n_column_blocks = divide_up(p.n, columns);
   // Where columns alone do not give tasks enough, rows do, as many as pay for the packing of B.
