@@ -34,8 +34,8 @@ int main(int argc, char** argv) {
        "multiply-add out of registers, 'of memory %' the share of the rate of reading memory, both measured "
        "in this run, with --cold the latter ahead of each repetition (the median of the shares); 'roof' is "
        "the one that binds the op at this size, and 'of roof %' its share. 'error' compares a small case "
-       "with the "
-       "reference loops (largest difference over largest value); above 0.0001 the exit code is 1.\n\n"
+       "with the reference loops (largest difference over largest value); above 0.0001 the exit code "
+       "is 1.\n\n"
        "experts-forward, experts-dx and experts-dw are the product of all experts of a layer and its two "
        "gradients.",
        {{"The products of 8 experts with 4 to 64 rows each",
@@ -98,13 +98,12 @@ int main(int argc, char** argv) {
        "Run it under mpiexec or srun. Every repetition counts as long as its slowest rank takes. 'GB/s' is "
        "the size over the time; 'bus GB/s' is that times (P-1)/P, for an all-reduce times 2(P-1)/P, with P "
        "ranks: what each rank must send at least, whatever the algorithm. An all-to-all is measured flat "
-       "and, "
-       "on several nodes of several ranks, in two steps, first inside the nodes (arXiv 2205.10034).\n\n"
+       "and, on several nodes of several ranks, in two steps, first inside the nodes (arXiv "
+       "2205.10034).\n\n"
        "'predicted us' of an all-to-all comes from a time per message and a time per byte (alpha and beta), "
        "inside a node and between nodes, measured between pairs of ranks at the start of the run: this is "
-       "what "
-       "--all-to-all=auto decides by. For the other operations alpha and beta are their own at 128KiB and "
-       "4MiB. Messages and MB are those of all ranks together in one operation.",
+       "what --all-to-all=auto decides by. For the other operations alpha and beta are their own at 128KiB "
+       "and 4MiB. Messages and MB are those of all ranks together in one operation.",
        {{"Two ranks on this machine", "mpiexec -n 2 moe-bench comm --size 64KiB,1MiB --repeat 3"}},
        [&](OptionTable& t) { comm.describe(t); },
        [&] { return bench::run_comm(comm); }});

@@ -242,13 +242,38 @@ TEST(Gemm, ProblemsWithALongSideEqualAScalarChain) {
     Runner run(isa, 2);
     for (const Layout& layout : kLayouts)
       for (const auto& [m, n, k] :
-           {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {7, 33, 8211}, {1003, 60, 71}}) {
+           {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {3, 33, 8211}, {7, 33, 8211}, {1003, 60, 71}}) {
         Case test(layout, m, n, k, static_cast<unsigned>(n));
         const std::vector<float> want = test.expected(isa != "baseline");
         run(test.problem);
         ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, n, k);
       }
   }
+}
+
+// Each task packs its rows of A again: a thread gets enough of them to balance the work, and not many more
+// (here 12 if experts could be cut at will; twice 16 where a part of A is all that a task can pack).
+TEST(Gemm, TasksAreFew) {
+  std::int64_t n_tasks = 0;
+  const kernels::Parallel count{&n_tasks, 2,
+                                [](void* self, std::int64_t n, void (*)(void*, std::int64_t, int), void*) {
+                                  *static_cast<std::int64_t*>(self) += n;
+                                }};
+  const kernels::Context context{&count, nullptr, kernels::kWorkspaceBytesPerThread, nullptr};
+  for (const std::string& isa : isas_here())
+    for (const std::int64_t rows : {1, 4, 16, 64, 256}) {
+      const GemmProblem forward{.m = rows, .n = 2048, .k = 512};
+      const GemmProblem input_gradient{.m = rows, .n = 512, .k = 2048, .trans_b = true};
+      const GemmProblem weight_gradient{.m = 512, .n = 2048, .k = rows, .trans_a = true};
+      for (const GemmProblem& problem : {forward, input_gradient, weight_gradient}) {
+        const std::vector<GemmProblem> experts(8, problem);
+        n_tasks = 0;
+        kernels::cpu_table(isa.c_str())->gemm(context, {experts.data(), 8});
+        EXPECT_GE(n_tasks, 8) << isa << ", " << rows << " rows";
+        EXPECT_LE(n_tasks, 32) << isa << ", " << rows << " rows, trans " << problem.trans_a
+                               << problem.trans_b;
+      }
+    }
 }
 
 TEST(Gemm, ARowDoesNotDependOnTheNumberOfRowsNorOnThreads) {
