@@ -14,7 +14,7 @@ class Ahead {
   template <int Lines>
   MOE_INLINE void fetch() {
 #pragma GCC unroll 32
-    for (int line = 0; line < Lines; ++line) __builtin_prefetch(at_ + 64 * line, 0, 3);
+    for (int line = 0; line < Lines; ++line) MOE_ISA::fetch(at_ + 64 * line);
     at_ += 64 * Lines;
     left_ -= 64 * Lines;
     if (left_ > 0) return;
@@ -60,15 +60,22 @@ struct Square {
 /// the next one is fetched. A is not transposed.
 template <class Words>
 struct ColumnsOfB : Part {
+  using FewRows = MOE_ISA::FewRows<Words, 4>;
+
   void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
 
  private:
-  /// Steps of a run: its rows and those of A fit the first-level cache.
-  std::int64_t run_steps() const { return 1024 / element_bytes(); }
+  /// Steps of a run: at most a page of a row of B, and of A what the first-level cache holds, in whole KiB of
+  /// B, which are what is fetched for a square.
+  std::int64_t run_steps() const {
+    constexpr std::int64_t kPageBytes = 4096, kStepsOfA = 8192;
+    const std::int64_t fetched = 1024 / element_bytes();
+    return least(kPageBytes / element_bytes(), kStepsOfA / (m1 - m0) / fetched * fetched);
+  }
 
   template <class Element>
   void run_as() const {
-    const FewRows<Words> a(workspace, m1 - m0);
+    const FewRows a(workspace, m1 - m0);
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0);
       fetch_first_run(d0, least(run_steps(), d));
@@ -78,9 +85,9 @@ struct ColumnsOfB : Part {
 
   void fetch_first_run(std::int64_t k, std::int64_t steps) const {
     for (std::int64_t m = m0; m < m1; ++m)
-      for (std::int64_t i = 0; i < steps; i += kLanes) __builtin_prefetch(a_at(m, k + i), 0, 3);
+      for (std::int64_t i = 0; i < steps; i += kLanes) MOE_ISA::fetch(a_at(m, k + i));
     for (std::int64_t n = n0; n < n0 + kLanes; ++n)
-      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) __builtin_prefetch(b_at(k, n) + i, 0, 3);
+      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) MOE_ISA::fetch(b_at(k, n) + i);
   }
 
   /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind.
@@ -91,7 +98,7 @@ struct ColumnsOfB : Part {
   }
 
   template <class Element>
-  void add_columns(const FewRows<Words>& a, std::int64_t d0, std::int64_t d, std::int64_t n) const {
+  void add_columns(const FewRows& a, std::int64_t d0, std::int64_t d, std::int64_t n) const {
     using Square = MOE_ISA::Square<Words, Element>;
     const std::int64_t m = m1 - m0, columns = n1 - n;
     const Element* b = reinterpret_cast<const Element*>(b_at(d0, n));
@@ -109,7 +116,7 @@ struct ColumnsOfB : Part {
         if (!whole) copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
         Square square;
         square.load(whole ? b + k : edge[0], whole ? p.ldb : Square::kSteps);
-        for_groups(m, [&]<int Rows>(std::int64_t r) {
+        a.for_groups([&]<int Rows>(std::int64_t r) {
           add_square<Rows>(square, a.template group<Rows>(r, k), c + r * kLanes);
         });
       }
@@ -122,8 +129,8 @@ struct ColumnsOfB : Part {
     }
   }
 
-  void pack(const FewRows<Words>& a, std::int64_t d0, std::int64_t begin, std::int64_t end) const {
-    for_groups(m1 - m0, [&]<int Rows>(std::int64_t r) {
+  void pack(const FewRows& a, std::int64_t d0, std::int64_t begin, std::int64_t end) const {
+    a.for_groups([&]<int Rows>(std::int64_t r) {
       a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, begin, end, r, run_steps());
     });
   }

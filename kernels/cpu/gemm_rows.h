@@ -6,29 +6,35 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// The steps of one sum wait for each other; as many sums keep the multipliers busy.
-constexpr int kRowsTogether = 4;
+/// Asks for a line of B ahead of its use, into the second-level cache: a line on its way to the first-level
+/// one holds one of its few places for misses until it is there, and these are too few to keep memory busy.
+MOE_INLINE void fetch(const void* line) {
+  __builtin_prefetch(line, 0, 2);
+}
 
 /// Words from one step to the next where so many rows lie side by side.
 template <int Rows>
 constexpr int kGroup = Rows == 3 ? 4 : Rows;
 
-/// body.operator()<Rows>(r) for groups of rows from r on: kRowsTogether each, then those left of m.
-template <class Body>
-MOE_INLINE void for_groups(std::int64_t m, const Body& body) {
-  std::int64_t r = 0;
-  for (; r + kRowsTogether <= m; r += kRowsTogether) body.template operator()<kRowsTogether>(r);
-  if (m - r == 3) body.template operator()<3>(r);
-  if (m - r == 2) body.template operator()<2>(r);
-  if (m - r == 1) body.template operator()<1>(r);
-}
-
-/// Up to kFewDepth steps of m rows: [chunk of kChunk words][group][word][row of the group].
-template <class Words>
+/// Up to kFewDepth steps of m rows: [chunk of kChunk words][group][word][row of the group]. A group has
+/// Together rows, 4 or 8; those that are left are one of 4, and what then is left.
+template <class Words, int Together>
 class FewRows {
  public:
   FewRows(float* scratch, std::int64_t m)
-      : words_(scratch), chunk_floats_(static_cast<std::uint64_t>(round_up(m, kRowsTogether)) * kChunk) {}
+      : words_(scratch), m_(m), chunk_floats_(static_cast<std::uint64_t>(round_up(m, Together)) * kChunk) {}
+
+  /// body.operator()<Rows>(r) for each group, of Rows rows from r on.
+  template <class Body>
+  MOE_INLINE void for_groups(const Body& body) const {
+    std::int64_t r = 0;
+    for (; r + Together <= m_; r += Together) body.template operator()<Together>(r);
+    if constexpr (Together > 4)
+      if (r + 4 <= m_) body.template operator()<4>(r), r += 4;
+    if (m_ - r == 3) body.template operator()<3>(r);
+    if (m_ - r == 2) body.template operator()<2>(r);
+    if (m_ - r == 1) body.template operator()<1>(r);
+  }
 
   /// Words of the group of rows from r on, beginning with the word of a step and up to the end of its chunk.
   template <int Rows>
@@ -46,7 +52,7 @@ class FewRows {
     for (std::int64_t i = begin / Words::kSteps; i < round_up(n_words, kChunk); i += kLanes) {
       const std::int64_t step = i * Words::kSteps;
       Vec x[kGroup<Rows>] = {};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int row = 0; row < Rows; ++row) {
         const float* from = a + row * lda + step;
 #pragma GCC unroll 2
@@ -54,7 +60,11 @@ class FewRows {
         x[row] = words_along<Words>(from, end - step);
         if (i + kLanes > n_words) x[row] = select(first_lanes(n_words - i), x[row], splat(kNegative));
       }
-      store_side_by_side(x, at<Rows>(r, static_cast<std::uint64_t>(i)));
+      Vec words[kGroup<Rows>];
+      side_by_side(x, words);
+      float* to = at<Rows>(r, static_cast<std::uint64_t>(i));
+#pragma GCC unroll 8
+      for (int j = 0; j < kGroup<Rows>; ++j) store(to + j * kLanes, words[j]);
     }
   }
 
@@ -69,23 +79,27 @@ class FewRows {
            word % kChunk * kGroup<Rows>;
   }
 
-  static void store_side_by_side(const Vec (&x)[1], float* to) {
-    store(to, x[0]);
-  }
-  static void store_side_by_side(const Vec (&x)[2], float* to) {
-    store(to, zip_lower(x[0], x[1]));
-    store(to + kLanes, zip_upper(x[0], x[1]));
-  }
-  static void store_side_by_side(const Vec (&x)[4], float* to) {
-    const Vec even[] = {zip_lower(x[0], x[2]), zip_upper(x[0], x[2])};
-    const Vec odd[] = {zip_lower(x[1], x[3]), zip_upper(x[1], x[3])};
-    for (int half = 0; half < 2; ++half) {
-      store(to + 2 * half * kLanes, zip_lower(even[half], odd[half]));
-      store(to + (2 * half + 1) * kLanes, zip_upper(even[half], odd[half]));
+  /// to[i] = words [i kLanes / N, (i + 1) kLanes / N) of all N rows.
+  template <int N>
+  MOE_INLINE static void side_by_side(const Vec (&x)[N], Vec (&to)[N]) {
+    if constexpr (N == 1) {
+      to[0] = x[0];
+    } else {
+      Vec even[N / 2], odd[N / 2], evens[N / 2], odds[N / 2];
+#pragma GCC unroll 4
+      for (int i = 0; i < N / 2; ++i) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+      side_by_side(even, evens);
+      side_by_side(odd, odds);
+#pragma GCC unroll 4
+      for (int i = 0; i < N / 2; ++i) {
+        to[2 * i] = zip_lower(evens[i], odds[i]);
+        to[2 * i + 1] = zip_upper(evens[i], odds[i]);
+      }
     }
   }
 
   float* words_;
+  std::int64_t m_;
   std::uint64_t chunk_floats_;
 };
 
