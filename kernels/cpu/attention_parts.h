@@ -80,7 +80,7 @@ void for_each_pair(const Context& context, const AttentionSegments& s, const Fn&
 inline void prefetch_share(const float* x, std::int64_t ld, std::int64_t n_rows, std::int64_t width,
                            std::int64_t step, std::int64_t n_steps) {
   for (std::int64_t i = step; i < n_rows; i += n_steps)
-    for (std::int64_t c = 0; c < width; c += 16) __builtin_prefetch(x + i * ld + c, 0, 2);
+    for (std::int64_t c = 0; c < width; c += 16) fetch(x + i * ld + c);
 }
 
 /// Rows of k or v, transposed in blocks of as many rows as fit one part of the workspace. The last block made

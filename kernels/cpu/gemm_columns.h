@@ -12,9 +12,9 @@ class Ahead {
       : at_(first), row_bytes_(row_bytes), left_(row_bytes), gap_(stride - row_bytes) {}
 
   template <int Lines>
-  MOE_INLINE void fetch() {
+  MOE_INLINE void fetch_next() {
 #pragma GCC unroll 32
-    for (int line = 0; line < Lines; ++line) MOE_ISA::fetch(at_ + 64 * line);
+    for (int line = 0; line < Lines; ++line) fetch(at_ + 64 * line);
     at_ += 64 * Lines;
     left_ -= 64 * Lines;
     if (left_ > 0) return;
@@ -85,9 +85,9 @@ struct ColumnsOfB : Part {
 
   void fetch_first_run(std::int64_t k, std::int64_t steps) const {
     for (std::int64_t m = m0; m < m1; ++m)
-      for (std::int64_t i = 0; i < steps; i += kLanes) MOE_ISA::fetch(a_at(m, k + i));
+      for (std::int64_t i = 0; i < steps; i += kLanes) fetch(a_at(m, k + i));
     for (std::int64_t n = n0; n < n0 + kLanes; ++n)
-      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) MOE_ISA::fetch(b_at(k, n) + i);
+      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) fetch(b_at(k, n) + i);
   }
 
   /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind.
@@ -111,7 +111,7 @@ struct ColumnsOfB : Part {
       if (n == n0) pack(a, d0, begin, end);
       Ahead ahead = next_run(d0, d, end, n);
       for (std::int64_t k = begin; k < end; k += Square::kSteps) {
-        if (end < d || columns > kLanes) ahead.template fetch<sizeof(edge) / 64>();
+        if (end < d || columns > kLanes) ahead.template fetch_next<sizeof(edge) / 64>();
         const bool whole = columns >= kLanes && end - k >= Square::kSteps;
         if (!whole) copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
         Square square;

@@ -71,7 +71,7 @@ inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
         else
           row[v] = load(b + v * kLanes);
       }
-      for (std::int64_t line = 0; line < t.n_lines; ++line, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+      for (std::int64_t line = 0; line < t.n_lines; ++line, ahead += 64) fetch(ahead);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Vec x = splat(A::template at<Rows>(a, t.lda, r));
@@ -89,7 +89,7 @@ void multiply_tile(const Tile& t) {
   Vec sum[Rows][kVecs];
   if (t.next_c != nullptr)
     for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < kVecs; ++v) __builtin_prefetch(t.next_c + r * t.ldc + v * kLanes, 1);
+      for (int v = 0; v < kVecs; ++v) fetch(t.next_c + r * t.ldc + v * kLanes);
   if (t.from_c) {
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)

@@ -32,7 +32,7 @@ inline void pack_rows(const float* from, std::int64_t ld, std::int64_t rows, std
     std::int64_t i = 0;
     for (; i + kSteps * kLanes <= k; i += kSteps * kLanes) {
 #pragma GCC unroll 2
-      for (int s = 0; s < kSteps; ++s) __builtin_prefetch(from + kBelow * ld + i + s * kLanes, 0, 3);
+      for (int s = 0; s < kSteps; ++s) fetch(from + kBelow * ld + i + s * kLanes);
       store(to + i / kSteps, words_along<Words>(from + i, kSteps * kLanes));
     }
     if (i < k) store(to + i / kSteps, words_along<Words>(from + i, k - i));
@@ -49,7 +49,7 @@ inline void pack_columns(const float* src, std::int64_t ld, std::int64_t columns
     for (std::int64_t n = 0; n < columns; n += width) {
       const std::int64_t some = least(width, columns - n);
 #pragma GCC unroll 2
-      for (int s = 0; s < Words::kSteps; ++s) __builtin_prefetch(src + (kBelow + s) * ld + n, 0, 3);
+      for (int s = 0; s < Words::kSteps; ++s) fetch(src + (kBelow + s) * ld + n);
       float* words = to + n * tile_stride + i * some;
       if (n + kLanes <= columns && (i + 1) * Words::kSteps <= k && some <= kLanes) {
         store(words, Words::load_words(src + n, ld));  // what is behind `some` is overwritten, or never read

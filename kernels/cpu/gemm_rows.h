@@ -6,12 +6,6 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// Asks for a line of B ahead of its use, into the second-level cache: a line on its way to the first-level
-/// one holds one of its few places for misses until it is there, and these are too few to keep memory busy.
-MOE_INLINE void fetch(const void* line) {
-  __builtin_prefetch(line, 0, 2);
-}
-
 /// Words from one step to the next where so many rows lie side by side.
 template <int Rows>
 constexpr int kGroup = Rows == 3 ? 4 : Rows;
@@ -56,7 +50,7 @@ class FewRows {
       for (int row = 0; row < Rows; ++row) {
         const float* from = a + row * lda + step;
 #pragma GCC unroll 2
-        for (int s = 0; s < Words::kSteps; ++s) __builtin_prefetch(from + ahead + s * kLanes, 0, 3);
+        for (int s = 0; s < Words::kSteps; ++s) fetch(from + ahead + s * kLanes);
         x[row] = words_along<Words>(from, end - step);
         if (i + kLanes > n_words) x[row] = select(first_lanes(n_words - i), x[row], splat(kNegative));
       }
