@@ -1,6 +1,6 @@
 // Few rows times a B whose rows are steps of k: the time goes into reading B, so B is read once, in the order
-// in which it lies in memory. A processor reads as far ahead as its queue of instructions reaches, so the
-// fewest rows are bound by the number of instructions per line of B.
+// in which it lies in memory, and asked for some rows ahead. What is left is the number of instructions per
+// line of B.
 #pragma once
 #include "kernels/cpu/gemm_rows.h"
 
