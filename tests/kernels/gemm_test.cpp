@@ -241,8 +241,13 @@ TEST(Gemm, ProblemsWithALongSideEqualAScalarChain) {
   for (const std::string& isa : isas_here()) {
     Runner run(isa, 2);
     for (const Layout& layout : kLayouts)
-      for (const auto& [m, n, k] :
-           {Size{31, 701, 17}, {16, 1203, 9}, {1, 2600, 5}, {3, 33, 8211}, {7, 33, 8211}, {1003, 60, 71}}) {
+      for (const auto& [m, n, k] : {Size{31, 701, 17},
+                                    {16, 1203, 9},
+                                    {1, 2600, 5},
+                                    {14, 2113, 19},
+                                    {3, 33, 8211},
+                                    {7, 33, 8211},
+                                    {1003, 60, 71}}) {
         Case test(layout, m, n, k, static_cast<unsigned>(n));
         const std::vector<float> want = test.expected(isa != "baseline");
         run(test.problem);
