@@ -106,7 +106,7 @@ class RowsOfB {
   const float* row_[4];
 };
 
-constexpr int kMostHeldRows = 4;
+constexpr int kMostHeldRows = 4;  // with more, registers are too few
 
 /// c: [Rows,columns] += a: [kSteps,kGroup<Rows>] times as many rows of B, over whole blocks of columns. A is
 /// held in registers, or nearly; B is taken from memory by the instructions that multiply.
@@ -197,9 +197,9 @@ struct StepsOfB : Part {
   }
 
   /// The strip += words of A from step k on times as many rows of B.
-  template <class FewRows, class Element>
-  void add_steps(const FewRows& a, std::int64_t k, std::int64_t steps, const Element* b, std::int64_t columns,
-                 float* strip) const {
+  template <class Element>
+  void add_steps(const typename Block<Words, Element>::FewRows& a, std::int64_t k, std::int64_t steps,
+                 const Element* b, std::int64_t columns, float* strip) const {
     using Block = MOE_ISA::Block<Words, Element>;
     std::int64_t i = 0;
     if (steps == Block::kSteps) {
@@ -220,9 +220,9 @@ struct StepsOfB : Part {
   }
 
   /// The same over whole blocks of columns, which all rows of A meet in registers.
-  template <class FewRows, class Element>
-  MOE_INLINE void add_blocks(const FewRows& a, std::int64_t k, const Element* b, std::int64_t columns,
-                             float* strip) const {
+  template <class Element>
+  MOE_INLINE void add_blocks(const typename Block<Words, Element>::FewRows& a, std::int64_t k,
+                             const Element* b, std::int64_t columns, float* strip) const {
     using Block = MOE_ISA::Block<Words, Element>;
 #if MOE_ISA_avx512
     // Pairs, and bf16 that is widened, take more instructions than one in any case.
