@@ -158,6 +158,7 @@ struct Heartbeat::Impl {
   }
 
   void read_all() {
+    std::vector<int> gone;
     for (int r = 0; r < size; ++r) {
       Connection& c = peers_by_rank[static_cast<std::size_t>(r)];
       if (!c.open()) continue;
@@ -167,11 +168,17 @@ struct Heartbeat::Impl {
         take(r, f);
         if (!c.open()) break;
       }
-      if (closed && c.open()) {
-        c.close();
-        lose(r, LostCause::closed, kDeviceCode);
-      }
+      if (!closed || !c.open()) continue;
+      c.close();
+      gone.push_back(r);
     }
+    if (!gone.empty()) lose(gone[0], cause_of_closing(gone), kDeviceCode);
+  }
+
+  // Of several that go at once nobody says who was the first (a launcher ends the rest of a host). And rank 0
+  // may have ended because of another rank, of which it could not tell any more.
+  static LostCause cause_of_closing(const std::vector<int>& gone) {
+    return gone.size() > 1 || gone[0] == 0 ? LostCause::unclear : LostCause::closed;
   }
 
   void take(int from, const Frame& f) {
@@ -248,15 +255,12 @@ struct Heartbeat::Impl {
     lost_exit_code = code == 0 ? 1 : code;
     lost_time = Clock::now();
     has_failed = cause == LostCause::failed;
-    lost_short = name_of(who) + (perhaps_not_first(who, cause) ? " has closed its connection" : " is lost");
+    lost_short = name_of(who) + (cause == LostCause::unclear ? " has closed its connection" : " is lost");
     dismiss_watcher();
     // A rank that failed has said why, and others may be about to say the same of themselves.
     if (cause != LostCause::failed) announce();
     is_lost = true;
   }
-
-  // Rank 0 may have ended because of another rank, of which it could not tell any more.
-  static bool perhaps_not_first(int who, LostCause cause) { return who == 0 && cause == LostCause::closed; }
 
   // At once: the launcher may be about to kill this process.
   void announce() {
@@ -280,10 +284,10 @@ struct Heartbeat::Impl {
                            options.silence_seconds);
       case LostCause::failed:
         return fmt::format("{} has ended with exit code {}; its own message says why", name, code);
+      case LostCause::unclear:
+        return fmt::format(
+            "{} has closed its connection without a word; was it killed, or another rank before it?", name);
       default:
-        if (perhaps_not_first(who, cause))
-          return fmt::format(
-              "{} has closed its connection without a word; was it killed, or another rank before it?", name);
         return fmt::format("{} is lost: it closed its connection without a word; was it killed?", name);
     }
   }

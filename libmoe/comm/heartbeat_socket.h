@@ -8,7 +8,8 @@
 namespace moe {
 
 enum class FrameType : std::uint8_t { hello, welcome, beat, ending, bye, failed, lost };
-enum class LostCause : std::uint8_t { closed, silent, failed, launcher };
+/// unclear: closed too, but perhaps because of another rank.
+enum class LostCause : std::uint8_t { closed, unclear, silent, failed, launcher };
 using Token = std::array<std::uint8_t, 16>;  // keeps strangers out
 
 /// What goes over a connection; the same layout on all machines of a run (x86-64).

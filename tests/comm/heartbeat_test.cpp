@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <thread>
 
 #include "libmoe/comm/heartbeat_socket.h"
@@ -52,6 +55,60 @@ TEST(Heartbeat, DoesNotCallTheFirstRankLostWhenItGoes) {
               "rank 0 (host host0, process 1000) has closed its connection");
     EXPECT_EQ(all[static_cast<std::size_t>(r)]->lost_code(), 4);
   }
+}
+
+// Rank 0 in a process of its own, so that it can be kept from looking.
+class FirstRankElsewhere {
+ public:
+  explicit FirstRankElsewhere(int ranks) {
+    int pipe_ends[2];
+    EXPECT_EQ(pipe(pipe_ends), 0);
+    process_ = fork();
+    if (process_ == 0) {
+      const Heartbeat first(0, ranks, kPatient);
+      const std::string& address = first.address();
+      if (write(pipe_ends[1], address.data(), address.size()) < 0) _exit(1);
+      close(pipe_ends[1]);
+      while (true) pause();
+    }
+    close(pipe_ends[1]);
+    char part[256];
+    for (ssize_t n; (n = read(pipe_ends[0], part, sizeof part)) > 0;)
+      address_.append(part, static_cast<std::size_t>(n));
+    close(pipe_ends[0]);
+  }
+  ~FirstRankElsewhere() {
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
+  FirstRankElsewhere(const FirstRankElsewhere&) = delete;
+  FirstRankElsewhere& operator=(const FirstRankElsewhere&) = delete;
+
+  const std::string& address() const { return address_; }
+  void hold() const {
+    kill(process_, SIGSTOP);
+    waitpid(process_, nullptr, WUNTRACED);
+  }
+  void let_go() const { kill(process_, SIGCONT); }
+
+ private:
+  pid_t process_ = -1;
+  std::string address_;
+};
+
+// A launcher ends the others of a host as well: nobody knows by their connections who was the first.
+TEST(Heartbeat, DoesNotChooseAmongRanksThatGoTogether) {
+  const FirstRankElsewhere first(4);
+  std::vector<std::unique_ptr<Heartbeat>> others;
+  for (int r = 1; r < 4; ++r) {
+    others.push_back(std::make_unique<Heartbeat>(r, 4, kPatient));
+    ASSERT_TRUE(others.back()->join(first.address()));
+  }
+  first.hold();
+  others[1].reset();
+  others[0].reset();
+  first.let_go();
+  EXPECT_EQ(wait_for_loss(*others[2]), "rank 1 has closed its connection");
 }
 
 TEST(Heartbeat, PassesOnTheCodeOfARankThatFails) {
