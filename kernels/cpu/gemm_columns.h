@@ -5,53 +5,32 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-/// Parts of rows of memory, to be fetched a few lines at a time in the order in which they lie.
-class Ahead {
- public:
-  Ahead(const char* first, std::int64_t row_bytes, std::int64_t stride)
-      : at_(first), row_bytes_(row_bytes), left_(row_bytes), gap_(stride - row_bytes) {}
-
-  template <int Lines>
-  MOE_INLINE void fetch_next() {
-#pragma GCC unroll 32
-    for (int line = 0; line < Lines; ++line) fetch(at_ + 64 * line);
-    at_ += 64 * Lines;
-    left_ -= 64 * Lines;
-    if (left_ > 0) return;
-    at_ += gap_;
-    left_ += row_bytes_;
-  }
-
- private:
-  const char* at_;
-  std::int64_t row_bytes_, left_, gap_;
-};
-
 /// kLanes rows of B x some steps of k, transposed in registers.
 template <class Words, class Element>
 struct Square {
   static constexpr bool kInPairs = Words::kSteps == 2 || sizeof(Element) == 2;
-  static constexpr int kSteps = kInPairs ? 2 * kLanes : kLanes;
+  static constexpr int kSteps = kInPairs ? 2 * kLanes : kLanes, kWords = kSteps / Words::kSteps;
+  static constexpr int kRowBytes = kSteps * static_cast<int>(sizeof(Element)),
+                       kLines = kLanes * kRowBytes / 64;
   Vec of[kLanes];
 
-  MOE_INLINE void load(const Element* b, std::int64_t ldb) {
-    if constexpr (kInPairs)
-      load_columns(Pairs{}, b, ldb, kLanes, kSteps, of);
-    else
-      load_columns(Elements{}, b, ldb, kLanes, kSteps, of);
+  MOE_INLINE explicit Square(const SideBySide<kLanes>& rows) {
+    transpose(
+        [&](int i) __attribute__((always_inline)) {
+          const float* row = reinterpret_cast<const float*>(rows.row(i));
+          Vec words = kRowBytes == sizeof(Vec) ? load(row) : pairs_along(load(row), load(row + kLanes));
+          settle(words);
+          return words;
+        },
+        of);
   }
-  /// body(k, word k of all columns), in the order of the sums.
-  template <class Body>
-  MOE_INLINE void for_words(const Body& body) const {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if constexpr (Words::kSteps == 1 && kInPairs) {
-        const UintVec pair = reinterpret_cast<UintVec>(of[i]);
-        body(2 * i, reinterpret_cast<Vec>(pair << 16));
-        body(2 * i + 1, reinterpret_cast<Vec>(pair & 0xFFFF0000u));
-      } else {
-        body(i, of[i]);
-      }
+  /// Word k of all columns.
+  MOE_INLINE Vec word(int k) const {
+    if constexpr (Words::kSteps == 1 && kInPairs) {
+      const UintVec pair = reinterpret_cast<UintVec>(of[k / 2]);
+      return reinterpret_cast<Vec>(k % 2 == 0 ? pair << 16 : pair & 0xFFFF0000u);
+    } else {
+      return of[k];
     }
   }
 };
@@ -60,7 +39,9 @@ struct Square {
 /// the next one is fetched. A is not transposed.
 template <class Words>
 struct ColumnsOfB : Part {
-  using FewRows = MOE_ISA::FewRows<Words, 4>;
+  // Rows of A whose sums have registers beside a square and what else it takes.
+  static constexpr int kRowsTogether = kLanes + 8 + 2 <= kRegisters ? 8 : 4;
+  using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
 
   void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
 
@@ -90,36 +71,29 @@ struct ColumnsOfB : Part {
       for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) fetch(b_at(k, n) + i);
   }
 
-  /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind.
+  /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind,
+  /// if there are any.
   Ahead next_run(std::int64_t d0, std::int64_t d, std::int64_t end, std::int64_t n) const {
     const bool last = end == d;
-    return {last ? b_at(d0, n + kLanes) : b_at(d0 + end, n),
+    return {last ? b_at(d0, n + kLanes < n1 ? n + kLanes : n) : b_at(d0 + end, n),
             least(run_steps(), last ? d : d - end) * element_bytes(), p.ldb * element_bytes()};
   }
 
   template <class Element>
   void add_columns(const FewRows& a, std::int64_t d0, std::int64_t d, std::int64_t n) const {
-    using Square = MOE_ISA::Square<Words, Element>;
     const std::int64_t m = m1 - m0, columns = n1 - n;
     const Element* b = reinterpret_cast<const Element*>(b_at(d0, n));
     alignas(64) float c[kFewRowsTransposed * kLanes];
-    Element edge[kLanes][Square::kSteps];
     for (std::int64_t r = 0; r < m; ++r)
       store(c + r * kLanes, p.accumulate || d0 > 0 ? load_first(c_at(m0 + r, n), columns) : Vec{});
     for (std::int64_t begin = 0, end = 0; begin < d; begin = end) {
       end = least(d, begin + run_steps());
       if (n == n0) pack(a, d0, begin, end);
-      Ahead ahead = next_run(d0, d, end, n);
-      for (std::int64_t k = begin; k < end; k += Square::kSteps) {
-        if (end < d || columns > kLanes) ahead.template fetch_next<sizeof(edge) / 64>();
-        const bool whole = columns >= kLanes && end - k >= Square::kSteps;
-        if (!whole) copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
-        Square square;
-        square.load(whole ? b + k : edge[0], whole ? p.ldb : Square::kSteps);
-        a.for_groups([&]<int Rows>(std::int64_t r) {
-          add_square<Rows>(square, a.template group<Rows>(r, k), c + r * kLanes);
-        });
-      }
+      const Ahead ahead = next_run(d0, d, end, n);
+      std::int64_t k = begin;
+      if (m <= kRowsTogether && columns >= kLanes)
+        a.for_groups([&]<int Rows>(std::int64_t) { k = add_in_registers<Rows>(a, k, end, b, ahead, c); });
+      add_by_squares(a, k, end, b, columns, ahead, c);
     }
     for (std::int64_t r = 0; r < m; ++r) {
       Vec sum = load(c + r * kLanes);
@@ -145,18 +119,76 @@ struct ColumnsOfB : Part {
       __builtin_memcpy(to[r], b + r * p.ldb, static_cast<std::size_t>(n_steps) * sizeof(Element));
   }
 
+  /// c: [Rows,kLanes] += all rows of A times whole squares of B from step k on; returns the first step behind
+  /// them. The sums stay in registers, and what is ahead is fetched line by line between the multiplications:
+  /// many lines at once wait for each other.
+  template <int Rows, class Element>
+  [[gnu::noinline]] std::int64_t add_in_registers(const FewRows& a, std::int64_t k, std::int64_t end,
+                                                  const Element* b, Ahead ahead, float* c) const {
+    using Square = MOE_ISA::Square<Words, Element>;
+    SideBySide<kLanes> rows(b + k, p.ldb * element_bytes());
+    Vec sum[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kLanes);
+    for (; k + Square::kSteps <= end; k += Square::kSteps) {
+      const Square square(rows);
+      const float* words = a.template group<Rows>(0, k);
+#pragma GCC unroll 32
+      for (int w = 0; w < Square::kWords; ++w) {
+        ahead.fetch_lines(w * Square::kLines / Square::kWords, (w + 1) * Square::kLines / Square::kWords);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          sum[r] = Words::multiply_add(splat(words[w * kGroup<Rows> + r]), square.word(w), sum[r]);
+          settle(sum[r]);
+        }
+      }
+      ahead.move_on(Square::kLines);
+      rows.move_along(Square::kRowBytes);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) store(c + r * kLanes, sum[r]);
+    return k;
+  }
+
+  /// c: [m,kLanes] += A times squares of B from step k to `end`, also at its edges.
+  template <class Element>
+  [[gnu::noinline]] void add_by_squares(const FewRows& a, std::int64_t k, std::int64_t end, const Element* b,
+                                        std::int64_t columns, Ahead ahead, float* c) const {
+    using Square = MOE_ISA::Square<Words, Element>;
+    SideBySide<kLanes> rows(b + k, p.ldb * element_bytes());
+    for (; columns >= kLanes && k + Square::kSteps <= end; k += Square::kSteps) {
+      ahead.fetch_lines(0, Square::kLines);
+      ahead.move_on(Square::kLines);
+      add_square(Square(rows), a, k, c);
+      rows.move_along(Square::kRowBytes);
+    }
+    for (; k < end; k += Square::kSteps) {
+      Element edge[kLanes][Square::kSteps];
+      copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
+      add_square(Square({edge[0], Square::kRowBytes}), a, k, c);
+    }
+  }
+
+  /// c: [m,kLanes] += A from step k on times a square.
+  template <class Square>
+  MOE_INLINE void add_square(const Square& square, const FewRows& a, std::int64_t k, float* c) const {
+    a.for_groups([&]<int Rows>(std::int64_t r) {
+      add_square<Rows>(square, a.template group<Rows>(r, k), c + r * kLanes);
+    });
+  }
+
   /// c: [Rows,kLanes] += a: [steps of a square,kGroup<Rows>] in words times it.
   template <int Rows, class Square>
   MOE_INLINE void add_square(const Square& square, const float* a, float* c) const {
     Vec sum[Rows];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kLanes);
-    square.for_words([&](int k, Vec words) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
+    for (int w = 0; w < Square::kWords; ++w)
+#pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
-        sum[r] = Words::multiply_add(splat(a[k * kGroup<Rows> + r]), words, sum[r]);
-    });
-#pragma GCC unroll 16
+        sum[r] = Words::multiply_add(splat(a[w * kGroup<Rows> + r]), square.word(w), sum[r]);
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) store(c + r * kLanes, sum[r]);
   }
 };

@@ -1,17 +1,82 @@
-// A few rows of A, packed so that a product reads them in one run: those multiplied together lie side by
-// side.
+// What products of few rows share: rows of B that are read side by side, and a few rows of A, packed so that
+// a product reads them in one run: those multiplied together lie side by side.
 #pragma once
 #include "kernels/cpu/gemm_part.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
 
+#if MOE_ISA_avx512
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
+/// Rows of memory that are read side by side, by addresses of which the compiler cannot make more than there
+/// are registers: every fourth row, and the distances to the three after it.
+template <int kRows>
+class SideBySide {
+ public:
+  SideBySide(const void* first, std::int64_t row_bytes) : once_(row_bytes), thrice_(3 * row_bytes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kFourths; ++i) fourth_[i] = static_cast<const char*>(first) + 4 * i * row_bytes;
+  }
+
+  MOE_INLINE const char* row(int k) const {
+    return fourth_[k / 4] + (k % 4 == 3 ? thrice_ : k % 4 * once_);
+  }
+  MOE_INLINE void move_along(std::int64_t bytes) {
+#pragma GCC unroll 4
+    for (const char*& row : fourth_) {
+      row += bytes;
+      asm("" : "+r"(row));
+    }
+    asm("" : "+r"(once_), "+r"(thrice_));
+  }
+
+ private:
+  static constexpr int kFourths = (kRows + 3) / 4;
+  std::int64_t once_, thrice_;
+  const char* fourth_[kFourths];
+};
+
+/// Parts of rows of memory, to be fetched a few lines at a time in the order in which they lie: the faster
+/// way, whatever the order in which they are used. Parts that are no multiple of those lines are not fetched
+/// whole.
+class Ahead {
+ public:
+  Ahead(const void* first, std::int64_t row_bytes, std::int64_t stride)
+      : at_(static_cast<const char*>(first)),
+        row_bytes_(row_bytes),
+        left_(row_bytes),
+        gap_(stride - row_bytes) {}
+
+  /// The lines [first, end) from here.
+  MOE_INLINE void fetch_lines(int first, int end) const {
+#pragma GCC unroll 32
+    for (int line = first; line < end; ++line) fetch(at_ + 64 * line);
+  }
+  MOE_INLINE void move_on(int lines) {
+    at_ += 64 * lines;
+    left_ -= 64 * lines;
+    if (left_ > 0) return;
+    at_ += gap_;
+    left_ += row_bytes_;
+  }
+
+ private:
+  const char* at_;
+  std::int64_t row_bytes_, left_, gap_;
+};
+
 /// Words from one step to the next where so many rows lie side by side.
 template <int Rows>
-constexpr int kGroup = Rows == 3 ? 4 : Rows;
+constexpr int kGroup = Rows > 4   ? 8
+                       : Rows > 2 ? 4
+                                  : Rows;
 
 /// Up to kFewDepth steps of m rows: [chunk of kChunk words][group][word][row of the group]. A group has
-/// Together rows, 4 or 8; those that are left are one of 4, and what then is left.
+/// Together rows, 4 or 8; those that are left are one more.
 template <class Words, int Together>
 class FewRows {
  public:
@@ -23,8 +88,12 @@ class FewRows {
   MOE_INLINE void for_groups(const Body& body) const {
     std::int64_t r = 0;
     for (; r + Together <= m_; r += Together) body.template operator()<Together>(r);
-    if constexpr (Together > 4)
-      if (r + 4 <= m_) body.template operator()<4>(r), r += 4;
+    if constexpr (Together > 4) {
+      if (m_ - r == 7) body.template operator()<7>(r);
+      if (m_ - r == 6) body.template operator()<6>(r);
+      if (m_ - r == 5) body.template operator()<5>(r);
+      if (m_ - r == 4) body.template operator()<4>(r);
+    }
     if (m_ - r == 3) body.template operator()<3>(r);
     if (m_ - r == 2) body.template operator()<2>(r);
     if (m_ - r == 1) body.template operator()<1>(r);

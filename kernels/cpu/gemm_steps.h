@@ -1,6 +1,7 @@
 // Few rows times a B whose rows are steps of k: the time goes into reading B, so B is read once, in the order
 // in which it lies in memory, and asked for some rows ahead. What is left is the number of instructions per
-// line of B.
+// line of B. A block is a few rows of B side by side x a few vectors of columns; what multiplies blocks, one
+// below the other, is one of two structures below: OneGroup where the rows of A are one group, else Groups.
 #pragma once
 #include "kernels/cpu/gemm_rows.h"
 
@@ -18,161 +19,212 @@ inline float* half_a_page_off(float* scratch, const void* read) {
          (wanted - reinterpret_cast<std::uintptr_t>(scratch)) % kPage / kLine * (kLine / sizeof(float));
 }
 
-#if MOE_ISA_avx512
-constexpr int kRegisters = 32;
-#else
-constexpr int kRegisters = 16;
-#endif
+// Columns of a strip: the longer the runs of memory, the faster they are read. Its part of C lies in the
+// second-level cache.
+constexpr std::int64_t kStrip = 2048;
+// From one row of a strip of C to the next: rows that are a power of two apart share a few sets of the cache.
+constexpr std::int64_t kStripFloats = kStrip + 16;
 
-/// Words x columns of C, at most as many as half of the registers hold: rows of B that are read side by side,
-/// in whole lines of the cache where two registers make one.
-template <class Words, class Element>
-struct Block {
-  static constexpr int kVectors = kLanes * sizeof(Element) < 64 ? 2 : 1, kSteps = kLanes / 2,
-                       kWords = kSteps / Words::kSteps;
-  static constexpr int kColumns = kVectors * kLanes;
-  /// Rows of A that meet it at once: the steps of one sum wait for each other, and all sums need registers.
-  static constexpr int kRowsTogether = (kWords + 8) * kVectors + 4 <= kRegisters ? 8 : 4;
-  using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
-  Vec row[kWords][kVectors];
-
-  /// c: [Rows,kColumns] += a: [kWords,kGroup<Rows>] times this
-  template <int Rows>
-  MOE_INLINE void add_rows(const float* a, float* c, std::int64_t ldc) const {
-    Vec sum[Rows][kVectors];
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * ldc + v * kLanes);
-#pragma GCC unroll 16
-    for (int k = 0; k < kWords; ++k)
-#pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r) {
-        const Vec x = splat(a[k * kGroup<Rows> + r]);
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = Words::multiply_add(x, row[k][v], sum[r][v]);
-      }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * kLanes, sum[r][v]);
-  }
-
-  /// c: [m,kColumns] += the words of A from a step on times this
-  MOE_INLINE void add(const FewRows& a, std::int64_t step, float* c, std::int64_t ldc) const {
-    a.for_groups(
-        [&]<int Rows>(std::int64_t r) { add_rows<Rows>(a.template group<Rows>(r, step), c + r * ldc, ldc); });
-  }
-};
+constexpr int kStepsOfBlock = kLanes / 2;
 
 #if MOE_ISA_avx512
-
-/// The rows of B of two blocks that lie below each other, by addresses of which the compiler cannot make more
-/// than there are registers: every fourth row, and the distances to the three after it.
-class RowsOfB {
- public:
-  RowsOfB(const float* b, std::int64_t ldb)
-      : once_(ldb), thrice_(3 * ldb), row_{b, b + 4 * ldb, b + 8 * ldb, b + 12 * ldb} {}
-
-  /// To be called before the rows of each block are used.
-  MOE_INLINE void hide_from_compiler() {
-    asm("" : "+r"(row_[0]), "+r"(row_[1]), "+r"(row_[2]), "+r"(row_[3]), "+r"(once_), "+r"(thrice_));
-  }
-  MOE_INLINE void next_columns() {
-    for (const float*& row : row_) row += Block<Elements, float>::kColumns;
-  }
-  /// sum + x times a vector of row k. One instruction, where the compiler would load the vector once for all
-  /// sums, and take two.
-  MOE_INLINE Vec multiply_add(Vec x, int k, int vector, Vec sum) const {
-    const auto* b = reinterpret_cast<const float(*)[kLanes]>(row(k) + vector * kLanes);
-    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*b));
-    return sum;
-  }
-  /// Fetches the block below.
-  MOE_INLINE void fetch_below() const {
-    constexpr int kSteps = Block<Elements, float>::kSteps;
-#pragma GCC unroll 16
-    for (int k = kSteps; k < 2 * kSteps; ++k)
-#pragma GCC unroll 16
-      for (int v = 0; v < Block<Elements, float>::kVectors; ++v) fetch(row(k) + v * kLanes);
-  }
-
- private:
-  MOE_INLINE const float* row(int k) const {
-    return row_[k / 4] + (k % 4 == 3 ? thrice_ : k % 4 * once_);
-  }
-
-  std::int64_t once_, thrice_;
-  const float* row_[4];
-};
 
 constexpr int kMostHeldRows = 4;  // with more, registers are too few
 
-/// c: [Rows,columns] += a: [kSteps,kGroup<Rows>] times as many rows of B, over whole blocks of columns. A is
-/// held in registers, or nearly; B is taken from memory by the instructions that multiply.
+/// sum + x times the vector at b. One instruction, where the compiler would load the vector once for all
+/// sums, and take two.
+MOE_INLINE Vec multiply_add_at(const char* b, Vec x, Vec sum) {
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*reinterpret_cast<const float(*)[kLanes]>(b)));
+  return sum;
+}
+
+/// strip c: [Rows,columns] += a: [kStepsOfBlock,kGroup<Rows>] times as many rows of B, over whole vectors of
+/// columns. A is held in registers, or nearly; B is taken from memory by the instructions that multiply.
 template <int Rows>
-[[gnu::noinline]] void add_held_rows(const float* b, std::int64_t ldb, std::int64_t columns, const float* a,
-                                     float* c, std::int64_t ldc) {
-  using Block = MOE_ISA::Block<Elements, float>;
-  Vec held[Block::kSteps][Rows];
+[[gnu::noinline]] void add_held_rows(const float* a, const float* b, std::int64_t ldb, std::int64_t columns,
+                                     float* c) {
+  constexpr std::int64_t kBytes = sizeof(float);
+  Vec held[kStepsOfBlock][Rows];
 #pragma GCC unroll 16
-  for (int k = 0; k < Block::kSteps; ++k)
+  for (int k = 0; k < kStepsOfBlock; ++k)
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) held[k][r] = splat(a[k * kGroup<Rows> + r]);
-  RowsOfB rows(b, ldb);
-  for (std::int64_t i = 0; i < columns; i += Block::kColumns, rows.next_columns()) {
-    rows.hide_from_compiler();
-    rows.fetch_below();
-    Vec sum[Rows][Block::kVectors];
+  SideBySide<kStepsOfBlock> rows(b, ldb * kBytes);
+  Ahead below(b + kStepsOfBlock * ldb, columns * kBytes, ldb * kBytes);
+  for (std::int64_t i = 0; i < columns; i += kLanes) {
+    below.fetch_lines(0, kStepsOfBlock);
+    Vec sum[Rows];
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kStripFloats + i);
 #pragma GCC unroll 16
-      for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = load(c + r * ldc + i + v * kLanes);
+    for (int k = 0; k < kStepsOfBlock; ++k)
 #pragma GCC unroll 16
-    for (int k = 0; k < Block::kSteps; ++k)
+      for (int r = 0; r < Rows; ++r) sum[r] = multiply_add_at(rows.row(k), held[k][r], sum[r]);
 #pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < Block::kVectors; ++v) sum[r][v] = rows.multiply_add(held[k][r], k, v, sum[r][v]);
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < Block::kVectors; ++v) store(c + r * ldc + i + v * kLanes, sum[r][v]);
+    for (int r = 0; r < Rows; ++r) store(c + r * kStripFloats + i, sum[r]);
+    rows.move_along(kLanes * kBytes);
+    below.move_on(kStepsOfBlock);
   }
 }
 
 #endif
 
-/// Rows in memory are steps of k: a few of them are read side by side, from one end of a strip of columns to
-/// the other, while as many behind them are fetched. A is not transposed.
+/// As many rows of A as have registers for their sums over two vectors of columns. B passes by.
+template <class Words, class Element>
+struct OneGroup {
+  static constexpr int kVectors = 2, kSteps = kStepsOfBlock, kWords = kSteps / Words::kSteps;
+  static constexpr int kColumns = kVectors * kLanes, kRowBytes = kColumns * static_cast<int>(sizeof(Element)),
+                       kLines = kSteps * kRowBytes / 64;
+  static constexpr int kRowsTogether = 8 * kVectors + 4 <= kRegisters ? 8 : 4;
+  using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
+
+  /// strip c: [m,columns] += the words of A from step k on times kSteps rows of B, over whole blocks of
+  /// columns.
+  static void add(const FewRows& a, std::int64_t k, const Element* b, std::int64_t ldb, std::int64_t columns,
+                  float* c) {
+    a.for_groups([&]<int Rows>(std::int64_t r) {
+      const float* words = a.template group<Rows>(r, k);
+#if MOE_ISA_avx512
+      // Pairs, and bf16 that is widened, take more instructions than one in any case.
+      if constexpr (Words::kSteps == 1 && sizeof(Element) == sizeof(float) && Rows <= kMostHeldRows)
+        add_held_rows<Rows>(words, b, ldb, columns, c);
+      else
+#endif
+        add_rows<Rows>(words, b, ldb, columns, c);
+    });
+  }
+
+ private:
+  /// Lines below are fetched one by one between the multiplications: many at once would wait for each other.
+  template <int Rows>
+  [[gnu::noinline]] static void add_rows(const float* a, const Element* b, std::int64_t ldb,
+                                         std::int64_t columns, float* c) {
+    constexpr std::int64_t kBytes = sizeof(Element);
+    SideBySide<kSteps> rows(b, ldb * kBytes);
+    Ahead below(b + kSteps * ldb, columns * kBytes, ldb * kBytes);
+    for (std::int64_t i = 0; i < columns; i += kColumns) {
+      Vec sum[Rows][kVectors];
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * kStripFloats + i + v * kLanes);
+#pragma GCC unroll 16
+      for (int w = 0; w < kWords; ++w) {
+        below.fetch_lines(w * kLines / kWords, (w + 1) * kLines / kWords);
+        const Element* row = reinterpret_cast<const Element*>(rows.row(w * Words::kSteps));
+        Vec words[kVectors];
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) {
+          words[v] = Words::load_words(row + v * kLanes, ldb);
+          settle(words[v]);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) {
+          Vec x = splat(a[w * kGroup<Rows> + r]);
+          settle(x);
+#pragma GCC unroll 16
+          for (int v = 0; v < kVectors; ++v) {
+            sum[r][v] = Words::multiply_add(x, words[v], sum[r][v]);
+            settle(sum[r][v]);
+          }
+        }
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) store(c + r * kStripFloats + i + v * kLanes, sum[r][v]);
+      rows.move_along(kRowBytes);
+      below.move_on(kLines);
+    }
+  }
+};
+
+/// More rows of A, in groups. A block is held in registers, at most half of them, and all groups meet it; its
+/// rows are whole lines of the cache where two registers make one.
+template <class Words, class Element>
+struct Groups {
+  static constexpr int kVectors = kLanes * sizeof(Element) < 64 ? 2 : 1, kSteps = kStepsOfBlock,
+                       kWords = kSteps / Words::kSteps;
+  static constexpr int kColumns = kVectors * kLanes;
+  /// Rows of A that meet a block at once: the steps of one sum wait for each other, and all sums need
+  /// registers.
+  static constexpr int kRowsTogether = (kWords + 8) * kVectors + 4 <= kRegisters ? 8 : 4;
+  using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
+
+  /// strip c: [m,columns] += the words of A from step k on times kSteps rows of B, over whole blocks of
+  /// columns.
+  MOE_INLINE static void add(const FewRows& a, std::int64_t k, const Element* b, std::int64_t ldb,
+                             std::int64_t columns, float* c) {
+    for (std::int64_t i = 0; i < columns; i += kColumns) {
+      for (int s = 0; s < kSteps; ++s)
+        for (std::size_t line = 0; line < kColumns * sizeof(Element); line += 64)
+          fetch(reinterpret_cast<const char*>(b + (s + kSteps) * ldb + i) + line);
+      Vec block[kWords][kVectors];
+#pragma GCC unroll 16
+      for (int w = 0; w < kWords; ++w)
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v)
+          block[w][v] = Words::load_words(b + Words::kSteps * w * ldb + i + v * kLanes, ldb);
+      a.for_groups([&]<int Rows>(std::int64_t r) {
+        add_block<Rows>(a.template group<Rows>(r, k), block, c + r * kStripFloats + i);
+      });
+    }
+  }
+
+ private:
+  /// strip c: [Rows,kColumns] += a: [kWords,kGroup<Rows>] times a block
+  template <int Rows>
+  MOE_INLINE static void add_block(const float* a, const Vec (&block)[kWords][kVectors], float* c) {
+    Vec sum[Rows][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * kStripFloats + v * kLanes);
+#pragma GCC unroll 16
+    for (int w = 0; w < kWords; ++w)
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+        const Vec x = splat(a[w * kGroup<Rows> + r]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = Words::multiply_add(x, block[w][v], sum[r][v]);
+      }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) store(c + r * kStripFloats + v * kLanes, sum[r][v]);
+  }
+};
+
+/// Rows in memory are steps of k: a block of them is read from one end of a strip of columns to the other,
+/// while as many behind them are fetched. A is not transposed.
 template <class Words>
 struct StepsOfB : Part {
-  // Columns of a strip: the longer the runs of memory, the faster they are read. Its part of C lies in the
-  // second-level cache.
-  static constexpr std::int64_t kStrip = 2048;
-  // From one row of C to the next: rows that are a power of two apart share a few sets of the cache.
-  static constexpr std::int64_t kStripFloats = kStrip + 16;
-
   void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
 
  private:
   template <class Element>
   void run_as() const {
-    using Block = MOE_ISA::Block<Words, Element>;
+    using OneGroup = MOE_ISA::OneGroup<Words, Element>;
+    m1 - m0 <= OneGroup::kRowsTogether ? run_with<OneGroup, Element>()
+                                       : run_with<Groups<Words, Element>, Element>();
+  }
+
+  template <class Blocks, class Element>
+  void run_with() const {
     const std::int64_t m = m1 - m0;
-    const typename Block::FewRows a(workspace + m * kStripFloats + kPageFloats, m);
+    const typename Blocks::FewRows a(workspace + m * kStripFloats + kPageFloats, m);
     for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
       const std::int64_t d = least(kFewDepth, p.k - d0);
       a.for_groups([&]<int Rows>(std::int64_t r) {
-        a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, 0, d, r, Block::kRowsTogether * p.lda);
+        a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, 0, d, r, Blocks::kRowsTogether * p.lda);
       });
       for (std::int64_t n = n0; n < n1; n += kStrip) {
         const std::int64_t columns = least(kStrip, n1 - n);
         float* strip = half_a_page_off(workspace, b_at(d0, n));
         begin_strip(n, columns, d0, strip);
-        for (std::int64_t k = 0; k < d; k += Block::kSteps)
-          add_steps(a, k, least(Block::kSteps, d - k), reinterpret_cast<const Element*>(b_at(d0 + k, n)),
-                    columns, strip);
+        for (std::int64_t k = 0; k < d; k += Blocks::kSteps)
+          add_steps<Blocks>(a, k, least(Blocks::kSteps, d - k),
+                            reinterpret_cast<const Element*>(b_at(d0 + k, n)), columns, strip);
         end_strip(n, columns, d0 + d, strip);
       }
     }
@@ -197,14 +249,13 @@ struct StepsOfB : Part {
   }
 
   /// The strip += words of A from step k on times as many rows of B.
-  template <class Element>
-  void add_steps(const typename Block<Words, Element>::FewRows& a, std::int64_t k, std::int64_t steps,
-                 const Element* b, std::int64_t columns, float* strip) const {
-    using Block = MOE_ISA::Block<Words, Element>;
+  template <class Blocks, class Element>
+  void add_steps(const typename Blocks::FewRows& a, std::int64_t k, std::int64_t steps, const Element* b,
+                 std::int64_t columns, float* strip) const {
     std::int64_t i = 0;
-    if (steps == Block::kSteps) {
-      i = columns / Block::kColumns * Block::kColumns;
-      add_blocks(a, k, b, i, strip);
+    if (steps == Blocks::kSteps) {
+      i = columns / Blocks::kColumns * Blocks::kColumns;
+      Blocks::add(a, k, b, p.ldb, i, strip);
     }
     for (; i < columns; i += kLanes)
       for (std::int64_t s = 0; s < steps; s += Words::kSteps) {
@@ -217,34 +268,6 @@ struct StepsOfB : Part {
           }
         });
       }
-  }
-
-  /// The same over whole blocks of columns, which all rows of A meet in registers.
-  template <class Element>
-  MOE_INLINE void add_blocks(const typename Block<Words, Element>::FewRows& a, std::int64_t k,
-                             const Element* b, std::int64_t columns, float* strip) const {
-    using Block = MOE_ISA::Block<Words, Element>;
-#if MOE_ISA_avx512
-    // Pairs, and bf16 that is widened, take more instructions than one in any case.
-    if constexpr (Words::kSteps == 1 && sizeof(Element) == sizeof(float))
-      if (m1 - m0 <= kMostHeldRows)
-        return a.for_groups([&]<int Rows>(std::int64_t r) {
-          if constexpr (Rows <= kMostHeldRows)
-            add_held_rows<Rows>(b, p.ldb, columns, a.template group<Rows>(r, k), strip, kStripFloats);
-        });
-#endif
-    for (std::int64_t i = 0; i < columns; i += Block::kColumns) {
-      Block block;
-      for (int s = 0; s < Block::kSteps; ++s)
-        for (std::size_t line = 0; line < Block::kColumns * sizeof(Element); line += 64)
-          fetch(reinterpret_cast<const char*>(b + (s + Block::kSteps) * p.ldb + i) + line);
-#pragma GCC unroll 16
-      for (int w = 0; w < Block::kWords; ++w)
-#pragma GCC unroll 16
-        for (int v = 0; v < Block::kVectors; ++v)
-          block.row[w][v] = Words::load_words(b + Words::kSteps * w * p.ldb + i + v * kLanes, p.ldb);
-      block.add(a, k, strip + i, kStripFloats);
-    }
   }
 };
 

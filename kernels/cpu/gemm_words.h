@@ -9,8 +9,7 @@ namespace {
 // A pair: two bf16 of neighbouring steps of a sum in the bits of one float, the earlier in the lower half.
 
 MOE_INLINE Vec pairs_of(HalfVec early, HalfVec late) {
-  return reinterpret_cast<Vec>(__builtin_convertvector(early, UintVec) |
-                               __builtin_convertvector(late, UintVec) << 16);
+  return reinterpret_cast<Vec>(zero_extend(early) | zero_extend(late) << 16);
 }
 /// early[i] and late[i], rounded, as pair i.
 MOE_INLINE Vec pairs_of(Vec early, Vec late) {

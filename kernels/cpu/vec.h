@@ -47,6 +47,11 @@ MOE_INLINE void fetch(const void* line) {
   __builtin_prefetch(line, 0, 2);
 }
 
+/// Keeps the compiler from computing x elsewhere than here, and from loading it more than once.
+MOE_INLINE void settle(Vec& x) {
+  asm volatile("" : "+v"(x));
+}
+
 MOE_INLINE Vec splat(float x) {
   return x - Vec{};
 }
@@ -108,9 +113,19 @@ MOE_INLINE void store_first(float* p, Vec v, std::int64_t n) {
   if (n > 0) store(p, v, Tail{static_cast<int>(n)});
 }
 
+/// Each half in 32 bits. (Of __builtin_convertvector() the compiler makes several instructions.)
+MOE_INLINE UintVec zero_extend(HalfVec bits) {
+#if MOE_ISA_avx512
+  return reinterpret_cast<UintVec>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(bits)));
+#elif MOE_ISA_avx2
+  return reinterpret_cast<UintVec>(_mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(bits)));
+#else
+  return __builtin_convertvector(bits, UintVec);
+#endif
+}
 /// A vector of bf16 as floats: exact.
 MOE_INLINE Vec widen(HalfVec bits) {
-  return reinterpret_cast<Vec>(__builtin_convertvector(bits, UintVec) << 16);
+  return reinterpret_cast<Vec>(zero_extend(bits) << 16);
 }
 MOE_INLINE HalfVec load_half(const std::uint16_t* p) {
   HalfVec bits;
@@ -314,14 +329,17 @@ MOE_INLINE Vec odd_quarters(Vec a, Vec b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
-/// Transposes kLanes vectors in place: inside quarters of vectors, then between quarters. These shuffles are
-/// faster than those of zip_lower() and zip_upper().
-MOE_INLINE void transpose(Vec (&x)[kLanes]) {
+/// x[i] = element i of row(0), row(1) ... row(kLanes - 1): inside quarters of vectors, then between quarters.
+/// These shuffles are faster than those of zip_lower() and zip_upper(). Rows are asked for as they are
+/// needed, so that few registers hold them.
+template <class Row>
+MOE_INLINE void transpose(const Row& row, Vec (&x)[kLanes]) {
   Vec t[kLanes];
 #pragma GCC unroll 4
   for (int i = 0; i < kLanes; i += 4) {
-    const Vec low0 = low_of_pairs(x[i], x[i + 1]), high0 = high_of_pairs(x[i], x[i + 1]);
-    const Vec low1 = low_of_pairs(x[i + 2], x[i + 3]), high1 = high_of_pairs(x[i + 2], x[i + 3]);
+    const Vec row0 = row(i), row1 = row(i + 1), row2 = row(i + 2), row3 = row(i + 3);
+    const Vec low0 = low_of_pairs(row0, row1), high0 = high_of_pairs(row0, row1);
+    const Vec low1 = low_of_pairs(row2, row3), high1 = high_of_pairs(row2, row3);
     t[i] = low_halves(low0, low1);
     t[i + 1] = high_halves(low0, low1);
     t[i + 2] = low_halves(high0, high1);
@@ -338,8 +356,11 @@ MOE_INLINE void transpose(Vec (&x)[kLanes]) {
   }
 }
 #else
-/// Transposes kLanes vectors in place: log2(kLanes) perfect shuffles.
-MOE_INLINE void transpose(Vec (&x)[kLanes]) {
+/// x[i] = element i of row(0), row(1) ... row(kLanes - 1): log2(kLanes) perfect shuffles.
+template <class Row>
+MOE_INLINE void transpose(const Row& row, Vec (&x)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) x[i] = row(i);
 #pragma GCC unroll 4
   for (int step = 1; step < kLanes; step *= 2) {
     Vec y[kLanes];
@@ -353,6 +374,10 @@ MOE_INLINE void transpose(Vec (&x)[kLanes]) {
   }
 }
 #endif
+
+MOE_INLINE void transpose(Vec (&x)[kLanes]) {
+  transpose([&](int i) { return x[i]; }, x);
+}
 
 }  // namespace
 }  // namespace moe::kernels::MOE_ISA

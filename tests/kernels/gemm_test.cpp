@@ -234,6 +234,20 @@ TEST(Gemm, BlocksOfKContinueTheChain) {
 }
 
 // Few rows of many columns or steps; many rows of few columns, which threads share by rows.
+// Over more steps of k than a run of memory has.
+TEST(Gemm, GroupsOfFewRowsContinueTheChain) {
+  for (const std::string& isa : isas_here()) {
+    Runner run(isa, 1);
+    for (const Layout& layout : kLayouts)
+      for (const std::int64_t m : {2, 3, 4, 6, 7, 8, 9}) {
+        Case test(layout, m, 37, 1093, static_cast<unsigned>(m));
+        const std::vector<float> want = test.expected(isa != "baseline");
+        run(test.problem);
+        ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, 37, 1093);
+      }
+  }
+}
+
 TEST(Gemm, ProblemsWithALongSideEqualAScalarChain) {
   struct Size {
     std::int64_t m, n, k;
