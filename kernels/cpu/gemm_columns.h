@@ -17,8 +17,11 @@ struct Square {
   MOE_INLINE explicit Square(const SideBySide<kLanes>& rows) {
     transpose(
         [&](int i) __attribute__((always_inline)) {
-          const float* row = reinterpret_cast<const float*>(rows.row(i));
-          Vec words = kRowBytes == sizeof(Vec) ? load(row) : pairs_along(load(row), load(row + kLanes));
+          Vec words;
+          if constexpr (kRowBytes == sizeof(Vec))
+            __builtin_memcpy(&words, rows.row(i), sizeof words);
+          else
+            words = words_along<Pairs>(reinterpret_cast<const float*>(rows.row(i)), 2 * kLanes);
           settle(words);
           return words;
         },
