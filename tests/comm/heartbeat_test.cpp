@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +66,7 @@ class FirstRankElsewhere {
     EXPECT_EQ(pipe(pipe_ends), 0);
     process_ = fork();
     if (process_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // also where the test is killed
       const Heartbeat first(0, ranks, kPatient);
       const std::string& address = first.address();
       if (write(pipe_ends[1], address.data(), address.size()) < 0) _exit(1);

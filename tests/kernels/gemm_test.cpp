@@ -233,7 +233,6 @@ TEST(Gemm, BlocksOfKContinueTheChain) {
   }
 }
 
-// Few rows of many columns or steps; many rows of few columns, which threads share by rows.
 // Over more steps of k than a run of memory has.
 TEST(Gemm, GroupsOfFewRowsContinueTheChain) {
   for (const std::string& isa : isas_here()) {
@@ -248,6 +247,7 @@ TEST(Gemm, GroupsOfFewRowsContinueTheChain) {
   }
 }
 
+// Few rows of many columns or steps; many rows of few columns, which threads share by rows.
 TEST(Gemm, ProblemsWithALongSideEqualAScalarChain) {
   struct Size {
     std::int64_t m, n, k;
