@@ -23,10 +23,9 @@ int main(int argc, char** argv) {
   tool.name = "moe-bench";
   tool.summary = "measure the kernels, the disk, training and inference on this machine";
   tool.description =
-      "Every figure is the median of several repetitions, shown with the smallest and largest, beside what "
-      "the machine "
-      "could do at most in the same moment. Repetitions during which another process held a processor are "
-      "dropped.";
+      R"(Every figure is the median of several repetitions, shown with the smallest and largest, beside what the
+machine could do at most in the same moment. Repetitions during which another process held a processor
+are dropped.)";
   tool.commands.push_back(
       {"op",
        "rate of each kernel as a share of the machine's ceilings",

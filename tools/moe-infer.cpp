@@ -7,37 +7,34 @@ int main(int argc, char** argv) {
       .name = "moe-infer",
       .summary = "translate text, line by line",
       .description =
-          "Reads text from standard input or a file and writes one translation per line, in the order of the "
-          "input; an "
-          "empty line gives an empty line. Lines are cleaned as moe-prep cleans them. A decoder-only model "
-          "continues "
-          "each line.\n\n"
-          "The search is a beam search with a cache of keys and values; --beam-size 1 is greedy search. A "
-          "hypothesis' "
-          "score is its log-probability divided by its length to the power of --length-penalty, the end "
-          "symbol "
-          "counted. Inference drops no token, and a line's translation depends on nothing but the line, its "
-          "target "
-          "language and the search options: not on the lines beside it, on threads, or on where the experts "
-          "are.\n\n"
-          "With --n-best N > 1 a line gives up to N lines\n\n"
-          "    id ||| hypothesis ||| logp= LOGPROB length= TOKENS ||| SCORE\n\n"
-          "where id counts the input lines from 0; --scores adds the tokens' log-probabilities to the third "
-          "field. "
-          "With one hypothesis --scores adds them after the text, behind tabs.\n\n"
-          "From a store (moe-shard split) with --host-memory, only that much of the experts is in memory: "
-          "layers of "
-          "the decoder first, and the others pass through a ring of two sections, which are read in the "
-          "background "
-          "while the layers before them are computed. What was read, the share of experts that were there "
-          "when "
-          "needed, and the time spent waiting are reported at the end.\n\n"
-          "Lines longer than the model allows are cut, counted and reported; with --strict they end the "
-          "program with "
-          "exit code 3.",
+          R"(Reads text from standard input or a file and writes one translation per line, in the order of the input;
+an empty line gives an empty line. Lines are cleaned as moe-prep cleans them. A decoder-only model
+continues each line.
+
+The search is a beam search with a cache of keys and values; --beam-size 1 is greedy search. A
+hypothesis' score is its log-probability divided by its length to the power of --length-penalty, the end
+symbol counted. Inference drops no token, and a line's translation depends on nothing but the line, its
+target language and the search options: not on the lines beside it, on threads, or on where the experts
+are.
+
+With --n-best N > 1 a line gives up to N lines
+
+    id ||| hypothesis ||| logp= LOGPROB length= TOKENS ||| SCORE
+
+where id counts the input lines from 0; --scores adds the tokens' log-probabilities to the third field.
+With one hypothesis --scores adds them after the text, behind tabs.
+
+From a store (moe-shard split) with --host-memory, only that much of the experts is in memory: layers of
+the decoder first, and the others pass through a ring of two sections, which are read in the background
+while the layers before them are computed. What was read, the share of experts that were there when
+needed, and the time spent waiting are reported at the end.
+
+Lines longer than the model allows are cut, counted and reported; with --strict they end the program with
+exit code 3.)",
       .commands =
           {{.summary = "translate text, line by line",
-            .examples = {{"Translate a sentence", "echo 'The dog sees my house.' | moe-infer -m model.h5 -t xxa"},
+            .examples = {{"Translate a sentence",
+                          "echo 'The dog sees my house.' | moe-infer -m model.h5 -t xxa"},
                          {"Four best hypotheses with their scores",
                           "moe-infer -m model.h5 -t xxa --n-best 4 test.eng > nbest.txt"},
                          {"A target language on each line",

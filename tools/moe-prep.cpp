@@ -17,9 +17,8 @@ int main(int argc, char** argv) {
   tool.name = "moe-prep";
   tool.summary = "raw multilingual text to a dataset file";
   tool.description =
-      "Cleans text, splits it, trains or takes a SentencePiece vocabulary, and writes the encoded sentences "
-      "with the "
-      "vocabulary to one HDF5 file. Memory stays below 1 GiB for a corpus of any size.";
+      R"(Cleans text, splits it, trains or takes a SentencePiece vocabulary, and writes the encoded sentences with
+the vocabulary to one HDF5 file. Memory stays below 1 GiB for a corpus of any size.)";
   tool.commands.push_back(
       {"build",
        "make a dataset",

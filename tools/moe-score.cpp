@@ -7,11 +7,11 @@ int main(int argc, char** argv) {
       .name = "moe-score",
       .summary = "score translations against references",
       .description =
-          "Computes BLEU, chrF and chrF++ of translations, line by line against one or more references, and "
-          "prints each "
-          "with the signature that says how it was computed. Scores and signatures are those of sacreBLEU "
-          "2.6.0.\n\n"
-          "Scores of single sentences (--sentence) use only the n-gram orders that the sentence has.",
+          R"(Computes BLEU, chrF and chrF++ of translations, line by line against one or more references, and prints
+each with the signature that says how it was computed. Scores and signatures are those of sacreBLEU
+2.6.0.
+
+Scores of single sentences (--sentence) use only the n-gram orders that the sentence has.)",
       .commands =
           {{.summary = "score translations against references",
             .examples = {{"Score a file", "moe-score -r test.xxa hyp.xxa"},

@@ -11,48 +11,40 @@ int main(int argc, char** argv) {
   tool.name = "moe-train";
   tool.summary = "train a Mixture-of-Experts transformer";
   tool.description =
-      "Trains an encoder-decoder model for translation, or a decoder-only language model, on a dataset made "
-      "by "
-      "moe-prep, and writes one model file that also holds what a later run needs to go on.\n\n"
-      "A run is safe to repeat: when the output exists, training continues from it with the same losses, bit "
-      "for bit, as "
-      "an uninterrupted run would have had (on the same kind of processor), and does nothing when it was "
-      "already "
-      "complete. SIGTERM and SIGINT let the current update finish, save, and end with 143 or 130. When the "
-      "loss or a "
-      "gradient stops being finite, the run ends with 1, names the first bad tensor and leaves the last good "
-      "file as it "
-      "is.\n\n"
-      "Beside OUTPUT.h5 stand OUTPUT.best.h5 (the best validation), and with --keep OUTPUT.u1000.h5 (the "
-      "model after "
-      "1000 updates) and with --average OUTPUT.average.h5.\n\n"
-      "Sentences are drawn one by one from all directions and tasks, without replacement in each, until a "
-      "micro-batch "
-      "has --batch-tokens tokens; no token is padding. The loss of an update is divided by all its target "
-      "tokens, so "
-      "--accumulate 4 with a quarter of the tokens learns like one large batch. With --minutes, a cosine "
-      "schedule follows "
-      "the clock: it ends at its floor when the time is up, and such a run does not repeat bit for bit.\n\n"
-      "A run may start from other models, with a fresh optimizer: --init-from takes one as it is, "
-      "--aggregate "
-      "unites the experts of several (top-k above one stays what it was: a model united with itself is the "
-      "same function with --top-k raised as often), --upcycle makes experts of a dense model's feed-forward "
-      "networks. --resize-experts changes the number of experts of such a model or of a run that goes on, "
-      "whose "
-      "optimizer state stays. --share-layers trains one layer's weights for a whole stack, with the memory "
-      "and "
-      "optimizer work of one layer; --delink goes on with weights of each layer's own.\n\n"
-      "--dense-training sends every token through all experts while training and through --top-k of them "
-      "afterwards; --aux-loss then weighs the mutual-information loss.\n\n"
-      "The line printed every --log-every updates: epoch, updates, sentences of the epoch, loss per target "
-      "token (label "
-      "smoothing included), seconds, source and target tokens per second, mean gradient norm before "
-      "clipping, learning "
-      "rate. --log-json adds the model's share of the measured fp32 arithmetic ceiling (mfu: three times the "
-      "forward "
-      "operations of all matrix products with weights; --products bf16 may exceed it), memory, and for each MoE layer and language how even "
-      "the load "
-      "of the experts is (max_over_mean, p50, p95, dead, spread, dropped, entropy).";
+      R"(Trains an encoder-decoder model for translation, or a decoder-only language model, on a dataset made by
+moe-prep, and writes one model file that also holds what a later run needs to go on.
+
+A run is safe to repeat: when the output exists, training continues from it with the same losses, bit for
+bit, as an uninterrupted run would have had (on the same kind of processor), and does nothing when it was
+already complete. SIGTERM and SIGINT let the current update finish, save, and end with 143 or 130. When
+the loss or a gradient stops being finite, the run ends with 1, names the first bad tensor and leaves the
+last good file as it is.
+
+Beside OUTPUT.h5 stand OUTPUT.best.h5 (the best validation), and with --keep OUTPUT.u1000.h5 (the model
+after 1000 updates) and with --average OUTPUT.average.h5.
+
+Sentences are drawn one by one from all directions and tasks, without replacement in each, until a
+micro-batch has --batch-tokens tokens; no token is padding. The loss of an update is divided by all its
+target tokens, so --accumulate 4 with a quarter of the tokens learns like one large batch. With
+--minutes, a cosine schedule follows the clock: it ends at its floor when the time is up, and such a run
+does not repeat bit for bit.
+
+A run may start from other models, with a fresh optimizer: --init-from takes one as it is, --aggregate
+unites the experts of several (top-k above one stays what it was: a model united with itself is the same
+function with --top-k raised as often), --upcycle makes experts of a dense model's feed-forward networks.
+--resize-experts changes the number of experts of such a model or of a run that goes on, whose optimizer
+state stays. --share-layers trains one layer's weights for a whole stack, with the memory and optimizer
+work of one layer; --delink goes on with weights of each layer's own.
+
+--dense-training sends every token through all experts while training and through --top-k of them
+afterwards; --aux-loss then weighs the mutual-information loss.
+
+The line printed every --log-every updates: epoch, updates, sentences of the epoch, loss per target token
+(label smoothing included), seconds, source and target tokens per second, mean gradient norm before
+clipping, learning rate. --log-json adds the model's share of the measured fp32 arithmetic ceiling (mfu:
+three times the forward operations of all matrix products with weights; --products bf16 may exceed it),
+memory, and for each MoE layer and language how even the load of the experts is (max_over_mean, p50, p95,
+dead, spread, dropped, entropy).)";
   moe::tools::Command command;
   command.summary = tool.summary;
   command.examples = {
@@ -60,26 +52,22 @@ int main(int argc, char** argv) {
        "moe-train --data data.h5 --output large.h5 --d-model 512 --d-ffn 2048 --n-experts 64 --dry-run"},
       {"Train a small model in both directions, with a report every ten updates",
        "moe-train --data data.h5 --output model.h5 --d-model 64 --d-ffn 128 --n-heads 4 --n-experts 4 "
-       "--encoder-layers 2 "
-       "--decoder-layers 2 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 --updates 30 --log-every 10 "
-       "--log-json train.jsonl --valid-sentences 4"},
+       "--encoder-layers 2 --decoder-layers 2 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 "
+       "--updates 30 --log-every 10 --log-json train.jsonl --valid-sentences 4"},
       {"Go on with it for ten more updates",
        "moe-train --data data.h5 --output model.h5 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 "
-       "--updates 40 "
-       "--log-every 10 --valid-sentences 4"},
+       "--updates 40 --log-every 10 --valid-sentences 4"},
       {"Fine-tune into one language, with some denoising",
-       "moe-train --data data.h5 --init-from model.h5 --output tuned.h5 --directions forward --denoise-ratio "
-       "0.2 "
-       "--batch-tokens 512 --learning-rate 5e-4 --schedule constant --warmup 0 --updates 10 "
-       "--valid-sentences 0"},
+       "moe-train --data data.h5 --init-from model.h5 --output tuned.h5 --directions forward "
+       "--denoise-ratio 0.2 --batch-tokens 512 --learning-rate 5e-4 --schedule constant --warmup 0 "
+       "--updates 10 --valid-sentences 0"},
       {"Unite the experts of two models and train on",
        "moe-train --data data.h5 --aggregate model.h5,tuned.h5 --output union.h5 --batch-tokens 512 "
        "--learning-rate 5e-4 --updates 5 --valid-sentences 0"},
       {"Train a dense model of which experts are made",
        "moe-train --data data.h5 --output dense.h5 --d-model 64 --d-ffn 128 --n-heads 4 --n-experts 0 "
-       "--encoder-layers 2 --decoder-layers 2 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 --updates "
-       "10 "
-       "--valid-sentences 0"},
+       "--encoder-layers 2 --decoder-layers 2 --batch-tokens 512 --learning-rate 2e-3 --warmup 10 "
+       "--updates 10 --valid-sentences 0"},
       {"Four experts from each of its feed-forward networks, two for each token",
        "moe-train --data data.h5 --upcycle dense.h5 --n-experts 4 --top-k 2 --expert-interval 1 --output "
        "upcycled.h5 --batch-tokens 512 --learning-rate 1e-3 --updates 5 --valid-sentences 0"}};

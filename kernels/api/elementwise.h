@@ -1,5 +1,6 @@
-// Ops that treat every element alike, and sums over them. Buffers are contiguous unless a leading dimension (ld,
-// elements between rows) is given. Empty inputs are fine. Input and output are distinct unless said otherwise.
+// Ops that treat every element alike, and sums over them. Buffers are contiguous unless a leading dimension
+// (ld, elements between rows) is given. Empty inputs are fine. Input and output are distinct unless said
+// otherwise.
 #pragma once
 #include "kernels/api/philox.h"
 #include "kernels/api/types.h"
@@ -37,23 +38,23 @@ struct ActivationBackwardArgs {
   float* dy;       // [n]
 };
 
-/// db[c] += sum over rows of dy[.,c]: blocks of kSumRows rows are summed from the first row on, then the blocks'
-/// sums are added to db in order.
+/// db[c] += sum over rows of dy[.,c]: blocks of kSumRows rows are summed from the first row on, then the
+/// blocks' sums are added to db in order.
 struct BiasBackwardArgs {
   std::int64_t n_rows, width;
   const float* dy;  // [n_rows,width], ld_dy
   std::int64_t ld_dy;
-  float* db;        // [width]
+  float* db;  // [width]
 };
 
 /// Rows whose contributions to a parameter's gradient are summed together before the ordered combine.
 inline constexpr std::int64_t kSumRows = 64;
 
-/// y = residual + dropout(x): element i is dropped when uniform_at(random, i) < p, else scaled by 1/(1-p) (computed
-/// in fp32).
+/// y = residual + dropout(x): element i is dropped when uniform_at(random, i) < p, else scaled by 1/(1-p)
+/// (computed in fp32).
 struct DropoutAddArgs {
   std::int64_t n;
-  float p;                // in [0, 1); 0 draws nothing
+  float p;  // in [0, 1); 0 draws nothing
   RandomStream random;
   const float* x;         // [n]
   const float* residual;  // [n] or null (nothing is added)

@@ -9,13 +9,13 @@ namespace moe::kernels {
 /// nll[t] = -log p[label], loss[t] = (1 - smoothing) * nll[t] + smoothing * mean over v of -log p[v].
 struct CrossEntropyArgs {
   std::int64_t n_rows, n_classes;
-  float* logits;               // [n_rows,n_classes], ld_logits; becomes dloss * d loss / d logits unless dloss is 0
+  float* logits;  // [n_rows,n_classes], ld_logits; becomes dloss * d loss / d logits unless dloss is 0
   std::int64_t ld_logits;
   const std::int32_t* labels;  // [n_rows]; -1 = ignored: loss, nll and gradient 0
   float smoothing;             // in [0, 1]
   float dloss;
-  float* loss;                 // [n_rows]
-  float* nll;                  // [n_rows]
+  float* loss;  // [n_rows]
+  float* nll;   // [n_rows]
 };
 
 /// Instead of a label where a row's classes are divided among ranks.
@@ -37,7 +37,7 @@ struct CrossEntropyOfPartsArgs {
   std::int64_t n_rows, n_classes;  // classes here
   std::int64_t n_parts, part;      // this one
   std::int64_t n_all_classes;      // of all parts
-  float* logits;                   // as SoftmaxPartArgs left it; becomes dloss * d loss / d logits unless dloss is 0
+  float* logits;  // as SoftmaxPartArgs left it; becomes dloss * d loss / d logits unless dloss is 0
   std::int64_t ld_logits;
   const std::int32_t* labels;  // [n_rows] as in SoftmaxPartArgs
   const float* sums;           // [n_parts,n_rows,4]
@@ -59,8 +59,8 @@ struct TopKArgs {
   std::int64_t n_rows, width, k;  // 1 <= k <= min(width, kTopKMax)
   const float* x;                 // [n_rows,width], ld_x
   std::int64_t ld_x;
-  float* values;                  // [n_rows,k]
-  std::int32_t* indices;          // [n_rows,k]
+  float* values;          // [n_rows,k]
+  std::int32_t* indices;  // [n_rows,k]
 };
 
 inline constexpr std::int64_t kTopKMax = 1024;

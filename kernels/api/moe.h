@@ -82,7 +82,8 @@ struct MoeGateBackwardArgs {
   float* dlogits;        // [T,E]
 };
 
-/// dlogits[t,e] += scale * dH/dlogit of the softmax's entropy H[t] = -sum_e p log p: -p[t,e] * (log p[t,e] + H[t]).
+/// dlogits[t,e] += scale * dH/dlogit of the softmax's entropy H[t] = -sum_e p log p: -p[t,e] * (log p[t,e] +
+/// H[t]).
 struct MoeEntropyBackwardArgs {
   std::int64_t t, e;
   const float* probability;  // [T,E]
@@ -143,7 +144,7 @@ struct MoeBiasBackwardArgs {
 /// does not depend on where its row lies. y = x * mask / (1-p); y may be x. Its own backward.
 struct MoeDropoutArgs {
   std::int64_t n, d;
-  std::int64_t random_width;    // D, or more where these are some columns of wider rows
+  std::int64_t random_width;   // D, or more where these are some columns of wider rows
   const float* x;              // [N,D]
   const std::int32_t* choice;  // [N]
   float p;

@@ -6,10 +6,13 @@
 namespace moe::kernels {
 
 // Always inlined: a weak out-of-line copy compiled for AVX-512 must never be linked into baseline code.
-struct Philox4 { std::uint32_t v[4]; };
+struct Philox4 {
+  std::uint32_t v[4];
+};
 
 /// key = seed, counter = (index, sequence). Thread-safe, pure.
-[[gnu::always_inline]] inline Philox4 philox(std::uint64_t seed, std::uint64_t sequence, std::uint64_t index) {
+[[gnu::always_inline]] inline Philox4 philox(std::uint64_t seed, std::uint64_t sequence,
+                                             std::uint64_t index) {
   std::uint32_t c0 = static_cast<std::uint32_t>(index), c1 = static_cast<std::uint32_t>(index >> 32);
   std::uint32_t c2 = static_cast<std::uint32_t>(sequence), c3 = static_cast<std::uint32_t>(sequence >> 32);
   std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
@@ -28,10 +31,12 @@ struct Philox4 { std::uint32_t v[4]; };
 }
 
 /// Uniform in [0, 1), 24 bits.
-[[gnu::always_inline]] inline float to_uniform(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+[[gnu::always_inline]] inline float to_uniform(std::uint32_t bits) {
+  return static_cast<float>(bits >> 8) * 0x1p-24f;
+}
 
-/// A stream of random numbers for one use (one dropout of one layer in one update): element i of the use takes
-/// number first_index + i, so a rank that holds rows from r0 on passes first_index = r0 * row_length.
+/// A stream of random numbers for one use (one dropout of one layer in one update): element i of the use
+/// takes number first_index + i, so a rank that holds rows from r0 on passes first_index = r0 * row_length.
 struct RandomStream {
   std::uint64_t seed = 0;
   std::uint64_t sequence = 0;

@@ -1,5 +1,5 @@
-// The kernels of one device as a table of function pointers: the same slots for ref, cpu and any plugin. An empty
-// slot is an error that names op and device, never a quiet fallback.
+// The kernels of one device as a table of function pointers: the same slots for ref, cpu and any plugin. An
+// empty slot is an error that names op and device, never a quiet fallback.
 #pragma once
 #include "kernels/api/attention.h"
 #include "kernels/api/elementwise.h"
@@ -13,48 +13,48 @@
 #include "kernels/api/runtime.h"
 #include "kernels/api/types.h"
 
-/// Every op: the name of its slot and function, and its arguments. A new op is one line here and one function in
-/// each of ref and cpu.
-#define MOE_KERNEL_OPS(OP)                           \
-  OP(gemm, GemmArgs)                                 \
-  OP(fma_probe, FmaProbeArgs)                        \
-  OP(read_probe, ReadProbeArgs)                      \
-  OP(fill, FillArgs)                                 \
-  OP(add_scaled, AddScaledArgs)                      \
-  OP(activation, ActivationArgs)                     \
-  OP(activation_backward, ActivationBackwardArgs)    \
-  OP(bias_backward, BiasBackwardArgs)                \
-  OP(dropout_add, DropoutAddArgs)                    \
-  OP(dropout_backward, DropoutBackwardArgs)          \
-  OP(sum_of_squares, SumOfSquaresArgs)               \
-  OP(all_finite, AllFiniteArgs)                      \
-  OP(round, RoundArgs)                               \
-  OP(layer_norm, LayerNormArgs)                      \
-  OP(add_norm, AddNormArgs)                          \
-  OP(layer_norm_backward, LayerNormBackwardArgs)     \
-  OP(embedding, EmbeddingArgs)                       \
-  OP(embedding_backward, EmbeddingBackwardArgs)      \
-  OP(gather_rows, GatherRowsArgs)                    \
-  OP(attention, AttentionArgs)                       \
-  OP(attention_backward, AttentionBackwardArgs)      \
-  OP(cross_entropy, CrossEntropyArgs)                \
-  OP(softmax_part, SoftmaxPartArgs)                  \
+/// Every op: the name of its slot and function, and its arguments. A new op is one line here and one function
+/// in each of ref and cpu.
+#define MOE_KERNEL_OPS(OP)                            \
+  OP(gemm, GemmArgs)                                  \
+  OP(fma_probe, FmaProbeArgs)                         \
+  OP(read_probe, ReadProbeArgs)                       \
+  OP(fill, FillArgs)                                  \
+  OP(add_scaled, AddScaledArgs)                       \
+  OP(activation, ActivationArgs)                      \
+  OP(activation_backward, ActivationBackwardArgs)     \
+  OP(bias_backward, BiasBackwardArgs)                 \
+  OP(dropout_add, DropoutAddArgs)                     \
+  OP(dropout_backward, DropoutBackwardArgs)           \
+  OP(sum_of_squares, SumOfSquaresArgs)                \
+  OP(all_finite, AllFiniteArgs)                       \
+  OP(round, RoundArgs)                                \
+  OP(layer_norm, LayerNormArgs)                       \
+  OP(add_norm, AddNormArgs)                           \
+  OP(layer_norm_backward, LayerNormBackwardArgs)      \
+  OP(embedding, EmbeddingArgs)                        \
+  OP(embedding_backward, EmbeddingBackwardArgs)       \
+  OP(gather_rows, GatherRowsArgs)                     \
+  OP(attention, AttentionArgs)                        \
+  OP(attention_backward, AttentionBackwardArgs)       \
+  OP(cross_entropy, CrossEntropyArgs)                 \
+  OP(softmax_part, SoftmaxPartArgs)                   \
   OP(cross_entropy_of_parts, CrossEntropyOfPartsArgs) \
-  OP(log_softmax, LogSoftmaxArgs)                    \
-  OP(top_k, TopKArgs)                                \
-  OP(adam, AdamArgs)                                 \
-  OP(moe_gate, MoeGateArgs)                          \
-  OP(moe_plan, MoePlanArgs)                          \
-  OP(moe_weight, MoeWeightArgs)                      \
-  OP(moe_gate_backward, MoeGateBackwardArgs)         \
-  OP(moe_entropy_backward, MoeEntropyBackwardArgs)   \
-  OP(moe_statistics, MoeStatisticsArgs)              \
-  OP(moe_combine, MoeCombineArgs)                    \
-  OP(moe_combine_backward, MoeCombineBackwardArgs)   \
-  OP(moe_bias_backward, MoeBiasBackwardArgs)         \
-  OP(moe_dropout, MoeDropoutArgs)                    \
-  OP(moe_jitter, MoeJitterArgs)                      \
-  OP(moe_mix, MoeMixArgs)                            \
+  OP(log_softmax, LogSoftmaxArgs)                     \
+  OP(top_k, TopKArgs)                                 \
+  OP(adam, AdamArgs)                                  \
+  OP(moe_gate, MoeGateArgs)                           \
+  OP(moe_plan, MoePlanArgs)                           \
+  OP(moe_weight, MoeWeightArgs)                       \
+  OP(moe_gate_backward, MoeGateBackwardArgs)          \
+  OP(moe_entropy_backward, MoeEntropyBackwardArgs)    \
+  OP(moe_statistics, MoeStatisticsArgs)               \
+  OP(moe_combine, MoeCombineArgs)                     \
+  OP(moe_combine_backward, MoeCombineBackwardArgs)    \
+  OP(moe_bias_backward, MoeBiasBackwardArgs)          \
+  OP(moe_dropout, MoeDropoutArgs)                     \
+  OP(moe_jitter, MoeJitterArgs)                       \
+  OP(moe_mix, MoeMixArgs)                             \
   OP(moe_mix_backward, MoeMixBackwardArgs)
 
 namespace moe::kernels {

@@ -3,16 +3,30 @@
 
 namespace moe::kernels {
 
-namespace baseline { const KernelTable& table(); }
-namespace avx2 { const KernelTable& table(); }
-namespace avx512 { const KernelTable& table(); }
-namespace avx512bf16 { const KernelTable& table(); }
+namespace baseline {
+const KernelTable& table();
+}
+namespace avx2 {
+const KernelTable& table();
+}
+namespace avx512 {
+const KernelTable& table();
+}
+namespace avx512bf16 {
+const KernelTable& table();
+}
 
 namespace {
 
-bool has_avx2() { return __builtin_cpu_supports("x86-64-v3") != 0; }
-bool has_avx512() { return __builtin_cpu_supports("x86-64-v4") != 0; }
-bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }
+bool has_avx2() {
+  return __builtin_cpu_supports("x86-64-v3") != 0;
+}
+bool has_avx512() {
+  return __builtin_cpu_supports("x86-64-v4") != 0;
+}
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0;
+}
 
 }  // namespace
 

@@ -25,7 +25,8 @@ void softmax_row(const MoeGateArgs& a, std::int64_t t) {
     moments += select(first_lanes(part.n), weight * x, Vec{});
     store(p + i, weight, part);
   });
-  float sum = 0;  // in the order of the experts: one that gets no probability can be left out and changes no bit
+  float sum =
+      0;  // in the order of the experts: one that gets no probability can be left out and changes no bit
   for (std::int64_t e = 0; e < a.e; ++e) sum += p[e];
   const float log_sum = __builtin_logf(sum);
   const Vec scale = splat(1 / sum);

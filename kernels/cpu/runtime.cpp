@@ -1,9 +1,9 @@
 // The CPU as a device: memory is the host's, work is done when a call returns.
+#include "kernels/api/runtime.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "kernels/api/runtime.h"
 
 namespace moe::kernels {
 namespace {
@@ -27,13 +27,33 @@ const RuntimeTable& cpu_runtime() {
       .name = "cpu",
       .host_accessible = true,
       .allocate = allocate,
-      .release = [](void* pointer, std::size_t) { free(pointer); return 0; },
-      .copy = [](void* to, const void* from, std::size_t n, void*) { if (n != 0) memmove(to, from, n); return 0; },
-      .fill_zero = [](void* to, std::size_t n, void*) { if (n != 0) memset(to, 0, n); return 0; },
-      .stream_create = [](void** stream) { *stream = nullptr; return 0; },
+      .release =
+          [](void* pointer, std::size_t) {
+            free(pointer);
+            return 0;
+          },
+      .copy =
+          [](void* to, const void* from, std::size_t n, void*) {
+            if (n != 0) memmove(to, from, n);
+            return 0;
+          },
+      .fill_zero =
+          [](void* to, std::size_t n, void*) {
+            if (n != 0) memset(to, 0, n);
+            return 0;
+          },
+      .stream_create =
+          [](void** stream) {
+            *stream = nullptr;
+            return 0;
+          },
       .stream_destroy = [](void*) { return 0; },
       .stream_synchronize = [](void*) { return 0; },
-      .event_create = [](void** event) { *event = nullptr; return 0; },
+      .event_create =
+          [](void** event) {
+            *event = nullptr;
+            return 0;
+          },
       .event_destroy = [](void*) { return 0; },
       .event_record = [](void*, void*) { return 0; },
       .stream_wait_event = [](void*, void*) { return 0; },

@@ -6,11 +6,10 @@
 namespace moe::kernels::MOE_ISA {
 
 const KernelTable& table() {
-  static constexpr KernelTable kTable{
-      .version = kKernelTableVersion,
-      .name = "cpu-" MOE_TEXT(MOE_ISA),
+  static constexpr KernelTable kTable{.version = kKernelTableVersion,
+                                      .name = "cpu-" MOE_TEXT(MOE_ISA),
 #define MOE_ENTRY(op, Args) .op = MOE_ISA::op,
-      MOE_KERNEL_OPS(MOE_ENTRY)
+                                      MOE_KERNEL_OPS(MOE_ENTRY)
 #undef MOE_ENTRY
   };
   return kTable;

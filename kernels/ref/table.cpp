@@ -3,11 +3,10 @@
 namespace moe::kernels {
 
 const KernelTable& ref_table() {
-  static constexpr KernelTable kTable{
-      .version = kKernelTableVersion,
-      .name = "ref",
+  static constexpr KernelTable kTable{.version = kKernelTableVersion,
+                                      .name = "ref",
 #define MOE_ENTRY(op, Args) .op = ref::op,
-      MOE_KERNEL_OPS(MOE_ENTRY)
+                                      MOE_KERNEL_OPS(MOE_ENTRY)
 #undef MOE_ENTRY
   };
   return kTable;

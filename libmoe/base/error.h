@@ -41,8 +41,8 @@ template <class... Args>
 }  // namespace moe
 
 /// Aborts when the program itself is wrong. Never for a caller's or a file's fault.
-#define MOE_CHECK(condition, ...)                                                              \
-  do {                                                                                         \
-    if (!(condition)) [[unlikely]]                                                             \
-      ::moe::abort_on_bug(__FILE__, __LINE__, #condition, fmt::format("" __VA_ARGS__));        \
+#define MOE_CHECK(condition, ...)                                                       \
+  do {                                                                                  \
+    if (!(condition)) [[unlikely]]                                                      \
+      ::moe::abort_on_bug(__FILE__, __LINE__, #condition, fmt::format("" __VA_ARGS__)); \
   } while (0)

@@ -14,8 +14,9 @@ struct ByteUnit {
   const char* name;
   double factor;
 };
-constexpr ByteUnit kUnits[] = {{"TiB", 0x1p40}, {"GiB", 0x1p30}, {"MiB", 0x1p20}, {"KiB", 0x1p10}, {"TB", 1e12},
-                               {"GB", 1e9},     {"MB", 1e6},     {"kB", 1e3},     {"B", 1},        {"", 1}};
+constexpr ByteUnit kUnits[] = {{"TiB", 0x1p40}, {"GiB", 0x1p30}, {"MiB", 0x1p20}, {"KiB", 0x1p10},
+                               {"TB", 1e12},    {"GB", 1e9},     {"MB", 1e6},     {"kB", 1e3},
+                               {"B", 1},        {"", 1}};
 
 template <class T>
 T parse_number(const Option& option, const std::string& text) {
@@ -25,7 +26,8 @@ T parse_number(const Option& option, const std::string& text) {
   if (status != std::errc() || rest != end)
     usage_error("--{}: '{}' is not {}", option.name, text,
                 std::is_integral_v<T> ? "a whole number in range" : "a number");
-  if (option.has_range && !(static_cast<double>(value) >= option.min && static_cast<double>(value) <= option.max))
+  if (option.has_range &&
+      !(static_cast<double>(value) >= option.min && static_cast<double>(value) <= option.max))
     usage_error("--{}: {} is outside {} to {}", option.name, text, option.min, option.max);
   return value;
 }
@@ -77,7 +79,9 @@ std::string to_text(const Option::Target& target) {
     std::string operator()(double* v) const { return fmt::format("{}", *v); }
     std::string operator()(std::string* v) const { return *v; }
     std::string operator()(Bytes* v) const { return v->value == 0 ? "0" : format_bytes(v->value); }
-    std::string operator()(std::vector<std::string>* v) const { return fmt::format("{}", fmt::join(*v, ",")); }
+    std::string operator()(std::vector<std::string>* v) const {
+      return fmt::format("{}", fmt::join(*v, ","));
+    }
   };
   return std::visit(Visitor{}, target);
 }
@@ -87,7 +91,8 @@ void set_from_text(const Option& option, const std::string& text) {
     const Option& option;
     const std::string& text;
     void operator()(bool* v) const {
-      if (text != "true" && text != "false") usage_error("--{}: '{}' is neither true nor false", option.name, text);
+      if (text != "true" && text != "false")
+        usage_error("--{}: '{}' is neither true nor false", option.name, text);
       *v = text == "true";
     }
     void operator()(std::int64_t* v) const { *v = parse_number<std::int64_t>(option, text); }
@@ -96,7 +101,10 @@ void set_from_text(const Option& option, const std::string& text) {
       if (!std::isfinite(value)) usage_error("--{}: '{}' is not a finite number", option.name, text);
       *v = value;
     }
-    void operator()(std::string* v) const { check_choice(option, text); *v = text; }
+    void operator()(std::string* v) const {
+      check_choice(option, text);
+      *v = text;
+    }
     void operator()(Bytes* v) const {
       try {
         *v = parse_bytes(text);
@@ -104,7 +112,10 @@ void set_from_text(const Option& option, const std::string& text) {
         usage_error("--{}: {}", option.name, e.what());
       }
     }
-    void operator()(std::vector<std::string>* v) const { check_choice(option, text); v->push_back(text); }
+    void operator()(std::vector<std::string>* v) const {
+      check_choice(option, text);
+      v->push_back(text);
+    }
   };
   std::visit(Visitor{option, text}, option.target);
 }

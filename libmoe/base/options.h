@@ -29,15 +29,35 @@ struct Option {
   double min = 0, max = 0;           // inclusive range of a number, used when has_range
   bool has_range = false;
   bool required = false;
-  bool positional = false;           // an argument without dashes; a vector takes one or more
-  bool is_file = false;              // completions offer files
+  bool positional = false;  // an argument without dashes; a vector takes one or more
+  bool is_file = false;     // completions offer files
 
-  Option& short_name(char c) { letter = c; return *this; }
-  Option& one_of(std::vector<std::string> words) { choices = std::move(words); return *this; }
-  Option& range(double low, double high) { min = low; max = high; has_range = true; return *this; }
-  Option& require() { required = true; return *this; }
-  Option& argument() { positional = true; return *this; }
-  Option& file() { is_file = true; return *this; }
+  Option& short_name(char c) {
+    letter = c;
+    return *this;
+  }
+  Option& one_of(std::vector<std::string> words) {
+    choices = std::move(words);
+    return *this;
+  }
+  Option& range(double low, double high) {
+    min = low;
+    max = high;
+    has_range = true;
+    return *this;
+  }
+  Option& require() {
+    required = true;
+    return *this;
+  }
+  Option& argument() {
+    positional = true;
+    return *this;
+  }
+  Option& file() {
+    is_file = true;
+    return *this;
+  }
 };
 
 /// The options of one command, in the order in which help shows them.
@@ -56,8 +76,8 @@ class OptionTable {
 
 /// The value as text, as shown in help and written to a configuration file ("true", "0.1", "512MiB").
 std::string to_text(const Option::Target& target);
-/// Parses and checks one value against type, range and choices; appends for a vector. Throws Error(usage) naming
-/// the option.
+/// Parses and checks one value against type, range and choices; appends for a vector. Throws Error(usage)
+/// naming the option.
 void set_from_text(const Option& option, const std::string& text);
 
 }  // namespace moe

@@ -22,6 +22,8 @@ void catch_stop_signals() {
   sigaction(SIGINT, &action, nullptr);
 }
 
-int stop_signal() { return noted; }
+int stop_signal() {
+  return noted;
+}
 
 }  // namespace moe

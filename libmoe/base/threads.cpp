@@ -23,13 +23,16 @@ namespace {
 using TaskFn = void (*)(void*, std::int64_t, int);
 // Between two kernels of a training step a worker waits a few microseconds: spin that long before sleeping.
 constexpr int kSpins = 20000;
-inline void cpu_relax() { __builtin_ia32_pause(); }
+inline void cpu_relax() {
+  __builtin_ia32_pause();
+}
 }  // namespace
 
-// A loop is finished when its tasks are, whether or not every worker has noticed it: on a busy machine the others do
-// the work of a thread that does not run. The lower half of `state` counts the tasks that nobody has taken; taking
-// one is what makes a thread part of the loop, so only then may it read fn, arg and n_tasks. The upper half is the
-// loop's number, so that a late thread never takes a task of a loop it did not see begin.
+// A loop is finished when its tasks are, whether or not every worker has noticed it: on a busy machine the
+// others do the work of a thread that does not run. The lower half of `state` counts the tasks that nobody
+// has taken; taking one is what makes a thread part of the loop, so only then may it read fn, arg and
+// n_tasks. The upper half is the loop's number, so that a late thread never takes a task of a loop it did not
+// see begin.
 struct ThreadPool::Impl {
   kernels::Parallel parallel{};
   std::vector<std::thread> workers;
@@ -49,7 +52,8 @@ struct ThreadPool::Impl {
   void drain(int thread) {
     std::uint64_t s = state.load(std::memory_order_acquire);
     while (n_left(s) != 0) {
-      if (!state.compare_exchange_weak(s, s - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      if (!state.compare_exchange_weak(s, s - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        continue;
       fn(arg, n_tasks - static_cast<std::int64_t>(n_left(s)), thread);
       n_done.fetch_add(1, std::memory_order_release);
       s = state.load(std::memory_order_acquire);
@@ -83,8 +87,9 @@ struct ThreadPool::Impl {
     n_done.store(0, std::memory_order_relaxed);
     {
       std::lock_guard lock(mutex);
-      state.store((state.load(std::memory_order_relaxed) | (kLoop - 1)) + 1 + static_cast<std::uint64_t>(count),
-                  std::memory_order_release);
+      state.store(
+          (state.load(std::memory_order_relaxed) | (kLoop - 1)) + 1 + static_cast<std::uint64_t>(count),
+          std::memory_order_release);
     }
     wake.notify_all();
     drain(0);
@@ -112,13 +117,18 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : impl_->workers) worker.join();
 }
 
-int ThreadPool::n_threads() const { return impl_->parallel.n_threads; }
-const kernels::Parallel& ThreadPool::parallel() const { return impl_->parallel; }
+int ThreadPool::n_threads() const {
+  return impl_->parallel.n_threads;
+}
+const kernels::Parallel& ThreadPool::parallel() const {
+  return impl_->parallel;
+}
 
 void ThreadPool::run(std::int64_t n_tasks, const std::function<void(std::int64_t, int)>& fn) {
   using Fn = const std::function<void(std::int64_t, int)>;
-  impl_->run(n_tasks, [](void* arg, std::int64_t task, int thread) { (*static_cast<Fn*>(arg))(task, thread); },
-             const_cast<void*>(static_cast<const void*>(&fn)));
+  impl_->run(
+      n_tasks, [](void* arg, std::int64_t task, int thread) { (*static_cast<Fn*>(arg))(task, thread); },
+      const_cast<void*>(static_cast<const void*>(&fn)));
 }
 
 }  // namespace moe

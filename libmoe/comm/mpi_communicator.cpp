@@ -163,8 +163,7 @@ void MpiCommunicator::broadcast(std::string& text, int root) {
 
 int MpiCommunicator::ranks_on_machine() const {
   const std::vector<int>& nodes = runtime_->topology().node_of_rank;
-  return static_cast<int>(
-      std::ranges::count(nodes, nodes[static_cast<std::size_t>(runtime_->rank())]));
+  return static_cast<int>(std::ranges::count(nodes, nodes[static_cast<std::size_t>(runtime_->rank())]));
 }
 
 }  // namespace moe

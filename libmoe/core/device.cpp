@@ -45,7 +45,8 @@ void Device::use_cpu_isa(const std::string& isa) {
 }
 
 std::unique_ptr<Device> Device::open(const std::string& name) {
-  if (name == "ref") return std::unique_ptr<Device>(new Device(name, kernels::ref_table(), kernels::cpu_runtime()));
+  if (name == "ref")
+    return std::unique_ptr<Device>(new Device(name, kernels::ref_table(), kernels::cpu_runtime()));
   if (name != "cpu") fail(ErrorCode::device, "--device {}: there is no such device here; use cpu", name);
   return std::unique_ptr<Device>(new Device(name, chosen_cpu_kernels(), kernels::cpu_runtime()));
 }
@@ -53,14 +54,16 @@ std::unique_ptr<Device> Device::open(const std::string& name) {
 Device::Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime)
     : name_(std::move(name)), kernels_(&kernels), runtime_(&runtime), arena_(runtime) {
   if (kernels.version != kernels::kKernelTableVersion || runtime.version != kernels::kRuntimeTableVersion)
-    fail(ErrorCode::device, "device {}: its kernels are of another version of this program; reinstall both", name_);
+    fail(ErrorCode::device, "device {}: its kernels are of another version of this program; reinstall both",
+         name_);
 }
 
 void* Device::allocate(std::int64_t bytes) {
   std::lock_guard lock(mutex_);
   void* pointer = nullptr;
   if (arena_.allocate(bytes, &pointer) != 0)
-    fail(ErrorCode::device, "device {}: out of memory: {} more wanted, {} in use; use a smaller batch or model", name_,
+    fail(ErrorCode::device,
+         "device {}: out of memory: {} more wanted, {} in use; use a smaller batch or model", name_,
          format_bytes(bytes), format_bytes(use_.bytes_in_use));
   use_.bytes_in_use += Arena::size_of_block(bytes);
   use_.peak_bytes = std::max(use_.peak_bytes, use_.bytes_in_use);
@@ -97,10 +100,12 @@ Stream::~Stream() {
 }
 
 void Stream::copy(void* to, const void* from, std::int64_t bytes) {
-  check(*device_, device_->runtime().copy(to, from, static_cast<std::size_t>(bytes), context_.device_stream), "copy");
+  check(*device_, device_->runtime().copy(to, from, static_cast<std::size_t>(bytes), context_.device_stream),
+        "copy");
 }
 void Stream::fill_zero(void* to, std::int64_t bytes) {
-  check(*device_, device_->runtime().fill_zero(to, static_cast<std::size_t>(bytes), context_.device_stream), "fill");
+  check(*device_, device_->runtime().fill_zero(to, static_cast<std::size_t>(bytes), context_.device_stream),
+        "fill");
 }
 void Stream::synchronize() {
   check(*device_, device_->runtime().stream_synchronize(context_.device_stream), "synchronize");
@@ -109,12 +114,15 @@ void Stream::synchronize() {
 Event::Event(Device& device) : device_(&device) {
   check(device, device.runtime().event_create(&event_), "cannot make an event");
 }
-Event::~Event() { device_->runtime().event_destroy(event_); }
+Event::~Event() {
+  device_->runtime().event_destroy(event_);
+}
 void Event::record(Stream& stream) {
   check(*device_, device_->runtime().event_record(event_, stream.context_.device_stream), "record event");
 }
 void Event::make_wait(Stream& stream) {
-  check(*device_, device_->runtime().stream_wait_event(stream.context_.device_stream, event_), "wait for event");
+  check(*device_, device_->runtime().stream_wait_event(stream.context_.device_stream, event_),
+        "wait for event");
 }
 
 }  // namespace moe

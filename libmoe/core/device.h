@@ -20,7 +20,8 @@ struct MemoryUse {
 class Device {
  public:
   /// "cpu": kernels for the best instruction set, or the one that MOE_CPU_ISA names (kCpuIsas; "ref"
-  /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it is not there.
+  /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it
+  /// is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
   /// The instruction set of "cpu": as use_cpu_isa() says, else MOE_CPU_ISA, else the best. Thread-safe.
   static std::string cpu_isa();
@@ -63,8 +64,8 @@ class Stream {
   Device& device() const { return *device_; }
   const kernels::Context& context() const { return context_; }
   ThreadPool& threads() { return pool_; }
-  /// What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h). Sums
-  /// and results are f32. At first f32.
+  /// What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h).
+  /// Sums and results are f32. At first f32.
   kernels::DType product() const { return product_; }
   void set_product(kernels::DType product) { product_ = product; }
   /// Copies bytes between host and device memory in stream order; host memory must stay until synchronize().

@@ -80,11 +80,10 @@ void adam(Stream& stream, const AdamStep& step, const TensorView& gradient, cons
             "gradient {} m {} v {} parameter {}", gradient.shape.text(), m.shape.text(), v.shape.text(),
             parameter.shape.text());
   MOE_CHECK(!rounded || is_rounded(rounded, n), "rounded {}", rounded.shape.text());
-  MOE_CALL(
-      stream, adam,
-      (kernels::AdamArgs{n, step.rate, step.beta1, step.beta2, step.epsilon, step.decay, step.gradient_scale,
-                         step.bias1, step.bias2, gradient.f32(), m.f32(), v.f32(), parameter.f32(),
-                         static_cast<std::uint16_t*>(rounded.data)}));
+  MOE_CALL(stream, adam,
+           (kernels::AdamArgs{n, step.rate, step.beta1, step.beta2, step.epsilon, step.decay,
+                              step.gradient_scale, step.bias1, step.bias2, gradient.f32(), m.f32(), v.f32(),
+                              parameter.f32(), static_cast<std::uint16_t*>(rounded.data)}));
 }
 
 void round(Stream& stream, const TensorView& x, const TensorView& y) {

@@ -46,17 +46,25 @@ TensorView TensorView::at(std::int64_t i) const {
   TensorView v = *this;
   v.data = offset(*this, i * row_stride);
   switch (shape.rank()) {
-    case 1: v.shape = Shape{}; break;
-    case 2: v.shape = Shape{shape[1]}; break;
-    case 3: v.shape = Shape{shape[1], shape[2]}; break;
-    default: v.shape = Shape{shape[1], shape[2], shape[3]};
+    case 1:
+      v.shape = Shape{};
+      break;
+    case 2:
+      v.shape = Shape{shape[1]};
+      break;
+    case 3:
+      v.shape = Shape{shape[1], shape[2]};
+      break;
+    default:
+      v.shape = Shape{shape[1], shape[2], shape[3]};
   }
   v.row_stride = v.row_elements();
   return v;
 }
 
 TensorView TensorView::reshape(Shape new_shape) const {
-  MOE_CHECK(contiguous() && new_shape.n_elements() == shape.n_elements(), "{} as {}", shape.text(), new_shape.text());
+  MOE_CHECK(contiguous() && new_shape.n_elements() == shape.n_elements(), "{} as {}", shape.text(),
+            new_shape.text());
   TensorView v = *this;
   v.shape = new_shape;
   v.row_stride = v.row_elements();

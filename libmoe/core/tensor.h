@@ -32,7 +32,8 @@ class Shape {
   int rank_ = 0;
 };
 
-/// Never owns. Rows may be further apart than they are long (row_stride), everything inside a row is contiguous.
+/// Never owns. Rows may be further apart than they are long (row_stride), everything inside a row is
+/// contiguous.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::f32;
@@ -46,8 +47,14 @@ struct TensorView {
   bool contiguous() const { return rows() <= 1 || row_stride == row_elements(); }
   std::int64_t n_bytes() const { return shape.n_elements() * static_cast<std::int64_t>(size_of(dtype)); }
 
-  float* f32() const { MOE_CHECK(dtype == DType::f32 || !data); return static_cast<float*>(data); }
-  std::int32_t* i32() const { MOE_CHECK(dtype == DType::i32 || !data); return static_cast<std::int32_t*>(data); }
+  float* f32() const {
+    MOE_CHECK(dtype == DType::f32 || !data);
+    return static_cast<float*>(data);
+  }
+  std::int32_t* i32() const {
+    MOE_CHECK(dtype == DType::i32 || !data);
+    return static_cast<std::int32_t*>(data);
+  }
 
   /// Rows [begin, end) of dimension 0.
   TensorView slice(std::int64_t begin, std::int64_t end) const;
@@ -82,11 +89,24 @@ class Tensor {
   std::int64_t bytes_ = 0;
 };
 
-template <class T> struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
-template <> struct DTypeOf<std::int32_t> { static constexpr DType value = DType::i32; };
-template <> struct DTypeOf<std::int64_t> { static constexpr DType value = DType::i64; };
-template <> struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 
 /// The elements on the host, after all work of the stream. Contiguous views only.
 template <class T>

@@ -120,8 +120,7 @@ void Batcher::set_cursor(DataCursor cursor) {
   if (cursor.n_taken.size() != sources_.size())
     bad_input(
         "the run was begun with {} sources of sentences, this dataset and these directions have {}: resume "
-        "with the "
-        "same data, or fine-tune with --init-from",
+        "with the same data, or fine-tune with --init-from",
         cursor.n_taken.size(), sources_.size());
   cursor_ = std::move(cursor);
   set_probabilities(cursor_.n_updates);

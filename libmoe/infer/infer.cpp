@@ -71,8 +71,7 @@ class Translator {
     if (lines_.n_cut() > 0)
       log_warn(
           "{} lines were longer than the model allows ({} tokens) and were cut; split them, or find them "
-          "with "
-          "--strict",
+          "with --strict",
           lines_.n_cut(), max_source_tokens(loaded_.model->config()));
     const auto rate = [&](std::int64_t n) { return static_cast<double>(n) / std::max(seconds, 1e-9); };
     log_info("{} lines in {:.2f} s: {:.1f} lines/s, {:.0f} source tokens/s, {:.0f} target tokens/s", n_lines_,

@@ -217,9 +217,10 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
   table.add("eval-capacity-factor", &c.eval_capacity_factor, "X", "The same in validation").range(1e-3, 1e6);
   table.add("min-capacity", &c.min_capacity, "TOKENS", "Least capacity of an expert").range(0, 1 << 30);
   table
-      .add("capacity-scope", &c.capacity_scope, "NAME",
-           "Whose tokens share the capacity of an expert: those of the whole micro-batch, so that the ranks do "
-           "not change the result, or those of each data-parallel rank, which then need not tell each other")
+      .add(
+          "capacity-scope", &c.capacity_scope, "NAME",
+          "Whose tokens share the capacity of an expert: those of the whole micro-batch, so that the ranks do "
+          "not change the result, or those of each data-parallel rank, which then need not tell each other")
       .one_of({"global", "rank"});
   table
       .add("drop-policy", &c.drop_policy, "NAME",
@@ -241,10 +242,11 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
       "renormalise-after-capacity", &c.renormalise_after_capacity, "",
       "Top-2 and more: scale a token's weights to sum to one after choices were dropped; without, before");
   table
-      .add("gate-weights", &c.gate_weights, "NAME",
-           "Weights of a token's experts: the gate's probabilities, or these normalised to sum to one; auto: "
-           "normalised for top-2 and more. A normalised single expert has the weight one, and the gate learns "
-           "as if it were the probability")
+      .add(
+          "gate-weights", &c.gate_weights, "NAME",
+          "Weights of a token's experts: the gate's probabilities, or these normalised to sum to one; auto: "
+          "normalised for top-2 and more. A normalised single expert has the weight one, and the gate learns "
+          "as if it were the probability")
       .one_of({"auto", "probability", "normalised"});
   table.add("routed-scale", &c.routed_scale, "X", "What the experts give is multiplied by this")
       .range(1e-6, 1e6);

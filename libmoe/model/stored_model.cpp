@@ -113,8 +113,7 @@ StoredModel read_store(const h5::Reader& reader) {
   if (const double least = model.config.least_parameters(false); n_elements < least)
     bad_input(
         "{}: a model of the shape in /config has at least {:.0f} parameters outside experts, and the file "
-        "holds "
-        "{:.0f}",
+        "holds {:.0f}",
         reader.path(), least, n_elements);
   return model;
 }

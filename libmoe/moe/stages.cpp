@@ -9,7 +9,7 @@
 namespace moe {
 namespace {
 
-constexpr double kLeastGain = 0.03;   // of the time; less is not worth smaller products
+constexpr double kLeastGain = 0.03;  // of the time; less is not worth smaller products
 
 }  // namespace
 

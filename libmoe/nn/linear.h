@@ -31,7 +31,8 @@ class Linear {
   Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
          const TensorSplit& split);
 
-  /// Its products are of f32 whatever the stream's are, and read f32: for scores by which something is chosen.
+  /// Its products are of f32 whatever the stream's are, and read f32: for scores by which something is
+  /// chosen.
   void keep_f32();
   /// What products read: f32, or a copy in bf16.
   TensorView weight() const { return weight_->weight(); }

@@ -8,7 +8,7 @@ namespace moe {
 struct ScheduleOptions {
   std::string kind = "inverse-sqrt";  // "cosine", "constant"
   double rate = 1e-3;                 // the peak, reached at the end of the warm-up
-  std::int64_t warmup = 500;         // updates of linear rise from 0; 0 = none
+  std::int64_t warmup = 500;          // updates of linear rise from 0; 0 = none
   double floor = 0.0;                 // cosine: the last rate as a share of the peak
 };
 

@@ -143,9 +143,8 @@ std::optional<ChosenVocabulary> given_vocabulary(const BuildOptions& options, co
     for (const std::string& code : languages)
       if (dataset.vocabulary().language_index(code) < 0) {
         log_warn(
-            "{} is not a language of {}: its token is added, so a model of that dataset cannot be trained on "
-            "this "
-            "one",
+            "{} is not a language of {}: its token is added, so a model of that dataset cannot be trained "
+            "on this one",
             code, options.vocabulary_from);
         known.push_back(code);
       }

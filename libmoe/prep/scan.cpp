@@ -227,9 +227,8 @@ class Scanner {
     if (n >= kScriptWarningLines &&
         static_cast<double>(n) > kScriptWarningShare * static_cast<double>(n_lines))
       log_warn(
-          "{}: {} of {} lines dropped for another script than expected; name the right ones under [scripts] "
-          "in a "
-          "corpus file, or give --any-script",
+          "{}: {} of {} lines dropped for another script than expected; name the right ones under "
+          "[scripts] in a corpus file, or give --any-script",
           corpus_.parts[part].name(), n, n_lines);
   }
 

@@ -26,8 +26,7 @@ void MethodOptions::describe(OptionTable& table) {
   table
       .add("resize-experts", &resize_experts, "N",
            "Experts of each layer that has them from here on, also of a run that continues: the kept ones "
-           "keep "
-           "their optimizer state, further ones are copies; 0 = as many as there are")
+           "keep their optimizer state, further ones are copies; 0 = as many as there are")
       .range(0, 1 << 16);
   table
       .add("resize-by", &resize_by, "RULE",

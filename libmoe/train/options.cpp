@@ -153,30 +153,25 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
       .range(1, 1 << 20);
   table
       .add("expert-stages", &o.expert_stages, "N",
-           "Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = by "
-           "a "
-           "model of what links and experts cost (-v prints it)")
+           "Stages in which tokens travel to experts on other ranks while these work on other tokens; 0 = "
+           "by a model of what links and experts cost (-v prints it)")
       .range(0, 256);
   table
       .add("zero-stage", &o.zero_stage, "STAGE",
-           "Divide among ranks with the same parameters: 1 = the optimizer's moments, 2 = and gradients, 3 = "
-           "and "
-           "weights (ZeRO)")
+           "Divide among ranks with the same parameters: 1 = the optimizer's moments, 2 = and gradients, 3 "
+           "= and weights (ZeRO)")
       .range(0, 3);
   table
       .add("task-ranks", &o.task_ranks, "HOW",
-           "Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: off "
-           "= as they "
-           "come; even = as many ranks for each task; auto = ranks in proportion to the work of "
-           "each task, as measured in the first 100 updates under a layout of ranks: a run that goes on from "
-           "a "
-           "later checkpoint does so bit for bit, another run differs in its last bits")
+           "Sentences of one task (a direction, translated or denoised) on the same data-parallel ranks: "
+           "off = as they come; even = as many ranks for each task; auto = ranks in proportion to the work "
+           "of each task, as measured in the first 100 updates under a layout of ranks: a run that goes on "
+           "from a later checkpoint does so bit for bit, another run differs in its last bits")
       .one_of({"off", "even", "auto"});
   table
       .add("partition-embedding", &o.partition_embedding, "WHEN",
            "Divide the vocabulary's vectors among data-parallel ranks instead of copying them to each: on, "
-           "off, or auto = "
-           "when an update then moves fewer bytes")
+           "off, or auto = when an update then moves fewer bytes")
       .one_of({"auto", "on", "off"});
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
 }
@@ -223,8 +218,7 @@ void TrainOptions::check() const {
   if (ramps && ramp_updates == 0)
     usage_error(
         "--temperature-end, --denoise-ratio-end, --mask-ratio-end: give --ramp-updates, the length of the "
-        "way "
-        "there");
+        "way there");
   if (ramp_updates > 0 && !ramps)
     usage_error("--ramp-updates: give --temperature-end, --denoise-ratio-end or --mask-ratio-end");
   if (temperature_end > 0 && temperature_end < 0.01)

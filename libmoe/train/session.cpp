@@ -18,8 +18,7 @@ void check_vocabulary(const Origin& origin, const TrainOptions& options) {
   if (!origin.checkpoint.vocabulary->same_as(origin.dataset->vocabulary()))
     bad_input(
         "{} was trained with another vocabulary than that of {}; make the dataset with the model's "
-        "vocabulary "
-        "(moe-prep --vocab) and languages",
+        "vocabulary (moe-prep --vocab) and languages",
         origin.path, options.data);
 }
 

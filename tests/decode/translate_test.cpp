@@ -102,7 +102,8 @@ TEST_F(Translate, ASentenceDoesNotDependOnItsBatchOrTheThreads) {
                                       [&](std::int64_t n) { n_done += n; });
     EXPECT_EQ(n_done, 13);
     Stream two_threads(*device_, 2);
-    const auto threaded = translate(two_threads, *model_, *vocabulary_, std::span(sentences).first(2), options);
+    const auto threaded =
+        translate(two_threads, *model_, *vocabulary_, std::span(sentences).first(2), options);
     std::size_t n_different = 0;
     for (std::size_t i = 0; i < sentences.size(); ++i) {
       const auto alone =

@@ -12,20 +12,18 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::map<std::string, int> kLayers = {
-    {"kernels/api", 0},  {"kernels/ref", 0},    {"kernels/cpu", 0},   {"libmoe/base", 1},
-    {"libmoe/core", 2},  {"libmoe/metrics", 2}, {"libmoe/comm", 3},   {"libmoe/h5", 3},     {"libmoe/text", 3},
-    {"libmoe/data", 4},  {"libmoe/store", 4},   {"libmoe/nn", 4},     {"libmoe/parallel", 5}, {"libmoe/moe", 5},
-    {"libmoe/model", 6}, {"libmoe/decode", 7},  {"libmoe/eval", 8},   {"libmoe/prep", 9},
-    {"libmoe/train", 9}, {"libmoe/prune", 9},   {"libmoe/shard", 9},  {"libmoe/infer", 9},
-    {"libmoe/score", 9}, {"libmoe/bench", 10},  {"tools/common", 11}, {"tools", 11}};
+    {"kernels/api", 0},     {"kernels/ref", 0},    {"kernels/cpu", 0},  {"libmoe/base", 1},
+    {"libmoe/core", 2},     {"libmoe/metrics", 2}, {"libmoe/comm", 3},  {"libmoe/h5", 3},
+    {"libmoe/text", 3},     {"libmoe/data", 4},    {"libmoe/store", 4}, {"libmoe/nn", 4},
+    {"libmoe/parallel", 5}, {"libmoe/moe", 5},     {"libmoe/model", 6}, {"libmoe/decode", 7},
+    {"libmoe/eval", 8},     {"libmoe/prep", 9},    {"libmoe/train", 9}, {"libmoe/prune", 9},
+    {"libmoe/shard", 9},    {"libmoe/infer", 9},   {"libmoe/score", 9}, {"libmoe/bench", 10},
+    {"tools/common", 11},   {"tools", 11}};
 
 // Libraries that only some folders may include.
-const std::multimap<std::string, std::string> kOwners = {{"hdf5.h", "libmoe/h5"},
-                                                         {"CLI/", "tools/common"},
-                                                         {"mpi.h", "libmoe/comm"},
-                                                         {"sentencepiece", "libmoe/text"},
-                                                         {"unicode/", "libmoe/text"},
-                                                         {"unicode/", "libmoe/metrics"}};
+const std::multimap<std::string, std::string> kOwners = {
+    {"hdf5.h", "libmoe/h5"},          {"CLI/", "tools/common"},    {"mpi.h", "libmoe/comm"},
+    {"sentencepiece", "libmoe/text"}, {"unicode/", "libmoe/text"}, {"unicode/", "libmoe/metrics"}};
 
 bool may_include(const std::string& folder, const std::string& target) {
   bool owned = false;

@@ -19,7 +19,7 @@ TEST(Balance, Even) {
 TEST(Balance, Skewed) {
   const Balance b = balance_of(std::vector<std::int64_t>{0, 12, 4, 0});  // mean 4
   EXPECT_DOUBLE_EQ(b.max_over_mean, 3);
-  EXPECT_DOUBLE_EQ(b.p50, 0);   // second of 0 0 4 12
+  EXPECT_DOUBLE_EQ(b.p50, 0);  // second of 0 0 4 12
   EXPECT_DOUBLE_EQ(b.p95, 3);
   EXPECT_EQ(b.n_dead, 2);
   EXPECT_NEAR(b.spread, -(0.75 * std::log(0.75) + 0.25 * std::log(0.25)) / std::log(4.0), 1e-12);

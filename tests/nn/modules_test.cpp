@@ -104,7 +104,8 @@ TEST_F(Modules, LearnedEmbedding) {
     embedding.forward(stream_, ids, position, y, fetched);
     return test::dot(stream_, y, dy);
   };
-  test::ModuleCheck{stream_, parameters_, {}, value, [&] { value(), embedding.backward(stream_, fetched, position, dy); }}
+  test::ModuleCheck{
+      stream_, parameters_, {}, value, [&] { value(), embedding.backward(stream_, fetched, position, dy); }}
       .run();
 }
 

@@ -10,9 +10,8 @@
 namespace moe::tools {
 
 struct Example {
-  std::string what;  // "Train on two languages for ten minutes"
-  std::string
-      command;  // one shell line that runs as it stands; a test runs it (CONTRIBUTING.md)
+  std::string what;     // "Train on two languages for ten minutes"
+  std::string command;  // one shell line that runs as it stands; a test runs it (CONTRIBUTING.md)
 };
 
 struct Command {
