@@ -23,6 +23,10 @@ Topology topology_of(const std::vector<int>& nodes) {
   return t;
 }
 
+std::shared_ptr<Engine> patient_engine() {
+  return std::make_shared<Engine>([](const Operation&, double) {});
+}
+
 class Handle final : public Communicator {  // owns what a test shares
  public:
   explicit Handle(std::shared_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {}
@@ -97,18 +101,16 @@ void expect_exchange(Communicator& ranks, unsigned seed) {
 TEST(Hierarchical, ExchangesTheSameRows) {
   for (const std::vector<int>& nodes : kLayouts)
     test::run_ranks(static_cast<int>(nodes.size()), [&](const std::shared_ptr<Communicator>& world) {
-      const auto ranks =
-          with_hierarchy(std::make_unique<Handle>(world), topology_of(nodes), {AllToAllWay::hierarchical, {}},
-                         std::make_shared<Engine>(Engine::Watch()));
+      const auto ranks = with_hierarchy(std::make_unique<Handle>(world), topology_of(nodes),
+                                        {AllToAllWay::hierarchical, {}}, patient_engine());
       for (unsigned seed = 0; seed < 20; ++seed) expect_exchange(*ranks, seed);
     });
 }
 
 TEST(Hierarchical, SplitsHaveItToo) {
   test::run_ranks(8, [&](const std::shared_ptr<Communicator>& world) {
-    const auto ranks =
-        with_hierarchy(std::make_unique<Handle>(world), topology_of({0, 0, 0, 0, 1, 1, 1, 1}),
-                       {AllToAllWay::hierarchical, {}}, std::make_shared<Engine>(Engine::Watch()));
+    const auto ranks = with_hierarchy(std::make_unique<Handle>(world), topology_of({0, 0, 0, 0, 1, 1, 1, 1}),
+                                      {AllToAllWay::hierarchical, {}}, patient_engine());
     const auto half = ranks->split(ranks->rank() % 2, "half");  // two ranks on each node
     const auto node = ranks->split(ranks->rank() / 4, "node");
     const auto uneven = ranks->split(ranks->rank() < 5 ? 0 : 1, "uneven");
@@ -122,9 +124,8 @@ TEST(Hierarchical, StaysFlatWhereThereIsNothingToGain) {
     test::run_ranks(4, [&](const std::shared_ptr<Communicator>& world) {
       auto handle = std::make_unique<Handle>(world);
       const Handle& flat = *handle;
-      const auto ranks =
-          with_hierarchy(std::move(handle), topology_of(nodes), {AllToAllWay::hierarchical, {}},
-                         std::make_shared<Engine>(Engine::Watch()));
+      const auto ranks = with_hierarchy(std::move(handle), topology_of(nodes),
+                                        {AllToAllWay::hierarchical, {}}, patient_engine());
       expect_exchange(*ranks, 1);
       EXPECT_EQ(flat.n_all_to_all, 1);
     });
@@ -142,9 +143,8 @@ TEST(Hierarchical, AutoGoesByTheSizeOfMessages) {
   test::run_ranks(4, [&](const std::shared_ptr<Communicator>& world) {
     auto handle = std::make_unique<Handle>(world);
     const Handle& flat = *handle;
-    const auto ranks =
-        with_hierarchy(std::move(handle), topology_of({0, 0, 1, 1}), {AllToAllWay::automatic, costs},
-                       std::make_shared<Engine>(Engine::Watch()));
+    const auto ranks = with_hierarchy(std::move(handle), topology_of({0, 0, 1, 1}),
+                                      {AllToAllWay::automatic, costs}, patient_engine());
     const auto device = Device::open("ref");
     Stream stream(*device, 1);
     const std::vector<std::int64_t> one(4, 1);

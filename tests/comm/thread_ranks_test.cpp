@@ -3,34 +3,145 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <stdexcept>
+
 #include "libmoe/base/range.h"
 #include "libmoe/comm/process_grid.h"
 
 namespace moe {
 namespace {
 
-TEST(ThreadRanks, ExchangeWhatTheyAreAskedTo) {
-  test::run_ranks(3, [](const std::shared_ptr<Communicator>& world) {
-    const auto device = Device::open("ref");
-    Stream stream(*device, 1);
-    const float r = static_cast<float>(world->rank());
-    const Tensor values = Tensor::from_host<float>(stream, std::vector<float>{r, 10 * r, 1}, {3});
-    world->all_reduce(stream, Reduce::sum, values);
-    EXPECT_EQ(to_host<float>(stream, values), (std::vector<float>{3, 30, 3}));
-    // Rank r sends r+1 rows that say (r, destination) to everybody.
-    const auto n = static_cast<std::int64_t>(world->rank()) + 1;
-    std::vector<float> rows;
-    for (int to = 0; to < 3; ++to)
-      for (std::int64_t i = 0; i < n; ++i) rows.insert(rows.end(), {r, static_cast<float>(to)});
-    const Tensor send = Tensor::from_host<float>(stream, rows, {3 * n, 2});
-    const Tensor receive(*device, {6, 2});
-    world->all_to_all(stream, send, std::vector<std::int64_t>(3, n), receive,
-                      std::vector<std::int64_t>{1, 2, 3});
-    EXPECT_EQ(to_host<float>(stream, receive), (std::vector<float>{0, r, 1, r, 1, r, 2, r, 2, r, 2, r}));
-  });
+class ThreadRanks : public testing::TestWithParam<test::Ending> {};
+
+INSTANTIATE_TEST_SUITE_P(Endings, ThreadRanks, testing::Values(test::Ending::at_once, test::Ending::late),
+                         [](const auto& chosen) {
+                           return chosen.param == test::Ending::late ? "late" : "at_once";
+                         });
+
+struct Rank {
+  explicit Rank(std::shared_ptr<Communicator> ranks) : world(std::move(ranks)) {}
+  Tensor tensor(const std::vector<float>& values) {
+    return Tensor::from_host<float>(stream, values, {static_cast<std::int64_t>(values.size())});
+  }
+  std::vector<float> values(const TensorView& view) { return to_host<float>(stream, view); }
+
+  std::shared_ptr<Communicator> world;
+  std::unique_ptr<Device> device = Device::open("ref");
+  Stream stream{*device, 1};
+};
+
+TEST_P(ThreadRanks, ExchangeWhatTheyAreAskedTo) {
+  test::run_ranks(
+      3,
+      [](const std::shared_ptr<Communicator>& world) {
+        Rank rank(world);
+        const float r = static_cast<float>(world->rank());
+        const Tensor values = rank.tensor({r, 10 * r, 1});
+        world->all_reduce(rank.stream, Reduce::sum, values);
+        EXPECT_EQ(rank.values(values), (std::vector<float>{3, 30, 3}));
+        const Tensor all = rank.tensor({r, r, r, 0, 0, 0});
+        world->reduce_scatter(rank.stream, all, all.view().slice(2 * world->rank(), 2 * world->rank() + 2));
+        world->all_gather(rank.stream, all.view().slice(2 * world->rank(), 2 * world->rank() + 2), all);
+        EXPECT_EQ(rank.values(all), (std::vector<float>{3, 3, 3, 0, 0, 0}));
+        world->broadcast(rank.stream, values, 1);
+        // Rank r sends r+1 rows that say (r, destination) to everybody.
+        const auto n = static_cast<std::int64_t>(world->rank()) + 1;
+        std::vector<float> rows;
+        for (int to = 0; to < 3; ++to)
+          for (std::int64_t i = 0; i < n; ++i) rows.insert(rows.end(), {r, static_cast<float>(to)});
+        const Tensor send = Tensor::from_host<float>(rank.stream, rows, {3 * n, 2});
+        const Tensor receive(*rank.device, {6, 2});
+        world->all_to_all(rank.stream, send, std::vector<std::int64_t>(3, n), receive,
+                          std::vector<std::int64_t>{1, 2, 3});
+        EXPECT_EQ(rank.values(receive), (std::vector<float>{0, r, 1, r, 1, r, 2, r, 2, r, 2, r}));
+      },
+      GetParam());
 }
 
-TEST(ThreadRanks, AFailureReachesAll) {
+// Each rank waits in an order of its own.
+TEST_P(ThreadRanks, WaitInAnyOrder) {
+  test::run_ranks(
+      3,
+      [](const std::shared_ptr<Communicator>& world) {
+        Rank rank(world);
+        const auto twin = world->split(0, "twin");
+        std::vector<Tensor> sums;
+        std::vector<PendingPtr> pending;
+        for (int i = 0; i < 6; ++i) {
+          sums.push_back(rank.tensor({static_cast<float>(i)}));
+          pending.push_back(
+              (i % 2 == 0 ? *world : *twin).start_all_reduce(rank.stream, Reduce::sum, sums.back()));
+        }
+        for (std::size_t i = 0; i < 6; ++i)
+          pending[(i * 5 + static_cast<std::size_t>(world->rank())) % 6]->wait();
+        for (int i = 0; i < 6; ++i)
+          EXPECT_EQ(rank.values(sums[static_cast<std::size_t>(i)]), (std::vector<float>{3.0f * i}));
+        const Tensor one = rank.tensor({1});
+        const PendingPtr sum = world->start_all_reduce(rank.stream, Reduce::sum, one);
+        while (!sum->test()) {
+        }
+        EXPECT_EQ(rank.values(one), (std::vector<float>{3}));
+      },
+      GetParam());
+}
+
+// Faults that ranks whose operations end at once would hide.
+using Start = PendingPtr (*)(Rank& rank, const Tensor& all, const TensorView& own);
+const std::vector<Start> kStarts{[](Rank& r, const Tensor& all, const TensorView&) {
+                                   return r.world->start_all_reduce(r.stream, Reduce::sum, all);
+                                 },
+                                 [](Rank& r, const Tensor& all, const TensorView& own) {
+                                   return r.world->start_all_gather(r.stream, own, all);
+                                 },
+                                 [](Rank& r, const Tensor& all, const TensorView& own) {
+                                   return r.world->start_reduce_scatter(r.stream, all, own);
+                                 }};
+
+TEST(LateOperations, HaveNoResultsBeforeTheyAreWaitedFor) {
+  for (const Start start : kStarts)
+    test::run_ranks(2, [&](const std::shared_ptr<Communicator>& world) {
+      Rank rank(world);
+      const Tensor all = rank.tensor({1, 2});
+      const TensorView own = all.view().slice(world->rank(), world->rank() + 1);
+      const PendingPtr pending = start(rank, all, own);
+      EXPECT_TRUE(std::isnan(rank.values(own)[0]));
+      pending->wait();
+      EXPECT_FALSE(std::isnan(rank.values(own)[0]));
+    });
+}
+
+TEST(LateOperations, SeeThatTheirBuffersAreUsed) {
+  for (const Start start : kStarts)
+    for (const bool others : {false, true})
+      EXPECT_THROW(test::run_ranks(2,
+                                   [&](const std::shared_ptr<Communicator>& world) {
+                                     Rank rank(world);
+                                     const Tensor all = rank.tensor({1, 2});
+                                     const TensorView own =
+                                         all.view().slice(world->rank(), world->rank() + 1);
+                                     const PendingPtr pending = start(rank, all, own);
+                                     const int place = others ? 1 - world->rank() : world->rank();
+                                     all.view().f32()[place] = 7;
+                                     pending->wait();
+                                   }),
+                   std::logic_error);
+}
+
+TEST(LateOperations, SeeThatRanksStartOthers) {
+  EXPECT_THROW(test::run_ranks(2,
+                               [](const std::shared_ptr<Communicator>& world) {
+                                 Rank rank(world);
+                                 const Tensor values = rank.tensor({1, 2});
+                                 if (world->rank() == 0)
+                                   world->all_reduce(rank.stream, Reduce::sum, values);
+                                 else
+                                   world->broadcast(rank.stream, values, 0);
+                               }),
+               std::logic_error);
+}
+
+TEST(LateOperations, AFailureReachesAll) {
   EXPECT_THROW(test::run_ranks(2,
                                [](const std::shared_ptr<Communicator>& world) {
                                  if (world->rank() == 1) bad_input("broken");

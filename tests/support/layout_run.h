@@ -36,7 +36,8 @@ std::vector<Batch> usual_batches(const ModelConfig& config, int update);
 inline constexpr int kTestTasks = 3;
 
 /// Trains a model from scratch, its weights drawn from seed, with ranks that are threads; what rank 0 saw,
-/// after checking that the others saw the same.
+/// after checking that the others saw the same, and that the first updates are the same bits when operations
+/// between ranks end late (see thread_ranks.h).
 Curve train_layout(const ModelConfig& config, const Layout& layout, int n_updates,
                    const MakeBatches& batches = usual_batches, std::uint64_t seed = 1);
 

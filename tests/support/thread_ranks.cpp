@@ -1,73 +1,109 @@
 #include "tests/support/thread_ranks.h"
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
-#include <cstring>
 #include <exception>
 #include <latch>
-#include <map>
 #include <mutex>
+#include <numeric>
+#include <random>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
-#include "libmoe/comm/wait_clock.h"
+#include "tests/support/rank_board.h"
 
 namespace moe::test {
 namespace {
 
-// Where the ranks of one communicator meet.
-class Board {
- public:
-  Board(int size, std::shared_ptr<std::atomic<bool>> flag) : poisoned(std::move(flag)), slots_(size) {}
+std::span<std::byte> bytes_of(const TensorView& view) {
+  MOE_CHECK(view.contiguous());
+  return {static_cast<std::byte*>(view.data), static_cast<std::size_t>(view.n_bytes())};
+}
 
-  // Waits until all ranks have come with their pointer, calls use(pointers), waits until all are done with
-  // it.
-  template <class Use>
-  void meet(int rank, const void* mine, const Use& use) {
-    slots_[static_cast<std::size_t>(rank)] = mine;
-    arrive();
-    use(slots_);
-    arrive();
-  }
-  void poison() {
-    const std::lock_guard lock(mutex_);
-    *poisoned = true;
-    changed_.notify_all();
-  }
+// Not a number in f32 and in bf16, and no index in i32 and i64.
+void poison(std::span<std::byte> bytes) {
+  constexpr std::byte kPattern[4]{std::byte{0xff}, std::byte{0xff}, std::byte{0xff}, std::byte{0x7f}};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = kPattern[i % 4];
+}
 
-  std::shared_ptr<std::atomic<bool>> poisoned;
-  std::mutex children_mutex;
-  std::map<std::pair<int, int>, std::shared_ptr<Board>> children;  // by number of the split and colour
+class LateOperation;
 
- private:
-  void arrive() {
-    std::unique_lock lock(mutex_);
-    if (*poisoned) throw Error(ErrorCode::device, "another rank has failed");
-    const std::int64_t round = round_;
-    const WaitClock clock;
-    if (++arrived_ == slots_.size()) {
-      arrived_ = 0;
-      ++round_;
-      changed_.notify_all();
-      return;
-    }
-    while (round_ == round) {
-      if (*poisoned) throw Error(ErrorCode::device, "another rank has failed");
-      changed_.wait_for(lock, std::chrono::milliseconds(20));
-    }
-  }
-  std::vector<const void*> slots_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::size_t arrived_ = 0;
-  std::int64_t round_ = 0;
+// The operations of one rank that have not ended, in all of its communicators.
+struct Lateness {
+  Ending ending;
+  std::mt19937 random;
+  std::vector<LateOperation*> under_way;
 };
 
-class Done final : public Pending {
+// An operation whose results come when it is waited for, or at its n-th turn of test(). Until then they are
+// poison, and neither they nor what is sent may be touched.
+class LateOperation final : public Pending {
  public:
-  bool test() override { return true; }
-  void wait() override {}
+  using Finish = std::function<void(const std::vector<Offer>& offers)>;
+  // results: where finish writes. Either view may be empty, and they may overlap.
+  LateOperation(std::shared_ptr<Board> board, std::shared_ptr<Lateness> lateness, std::int64_t number,
+                int rank, Offer offer, const TensorView& send, const TensorView& results, Finish finish)
+      : board_(std::move(board)),
+        lateness_(std::move(lateness)),
+        number_(number),
+        what_(offer.what),
+        send_(send ? bytes_of(send) : std::span<std::byte>{}),
+        results_(results ? bytes_of(results) : std::span<std::byte>{}),
+        finish_(std::move(finish)) {
+    offer.data.assign(send_.begin(), send_.end());
+    board_->bring(number_, rank, std::move(offer));
+    if (lateness_->ending == Ending::late) {
+      poison(results_);
+      turns_left_ = 1 + static_cast<int>(lateness_->random() % 8);
+    }
+    sent_.assign(send_.begin(), send_.end());
+    awaited_.assign(results_.begin(), results_.end());
+    lateness_->under_way.push_back(this);
+  }
+  ~LateOperation() override {
+    if (!done_ && std::uncaught_exceptions() == 0) wait();
+    std::erase(lateness_->under_way, this);
+  }
+
+  bool test() override {
+    if (!done_ && --turns_left_ <= 0 && board_->complete(number_, false)) end();
+    return done_;
+  }
+  void wait() override {
+    if (done_) return;
+    // Who waits moves all, as real ranks do, here in any order.
+    std::vector<LateOperation*> others = lateness_->under_way;
+    std::shuffle(others.begin(), others.end(), lateness_->random);
+    for (LateOperation* other : others)
+      if (other != this) other->test();
+    board_->complete(number_, true);
+    end();
+  }
+
+ private:
+  void end() {
+    if (!std::ranges::equal(send_, sent_))
+      throw std::logic_error(what_ + ": what is sent was written to before wait()");
+    if (!std::ranges::equal(results_, awaited_))
+      throw std::logic_error(what_ + ": results were written to before wait()");
+    const std::vector<Offer>& offers = board_->offers(number_);
+    for (const Offer& o : offers)
+      if (o.what != what_) throw std::logic_error(what_ + " meets " + o.what);
+    finish_(offers);
+    board_->drop(number_);
+    done_ = true;
+    std::erase(lateness_->under_way, this);
+  }
+
+  std::shared_ptr<Board> board_;
+  std::shared_ptr<Lateness> lateness_;
+  std::int64_t number_;
+  std::string what_;
+  std::span<std::byte> send_, results_;
+  Bytes sent_, awaited_;  // the two as they were left
+  Finish finish_;
+  int turns_left_ = 0;
+  bool done_ = false;
 };
 
 template <class T>
@@ -83,10 +119,21 @@ void reduce_into(Reduce reduce, const std::vector<const void*>& from, std::int64
   }
 }
 
+std::vector<const void*> data_of(const std::vector<Offer>& offers) {
+  std::vector<const void*> data;
+  for (const Offer& o : offers) data.push_back(o.data.data());
+  return data;
+}
+
 class ThreadCommunicator final : public Communicator {
  public:
-  ThreadCommunicator(std::shared_ptr<Board> board, int rank, int size, std::string name)
-      : board_(std::move(board)), rank_(rank), size_(size), name_(std::move(name)) {}
+  ThreadCommunicator(std::shared_ptr<Board> board, std::shared_ptr<Lateness> lateness, int rank, int size,
+                     std::string name)
+      : board_(std::move(board)),
+        lateness_(std::move(lateness)),
+        rank_(rank),
+        size_(size),
+        name_(std::move(name)) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   const std::string& name() const override { return name_; }
@@ -102,87 +149,70 @@ class ThreadCommunicator final : public Communicator {
     });
     const std::lock_guard lock(board_->children_mutex);
     auto& child = board_->children[{n_splits_++, colour}];
-    if (!child) child = std::make_shared<Board>(new_size, board_->poisoned);
-    return std::make_unique<ThreadCommunicator>(child, new_rank, new_size, name);
+    if (!child) child = std::make_shared<Board>(new_size, board_->failed);
+    return std::make_unique<ThreadCommunicator>(child, lateness_, new_rank, new_size, name);
   }
 
   PendingPtr start_all_reduce(Stream&, Reduce reduce, const TensorView& v) override {
-    MOE_CHECK(v.contiguous());
     switch (v.dtype) {
       case DType::f32:
-        return reduce_all<float>(reduce, v);
+        return start_reduce<float>(reduce, v);
       case DType::i32:
-        return reduce_all<std::int32_t>(reduce, v);
+        return start_reduce<std::int32_t>(reduce, v);
       case DType::i64:
-        return reduce_all<std::int64_t>(reduce, v);
+        return start_reduce<std::int64_t>(reduce, v);
       default:
         MOE_CHECK(false);
     }
   }
   PendingPtr start_all_gather(Stream&, const TensorView& mine, const TensorView& all) override {
-    const std::int64_t bytes = mine.n_bytes();
-    MOE_CHECK(mine.contiguous() && all.contiguous() && all.n_bytes() == bytes * size_);
-    board_->meet(rank_, mine.data, [&](const std::vector<const void*>& from) {
-      for (int r = 0; r < size_; ++r) {
-        char* to = static_cast<char*>(all.data) + r * bytes;
-        if (to == from[static_cast<std::size_t>(r)]) continue;  // in place: others read it now
-        std::memmove(to, from[static_cast<std::size_t>(r)], static_cast<std::size_t>(bytes));
-      }
-    });
-    return std::make_unique<Done>();
+    MOE_CHECK(all.n_bytes() == mine.n_bytes() * size_);
+    return start(fmt::format("all-gather of {} bytes", mine.n_bytes()), {}, mine, all,
+                 [to = bytes_of(all).data()](const std::vector<Offer>& offers) mutable {
+                   for (const Offer& o : offers) to = std::ranges::copy(o.data, to).out;
+                 });
   }
   PendingPtr start_reduce_scatter(Stream&, const TensorView& all, const TensorView& mine) override {
     const std::int64_t n = mine.shape.n_elements();
-    MOE_CHECK(mine.contiguous() && all.contiguous() && all.shape.n_elements() == n * size_);
-    std::vector<float> sum(static_cast<std::size_t>(n));
-    board_->meet(rank_, all.data, [&](const std::vector<const void*>& from) {
-      reduce_into<float>(Reduce::sum, from, n * rank_, sum);
-    });
-    std::copy(sum.begin(), sum.end(), mine.f32());
-    return std::make_unique<Done>();
+    MOE_CHECK(mine.contiguous() && all.shape.n_elements() == n * size_);
+    return start(fmt::format("reduce-scatter of {} values", n), {}, all, mine,
+                 [this, n, to = mine.f32()](const std::vector<Offer>& offers) {
+                   reduce_into<float>(Reduce::sum, data_of(offers), n * rank_,
+                                      std::span(to, static_cast<std::size_t>(n)));
+                 });
   }
   PendingPtr start_all_to_all(Stream&, const TensorView& send, std::span<const std::int64_t> send_rows,
                               const TensorView& receive,
                               std::span<const std::int64_t> receive_rows) override {
-    struct Offer {
-      const char* data;
-      std::span<const std::int64_t> rows;
-    };
-    MOE_CHECK(send.contiguous() && receive.contiguous());
     MOE_CHECK(static_cast<int>(send_rows.size()) == size_ && static_cast<int>(receive_rows.size()) == size_);
-    std::int64_t n_send = 0, n_receive = 0;
-    for (int r = 0; r < size_; ++r) {
-      n_send += send_rows[static_cast<std::size_t>(r)];
-      n_receive += receive_rows[static_cast<std::size_t>(r)];
-    }
+    const std::int64_t n_send = std::reduce(send_rows.begin(), send_rows.end()),
+                       n_receive = std::reduce(receive_rows.begin(), receive_rows.end());
     MOE_CHECK(n_send == send.rows() && n_receive == receive.rows(), "{} of {}, {} of {}", n_send, send.rows(),
               n_receive, receive.rows());
-    std::int64_t inner = 1;
-    for (int i = 1; i < receive.shape.rank(); ++i) inner *= receive.shape[i];
-    const std::int64_t row_bytes = inner * static_cast<std::int64_t>(size_of(receive.dtype));
-    const Offer mine{static_cast<const char*>(send.data), send_rows};
-    board_->meet(rank_, &mine, [&](const std::vector<const void*>& offers) {
-      char* to = static_cast<char*>(receive.data);
-      for (int r = 0; r < size_; ++r) {
-        const Offer& offer = *static_cast<const Offer*>(offers[static_cast<std::size_t>(r)]);
-        std::int64_t before = 0;
-        for (int i = 0; i < rank_; ++i) before += offer.rows[static_cast<std::size_t>(i)];
-        const std::int64_t n = offer.rows[static_cast<std::size_t>(rank_)];
-        MOE_CHECK(n == receive_rows[static_cast<std::size_t>(r)], "rank {} sends {} rows, rank {} expects {}",
-                  r, n, rank_, receive_rows[static_cast<std::size_t>(r)]);
-        if (n > 0) std::memcpy(to, offer.data + before * row_bytes, static_cast<std::size_t>(n * row_bytes));
-        to += n * row_bytes;
-      }
-    });
-    return std::make_unique<Done>();
+    std::int64_t row_bytes = static_cast<std::int64_t>(size_of(receive.dtype));
+    for (int i = 1; i < receive.shape.rank(); ++i) row_bytes *= receive.shape[i];
+    return start(fmt::format("all-to-all of rows of {} bytes", row_bytes),
+                 {send_rows.begin(), send_rows.end()}, send, receive,
+                 [this, row_bytes, to = bytes_of(receive).data(),
+                  expected = std::vector(receive_rows.begin(), receive_rows.end())](
+                     const std::vector<Offer>& offers) mutable {
+                   for (std::size_t r = 0; r < offers.size(); ++r) {
+                     const Offer& o = offers[r];
+                     const std::int64_t before = std::reduce(o.rows.begin(), o.rows.begin() + rank_);
+                     const std::int64_t n = o.rows[static_cast<std::size_t>(rank_)];
+                     MOE_CHECK(n == expected[r], "rank {} sends {} rows, rank {} expects {}", r, n, rank_,
+                               expected[r]);
+                     to = std::copy_n(o.data.begin() + before * row_bytes, n * row_bytes, to);
+                   }
+                 });
   }
   PendingPtr start_broadcast(Stream&, const TensorView& v, int root) override {
-    MOE_CHECK(v.contiguous());
-    board_->meet(rank_, v.data, [&](const std::vector<const void*>& from) {
-      if (rank_ != root)
-        std::memcpy(v.data, from[static_cast<std::size_t>(root)], static_cast<std::size_t>(v.n_bytes()));
-    });
-    return std::make_unique<Done>();
+    const bool gives = rank_ == root;
+    return start(fmt::format("broadcast of {} bytes by rank {}", v.n_bytes(), root), {},
+                 gives ? v : TensorView{}, gives ? TensorView{} : v,
+                 [gives, root, to = bytes_of(v).data()](const std::vector<Offer>& offers) {
+                   if (!gives) std::ranges::copy(offers[static_cast<std::size_t>(root)].data, to);
+                 });
   }
   void barrier() override {
     board_->meet(rank_, nullptr, [](const std::vector<const void*>&) {});
@@ -206,10 +236,20 @@ class ThreadCommunicator final : public Communicator {
   }
 
  private:
+  PendingPtr start(const std::string& what, std::vector<std::int64_t> rows, const TensorView& send,
+                   const TensorView& results, LateOperation::Finish finish) {
+    auto operation = std::make_unique<LateOperation>(
+        board_, lateness_, n_operations_++, rank_,
+        Offer{fmt::format("{} of {}", what, name_), {}, std::move(rows)}, send, results, std::move(finish));
+    if (lateness_->ending == Ending::at_once) operation->wait();
+    return operation;
+  }
   template <class T>
-  PendingPtr reduce_all(Reduce reduce, const TensorView& v) {
-    reduce_host(reduce, std::span(static_cast<T*>(v.data), static_cast<std::size_t>(v.shape.n_elements())));
-    return std::make_unique<Done>();
+  PendingPtr start_reduce(Reduce reduce, const TensorView& v) {
+    const std::span<T> to(static_cast<T*>(v.data), static_cast<std::size_t>(v.shape.n_elements()));
+    return start(
+        fmt::format("all-reduce of {} values", to.size()), {}, v, v,
+        [reduce, to](const std::vector<Offer>& offers) { reduce_into<T>(reduce, data_of(offers), 0, to); });
   }
   template <class T>
   void reduce_host(Reduce reduce, std::span<T> values) {
@@ -221,14 +261,16 @@ class ThreadCommunicator final : public Communicator {
   }
 
   std::shared_ptr<Board> board_;
+  std::shared_ptr<Lateness> lateness_;
   int rank_, size_;
   std::string name_;
   int n_splits_ = 0;
+  std::int64_t n_operations_ = 0;
 };
 
 }  // namespace
 
-void run_ranks(int n, const std::function<void(std::shared_ptr<Communicator>)>& body) {
+void run_ranks(int n, const std::function<void(std::shared_ptr<Communicator>)>& body, Ending ending) {
   const auto board = std::make_shared<Board>(n, std::make_shared<std::atomic<bool>>(false));
   std::mutex mutex;
   std::exception_ptr first;
@@ -238,13 +280,14 @@ void run_ranks(int n, const std::function<void(std::shared_ptr<Communicator>)>& 
     threads.emplace_back([&, r] {
       all_exist.arrive_and_wait();
       try {
-        body(std::make_shared<ThreadCommunicator>(board, r, n, "world"));
+        const auto lateness = std::make_shared<Lateness>(ending, std::mt19937(static_cast<unsigned>(r)));
+        body(std::make_shared<ThreadCommunicator>(board, lateness, r, n, "world"));
       } catch (...) {
         {
           const std::lock_guard lock(mutex);
           if (!first) first = std::current_exception();
         }
-        board->poison();
+        board->fail();
       }
     });
   for (std::thread& t : threads) t.join();
