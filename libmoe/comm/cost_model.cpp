@@ -65,6 +65,14 @@ std::string link_text(const LinkCost& cost) {
 
 }  // namespace
 
+CostModel CostModel::of(const Topology& group) const {
+  CostModel model = *this;
+  model.n_nodes = group.n_nodes();
+  model.node_size = group.uniform_node_size();
+  MOE_CHECK(model.node_size > 0);
+  return model;
+}
+
 double CostModel::flat_seconds(double b) const {
   const double p = node_size, others = (n_nodes - 1) * p;
   return inside.seconds(p - 1, (p - 1) * b) + between.seconds(others, p * others * b);

@@ -12,6 +12,7 @@ namespace moe {
 struct LinkCost {
   double alpha_seconds = 0;
   double beta_seconds = 0;  // per byte
+  bool known() const { return alpha_seconds > 0 || beta_seconds > 0; }
   double seconds(double messages, double bytes) const {
     return alpha_seconds * messages + beta_seconds * bytes;
   }
@@ -23,6 +24,9 @@ struct CostModel {
   LinkCost inside, between;
   double copy_seconds = 0;  // per byte, from memory to memory
   int n_nodes = 1, node_size = 1;
+
+  /// The same links under the ranks of `group`, which has as many on each of its nodes.
+  CostModel of(const Topology& group) const;
 
   /// One all-to-all in which each rank sends pair_bytes to each other rank. Flat: every rank has (p-1)
   /// messages inside and (n-1)p between; hierarchical (arXiv 2205.10034): p-1 inside, n times as long, and

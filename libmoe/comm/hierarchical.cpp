@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -185,9 +187,11 @@ class Hierarchical final : public Communicator {
         topology_(std::move(topology)),
         options_(options),
         engine_(std::move(engine)) {
-    if (options_.all_to_all != AllToAllWay::flat && !topology_.one_node() &&
-        topology_.uniform_node_size() > 1)
-      make_levels();
+    if (options_.all_to_all == AllToAllWay::flat || topology_.one_node() || topology_.uniform_node_size() < 2)
+      return;
+    if (options_.all_to_all == AllToAllWay::automatic)
+      flat_from_bytes_ = options_.costs.of(topology_).flat_from_bytes();
+    if (flat_from_bytes_ > 0) make_levels();
   }
 
   int rank() const override { return ranks_->rank(); }
@@ -263,14 +267,14 @@ class Hierarchical final : public Communicator {
 
   // The same answer on all ranks: they agree on the mean size of a message now and then.
   bool prefer_two_steps(const TensorView& send, std::int64_t row_bytes) {
-    if (options_.all_to_all != AllToAllWay::automatic) return true;
+    if (std::isinf(flat_from_bytes_)) return true;
     constexpr std::int64_t kAgreeEvery = 64;
     Choice& choice = choices_[row_bytes];
     if (choice.n_calls++ % kAgreeEvery == 0) {
       std::int64_t bytes = send.n_bytes();
       ranks_->all_reduce(Reduce::sum, std::span(&bytes, 1));
       const double pairs = static_cast<double>(size()) * size();
-      choice.two_steps = static_cast<double>(bytes) / pairs < options_.costs.flat_from_bytes();
+      choice.two_steps = static_cast<double>(bytes) / pairs < flat_from_bytes_;
     }
     return choice.two_steps;
   }
@@ -283,7 +287,8 @@ class Hierarchical final : public Communicator {
   Topology topology_;
   HierarchyOptions options_;
   std::shared_ptr<Engine> engine_;
-  std::unique_ptr<Levels> levels_;
+  double flat_from_bytes_ = std::numeric_limits<double>::infinity();  // from rank to rank
+  std::unique_ptr<Levels> levels_;                                    // without them everything is flat
   std::map<std::int64_t, Choice> choices_;
 };
 

@@ -19,12 +19,12 @@ AllToAllWay parse_all_to_all(const std::string& name);
 
 struct HierarchyOptions {
   AllToAllWay all_to_all = AllToAllWay::automatic;
-  CostModel costs;  // for automatic: by the mean bytes that a rank sends to another
+  CostModel costs;  // of links, for automatic: by the mean bytes that a rank sends to another
 };
 
-/// `ranks` with that all-to-all, and so are its splits; everything else is passed on. topology: of ranks;
-/// where the nodes have unequal numbers of ranks, one each, or there is only one node, all-to-all stays flat.
-/// Results are the same bits either way. Collective.
+/// `ranks` with that all-to-all, and so are its splits, each judged by its own nodes and ranks; everything
+/// else is passed on. topology: of ranks; where the nodes have unequal numbers of ranks, one each, or there
+/// is only one node, all-to-all stays flat. Results are the same bits either way. Collective.
 std::unique_ptr<Communicator> with_hierarchy(std::unique_ptr<Communicator> ranks, Topology topology,
                                              const HierarchyOptions& options, std::shared_ptr<Engine> engine);
 /// What with_hierarchy() was given; any other communicator itself.

@@ -22,27 +22,9 @@ Tensor permuted(Stream& stream, const TensorView& x, const TensorView& index) {
 }  // namespace
 
 int ExpertParallelDispatcher::n_stages(std::span<const std::int64_t> rows) const {
-  if (stages_.n_stages > 0) return stages_.n_stages;
-  const int p = group_->size();
-  const std::int64_t n_experts = static_cast<std::int64_t>(rows.size()) / p;
-  std::int64_t most_sent = 0, most_received = 0;
-  for (int r = 0; r < p; ++r) {
-    const IndexRange experts = part_of(n_experts, p, r);
-    std::int64_t sent = 0, received = 0;
-    for (int other = 0; other < p; ++other)
-      for (std::int64_t e = 0; e < n_experts; ++e) {
-        const std::int64_t n = rows[static_cast<std::size_t>(other * n_experts + e)];
-        const bool here = experts.begin <= e && e < experts.end;
-        if (here) received += n;
-        if (other == r && !here) sent += n;
-      }
-    most_sent = std::max(most_sent, sent);
-    most_received = std::max(most_received, received);
-  }
-  return choose_stages(stages_, {.messages = static_cast<double>(p - 1),
-                                 .bytes = static_cast<double>(most_sent) * bytes_per_row_ / tensor_->size(),
-                                 .flops = static_cast<double>(most_received) * flops_per_row_,
-                                 .most_stages = static_cast<int>(part_of(n_experts, p, 0).size())});
+  return choose_stages(stages_, [&] {
+    return stage_work(rows, group_->size(), bytes_per_row_ / tensor_->size(), flops_per_row_);
+  });
 }
 
 Route ExpertParallelDispatcher::route(Stream& stream, const Plan& plan, bool with_choices) const {

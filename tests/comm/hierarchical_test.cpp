@@ -29,12 +29,13 @@ std::shared_ptr<Engine> patient_engine() {
 
 class Handle final : public Communicator {  // owns what a test shares
  public:
-  explicit Handle(std::shared_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {}
+  explicit Handle(std::shared_ptr<Communicator> ranks, std::vector<std::string>* exchanges = nullptr)
+      : ranks_(std::move(ranks)), exchanges_(exchanges) {}
   int rank() const override { return ranks_->rank(); }
   int size() const override { return ranks_->size(); }
   const std::string& name() const override { return ranks_->name(); }
   std::unique_ptr<Communicator> split(int colour, const std::string& name) override {
-    return ranks_->split(colour, name);
+    return std::make_unique<Handle>(ranks_->split(colour, name), exchanges_);
   }
   PendingPtr start_all_reduce(Stream& s, Reduce r, const TensorView& v) override {
     return ranks_->start_all_reduce(s, r, v);
@@ -48,6 +49,7 @@ class Handle final : public Communicator {  // owns what a test shares
   PendingPtr start_all_to_all(Stream& s, const TensorView& send, std::span<const std::int64_t> n_send,
                               const TensorView& receive, std::span<const std::int64_t> n_receive) override {
     ++n_all_to_all;
+    if (exchanges_ != nullptr) exchanges_->push_back(name());
     return ranks_->start_all_to_all(s, send, n_send, receive, n_receive);
   }
   PendingPtr start_broadcast(Stream& s, const TensorView& v, int root) override {
@@ -55,15 +57,19 @@ class Handle final : public Communicator {  // owns what a test shares
   }
   void barrier() override { ranks_->barrier(); }
   void all_reduce(Reduce r, std::span<double> v) override { ranks_->all_reduce(r, v); }
-  void all_reduce(Reduce r, std::span<std::int64_t> v) override { ranks_->all_reduce(r, v); }
+  void all_reduce(Reduce r, std::span<std::int64_t> v) override {
+    ++n_agreed;
+    ranks_->all_reduce(r, v);
+  }
   void all_gather(std::span<const std::int64_t> mine, std::span<std::int64_t> all) override {
     ranks_->all_gather(mine, all);
   }
   void broadcast(std::string& text, int root) override { ranks_->broadcast(text, root); }
-  int n_all_to_all = 0;
+  int n_all_to_all = 0, n_agreed = 0;
 
  private:
   std::shared_ptr<Communicator> ranks_;
+  std::vector<std::string>* exchanges_;  // names of communicators, splits' as well
 };
 
 // Random numbers of rows, many of them 0; every row says from whom, to whom and which it is.
@@ -157,6 +163,51 @@ TEST(Hierarchical, AutoGoesByTheSizeOfMessages) {
     EXPECT_EQ(flat.n_all_to_all, 0);
     exchange(static_cast<std::int64_t>(limit * 2));
     EXPECT_EQ(flat.n_all_to_all, 1);
+  });
+}
+
+// Where the world goes in two steps, its groups do not.
+TEST(Hierarchical, AutoJudgesAGroupByItsOwnNodesAndRanks) {
+  const CostModel links{{1e-6, 1e-9}, {1e-5, 1e-8}, 1e-9, 2, 4};
+  const Topology nodes = topology_of({0, 0, 0, 0, 1, 1, 1, 1});
+  const double world_limit = links.flat_from_bytes();
+  const double group_limit = links.of(nodes.of({0, 1, 4, 5})).flat_from_bytes();
+  // The saved messages beside the bytes that move once more inside the node, and the copies.
+  EXPECT_NEAR(world_limit, 3 * 9e-6 / (3e-9 + 16e-9), 1);
+  EXPECT_NEAR(group_limit, 9e-6 / (1e-9 + 8e-9), 1);
+  const auto bytes = static_cast<std::int64_t>((group_limit + world_limit) / 2);
+  test::run_ranks(8, [&](const std::shared_ptr<Communicator>& world) {
+    std::vector<std::string> exchanges;
+    const auto ranks = with_hierarchy(std::make_unique<Handle>(world, &exchanges), nodes,
+                                      {AllToAllWay::automatic, links}, patient_engine());
+    const auto device = Device::open("ref");
+    Stream stream(*device, 1);
+    const auto goes_in_two_steps = [&](Communicator& group) {
+      const std::int64_t n = group.size();
+      const Tensor send = Tensor::zeros(stream, {n, bytes}, DType::u8);
+      const Tensor receive(*device, {n, bytes}, DType::u8);
+      const std::vector<std::int64_t> one(static_cast<std::size_t>(n), 1);
+      exchanges.clear();
+      group.all_to_all(stream, send, one, receive, one);
+      return exchanges.back() != group.name();
+    };
+    const int r = world->rank();
+    EXPECT_TRUE(goes_in_two_steps(*ranks));
+    EXPECT_FALSE(goes_in_two_steps(*ranks->split(r / 2 % 2, "two of each node")));
+    EXPECT_FALSE(goes_in_two_steps(*ranks->split(r / 4, "a node")));
+    EXPECT_FALSE(goes_in_two_steps(*ranks->split(r % 4, "one of each node")));
+  });
+}
+
+TEST(Hierarchical, AutoStaysFlatWithoutAWordWhereLinksAreUnknown) {
+  test::run_ranks(4, [&](const std::shared_ptr<Communicator>& world) {
+    auto handle = std::make_unique<Handle>(world);
+    const Handle& flat = *handle;
+    const auto ranks = with_hierarchy(std::move(handle), topology_of({0, 0, 1, 1}),
+                                      {AllToAllWay::automatic, {}}, patient_engine());
+    expect_exchange(*ranks, 1);
+    EXPECT_EQ(flat.n_all_to_all, 1);
+    EXPECT_EQ(flat.n_agreed, 0);
   });
 }
 

@@ -158,22 +158,6 @@ INSTANTIATE_TEST_SUITE_P(Sizes, AnyRoute,
                          testing::Combine(testing::Values(1, 2, 3, 4), testing::Values(1, 2, 3),
                                           testing::Values(1, 2, 3, 8), testing::Values(1, 2, 5)));
 
-TEST(Stages, TheModelPrefersOneWithoutALinkAndMoreWhereTravelAndWorkAreAlike) {
-  StageWork work{.messages = 1, .bytes = 1e6, .flops = 1e9, .most_stages = 8};
-  StageOptions options{.n_stages = 0};
-  options.costs.flops_per_second = 1e11;  // 10 ms
-  EXPECT_EQ(choose_stages(options, work), 1);
-  options.costs.link = {1e-4, 5e-9};  // 5 ms each way
-  EXPECT_GT(choose_stages(options, work), 1);
-  EXPECT_NEAR(stage_seconds(options.costs, work, 1), 0.0001 + 0.005 + 0.01 + 0.005 + 0.0001, 1e-9);
-  // Four stages: 1.35 there, three times the larger of 2.5 and 2.7, 2.5 of the last, 1.35 back.
-  EXPECT_NEAR(stage_seconds(options.costs, work, 4), 1e-3 * (1.35 + 3 * 2.7 + 2.5 + 1.35), 1e-9);
-  options.costs.link.alpha_seconds = 0.1;  // a message costs more than all else
-  EXPECT_EQ(choose_stages(options, work), 1);
-  options.n_stages = 3;
-  EXPECT_EQ(choose_stages(options, work), 3);
-}
-
 struct Split {
   int n_ranks;  // data-parallel ones
   std::int64_t n_experts;
