@@ -29,8 +29,13 @@ the decoder first, and the others pass through a ring of two sections, which are
 while the layers before them are computed. What was read, the share of experts that were there when
 needed, and the time spent waiting are reported at the end.
 
-Lines longer than the model allows are cut, counted and reported; with --strict they end the program with
-exit code 3.)",
+Lines longer than the model allows are cut, counted and reported; with --strict they are errors, as are
+lines without a language that the model has (--target-from-line). At an error the lines before it are
+written, and the program ends with exit code 3. With --on-error skip it names the line on standard error,
+writes an empty line for it, so that line N still translates line N, and goes on; it counts such lines at
+the end, and the exit code is 3 then too, because the output is not whole.
+
+At a terminal each line is answered when it is typed, and Ctrl-D ends.)",
       .commands =
           {{.summary = "translate text, line by line",
             .examples = {{"Translate a sentence",

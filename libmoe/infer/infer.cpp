@@ -1,10 +1,15 @@
 #include "libmoe/infer/infer.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <exception>
+#include <optional>
 #include <system_error>
 
+#include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
 #include "libmoe/infer/lines.h"
@@ -16,6 +21,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 void write_out(const std::string& text) {
+  clear_progress_line();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw std::system_error(errno, std::generic_category(), "standard output");
 }
@@ -27,44 +33,58 @@ class Translator {
         device_(Device::open()),
         stream_(*device_, static_cast<int>(options.threads)),
         loaded_(load_model(stream_, options.model, options.host_memory.value)),
-        lines_(options, *loaded_.vocabulary, loaded_.model->config()) {
+        lines_(options, *loaded_.vocabulary, loaded_.model->config()),
+        typed_(options.input == "-" && isatty(STDIN_FILENO) == 1) {
     stream_.set_product(options.arithmetic.product());
   }
 
   void run() {
     const auto start = Clock::now();
-    {
-      Progress progress("translating", "lines", 0);
-      while (read_window()) translate_window(progress);
-    }
+    if (!typed_) progress_.emplace("translating", "lines", 0);
+    while (read_window()) translate_window();
+    progress_.reset();
+    if (fault_) std::rethrow_exception(fault_);
     report(std::chrono::duration<double>(Clock::now() - start).count());
+    if (lines_.n_skipped() > 0)
+      bad_input("{} of {} lines were not translated: an empty line stands for each (--on-error skip)",
+                lines_.n_skipped(), n_lines_);
   }
 
  private:
+  // What is wrong with a line waits until those before it are written.
   bool read_window() {
     inputs_.clear();
     empty_.clear();
-    const std::int64_t most = options_->flush ? 1 : options_->window;
+    if (fault_) return false;
+    const std::int64_t most = options_->flush || typed_ ? 1 : options_->window;
     TranslationInput input;
-    while (static_cast<std::int64_t>(empty_.size()) < most && lines_.next(input)) {
-      empty_.push_back(input.tokens.empty());
-      if (!input.tokens.empty()) inputs_.push_back(std::move(input));
+    try {
+      while (static_cast<std::int64_t>(empty_.size()) < most && lines_.next(input)) {
+        empty_.push_back(input.tokens.empty());
+        if (!input.tokens.empty()) inputs_.push_back(std::move(input));
+      }
+    } catch (const Error&) {
+      fault_ = std::current_exception();
     }
     return !empty_.empty();
   }
 
-  void translate_window(Progress& progress) {
+  void translate_window() {
     const auto results = translate(stream_, *loaded_.model, *loaded_.vocabulary, inputs_, options_->search,
-                                   loaded_.experts.get(), [&](std::int64_t n) { progress.advance(n); });
+                                   loaded_.experts.get(), [&](std::int64_t n) { advance(n); });
     std::string text;
     std::size_t next = 0;
     for (const bool empty : empty_) {
-      if (empty) progress.advance();
+      if (empty) advance(1);
       const std::vector<Hypothesis>& hypotheses = empty ? none_ : results[next++];
       if (!empty) n_target_tokens_ += static_cast<std::int64_t>(hypotheses.front().token_log_probs.size());
       text += format_hypotheses(*loaded_.vocabulary, hypotheses, n_lines_++, *options_);
     }
     write_out(text);
+  }
+
+  void advance(std::int64_t n) {
+    if (progress_) progress_->advance(n);
   }
 
   void report(double seconds) const {
@@ -90,6 +110,9 @@ class Translator {
   Stream stream_;
   LoadedModel loaded_;
   InputLines lines_;
+  const bool typed_;  // at a terminal: each line is answered at once, nothing is drawn
+  std::optional<Progress> progress_;
+  std::exception_ptr fault_;
   std::vector<TranslationInput> inputs_;  // of the window, empty lines left out
   std::vector<bool> empty_;               // per line of the window
   const std::vector<Hypothesis> none_;

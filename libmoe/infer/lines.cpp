@@ -1,6 +1,7 @@
 #include "libmoe/infer/lines.h"
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/log.h"
 #include "libmoe/text/normalise.h"
 
 namespace moe::infer {
@@ -9,6 +10,7 @@ InputLines::InputLines(const InferOptions& options, const Vocabulary& vocabulary
     : vocabulary_(&vocabulary),
       reader_(options.input),
       strict_(options.strict),
+      skips_(options.on_error == "skip"),
       max_tokens_(max_source_tokens(config)) {
   if (!options.target_from_line) language_ = language_of(options.target, "--target");
 }
@@ -24,16 +26,25 @@ int InputLines::language_of(const std::string& code, const std::string& where) c
 bool InputLines::next(TranslationInput& input) {
   std::string line;
   if (!reader_.next(line)) return false;
-  input.tokens.clear();
-  input.language = language_;
+  input = {.tokens = {}, .language = std::max(language_, 0)};
+  try {
+    parse(line, input);
+  } catch (const Error& e) {
+    if (!skips_) throw;
+    log_message(LogLevel::error, e.what());
+    ++n_skipped_;
+    input.tokens.clear();
+  }
+  n_source_tokens_ += static_cast<std::int64_t>(input.tokens.size());
+  return true;
+}
+
+void InputLines::parse(const std::string& line, TranslationInput& input) {
   std::string_view text = line;
   if (language_ < 0) {
     const std::size_t tab = line.find('\t');
     NormaliseCounts unused;
-    if (tab == std::string::npos && normalise(line, unused).empty()) {
-      input.language = 0;
-      return true;
-    }
+    if (tab == std::string::npos && normalise(line, unused).empty()) return;
     const std::string where = fmt::format("{}, line {}", display_name(reader_.path()), reader_.line_number());
     if (tab == std::string::npos)
       bad_input("{}: no tab; with --target-from-line a line is a language's code, a tab, the text", where);
@@ -43,8 +54,6 @@ bool InputLines::next(TranslationInput& input) {
   NormaliseCounts unused;
   input.tokens = vocabulary_->encode(normalise(text, unused));
   if (reader_.cut() || static_cast<std::int64_t>(input.tokens.size()) > max_tokens_) shorten(input.tokens);
-  n_source_tokens_ += static_cast<std::int64_t>(input.tokens.size());
-  return true;
 }
 
 void InputLines::shorten(std::vector<std::int32_t>& tokens) {

@@ -19,21 +19,24 @@ class InputLines {
   InputLines(const InferOptions& options, const Vocabulary& vocabulary, const ModelConfig& config);
 
   /// False at the end. An empty line has no tokens. Throws Error(bad_input) naming the line whose language is
-  /// missing or unknown or, when strict, that is too long.
+  /// missing or unknown or, when strict, that is too long; with --on-error skip that is an empty line, and
+  /// the error is logged.
   bool next(TranslationInput& input);
   std::int64_t n_lines() const { return reader_.line_number(); }
   std::int64_t n_source_tokens() const { return n_source_tokens_; }
   std::int64_t n_cut() const { return n_cut_; }
+  std::int64_t n_skipped() const { return n_skipped_; }
 
  private:
+  void parse(const std::string& line, TranslationInput& input);
   int language_of(const std::string& code, const std::string& where) const;
   void shorten(std::vector<std::int32_t>& tokens);
 
   const Vocabulary* vocabulary_;
   LineReader reader_;
   int language_ = -1;  // of every line
-  bool strict_;
-  std::int64_t max_tokens_, n_source_tokens_ = 0, n_cut_ = 0;
+  bool strict_, skips_;
+  std::int64_t max_tokens_, n_source_tokens_ = 0, n_cut_ = 0, n_skipped_ = 0;
 };
 
 /// The lines for one input line, each with its LF. id: number of the input line, from 0. hypotheses empty: an

@@ -18,7 +18,12 @@ void InferOptions::describe(OptionTable& table) {
   table.add("target-from-line", &target_from_line, "",
             "each line names its target language: the language's code, a tab, the text");
   table.add("strict", &strict, "",
-            "fail on a line longer than the model allows instead of cutting it with a warning");
+            "take a line longer than the model allows for an error instead of cutting it with a warning");
+  table
+      .add("on-error", &on_error, "WAY",
+           "at a line that is an error stop, when the lines before it are written, or write an empty line, "
+           "skip it, and end with exit code 3")
+      .one_of({"stop", "skip"});
   search.describe(table);
   table.group("Output");
   table.add("scores", &scores, "",
@@ -31,7 +36,9 @@ void InferOptions::describe(OptionTable& table) {
   arithmetic.describe_products(table);
   table.add("window", &window, "LINES", "lines read ahead, to translate lines of similar length together")
       .range(1, 1 << 20);
-  table.add("flush", &flush, "", "translate and write each line before the next one is read");
+  table.add("flush", &flush, "",
+            "translate and write each line before the next one is read, as for lines that are typed at a "
+            "terminal");
 }
 
 void InferOptions::check() const {

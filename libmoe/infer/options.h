@@ -16,7 +16,8 @@ struct InferOptions {
   bool target_from_line = false;  // lines are "deu<TAB>text"
   SearchOptions search;
   bool scores = false;
-  bool strict = false;         // a line longer than the model allows is an error
+  bool strict = false;  // a line longer than the model allows is an error
+  std::string on_error = "stop";
   bool flush = false;          // one line at a time
   std::int64_t window = 2000;  // lines read ahead and sorted by length
   Bytes host_memory{0};        // for experts of a store; 0 = all

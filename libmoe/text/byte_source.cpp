@@ -74,15 +74,18 @@ class PlainSource : public ByteSource {
 
  private:
   std::size_t read_fd(std::span<char> buffer) {
-    for (;;) {
+    while (!ended_) {  // a terminal says once that its text ends, and is then read on
       const ssize_t n = ::read(fd_, buffer.data(), buffer.size());
+      ended_ = n == 0;
       if (n >= 0) return static_cast<std::size_t>(n);
       if (errno != EINTR) bad_input("{}: {}", name_, std::strerror(errno));
     }
+    return 0;
   }
 
   std::string name_;
   int fd_ = -1;
+  bool ended_ = false;
   std::vector<char> head_;
   std::size_t head_at_ = 0;
 };

@@ -61,7 +61,8 @@ class Infer : public ::testing::Test {
     infer::run(o);
     return testing::internal::GetCapturedStdout();
   }
-  static std::string fault(const infer::InferOptions& o, ErrorCode code) {
+  /// output: what must have been written before.
+  static std::string fault(const infer::InferOptions& o, ErrorCode code, const std::string& output = "") {
     testing::internal::CaptureStdout();
     std::string message;
     try {
@@ -71,7 +72,7 @@ class Infer : public ::testing::Test {
       EXPECT_EQ(e.code(), code) << e.what();
       message = e.what();
     }
-    EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), output);
     return message;
   }
   static std::string sample(int n) {
@@ -185,12 +186,14 @@ TEST_F(Infer, TakesTheTargetFromTheLine) {
   const std::string german = output(o);
   o.target = "eng";
   const std::string english = output(o);
+  o.input = write("old\n");
+  const std::string english_old = output(o);
   o.target.clear();
   o.target_from_line = true;
   o.input = write("eng\told bridge sings\n\ndeu\told bridge sings\r\ndeu\t\n");
   EXPECT_EQ(output(o), english + "\n" + german + "\n");
   o.input = write("eng\told\nxyz\tbridge\n");
-  const std::string message = fault(o, ErrorCode::bad_input);
+  std::string message = fault(o, ErrorCode::bad_input, english_old);
   EXPECT_NE(message.find("line 2"), std::string::npos) << message;
   EXPECT_NE(message.find("eng, deu"), std::string::npos) << message;
   o.input = write("old bridge\n");
@@ -201,9 +204,68 @@ TEST_F(Infer, CutsLongLinesOrRefusesThem) {
   std::string longer;
   for (int i = 0; i < 60; ++i) longer += "garden ";
   infer::InferOptions o = options("seven\n" + longer + "\n");
-  EXPECT_EQ(lines_of(output(o)).size(), 2u);
+  const std::string both = output(o), first = lines_of(both).at(0) + "\n";
+  EXPECT_EQ(lines_of(both).size(), 2u);
   o.strict = true;
-  EXPECT_NE(fault(o, ErrorCode::bad_input).find("line 2"), std::string::npos);
+  EXPECT_NE(fault(o, ErrorCode::bad_input, first).find("line 2"), std::string::npos);
+}
+
+TEST_F(Infer, WritesTheLinesBeforeAnErrorOfTheInput) {
+  infer::InferOptions o = options(sample(7));
+  const std::string seven = output(o);
+  o.target.clear();
+  o.target_from_line = true;
+  std::string text;
+  std::istringstream lines(sample(7));
+  for (std::string line; std::getline(lines, line);) text += "deu\t" + line + "\n";
+  o.input = write(text + "no tab\n" + text);
+  for (const std::int64_t window : {1, 3, 7, 2000}) {
+    o.window = window;
+    EXPECT_NE(fault(o, ErrorCode::bad_input, seven).find("line 8: no tab"), std::string::npos) << window;
+  }
+  // A damaged file is an error of no line: it is never skipped.
+  o.input = write("deu\told\n" + std::string(1 << 18, 'x'));
+  const std::string file = o.input + ".gz";
+  ASSERT_EQ(std::system(("gzip -c " + o.input + " | head -c -9 >" + file).c_str()), 0);
+  o.input = file;
+  const std::string old = output(options("old\n"));
+  for (const char* way : {"stop", "skip"}) {
+    o.on_error = way;
+    o.input = file;
+    EXPECT_NE(fault(o, ErrorCode::bad_input, old).find("gzip"), std::string::npos) << way;
+  }
+}
+
+TEST_F(Infer, SkipsLinesThatAreErrorsWhenAsked) {
+  infer::InferOptions o = options("old bridge\n");
+  const std::string good = output(o);
+  o.target.clear();
+  o.target_from_line = true;
+  o.on_error = "skip";
+  o.input = write("deu\told bridge\nxyz\told bridge\ndeu\told bridge\nold bridge\n\n");
+  testing::internal::CaptureStderr();
+  const std::string message = fault(o, ErrorCode::bad_input, good + "\n" + good + "\n\n");
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(message.starts_with("2 of 5 lines ")) << message;
+  EXPECT_NE(log.find(", line 2: the model has no language 'xyz'"), std::string::npos) << log;
+  EXPECT_NE(log.find(", line 4: no tab"), std::string::npos) << log;
+  o.input = write("deu\told bridge\n");
+  EXPECT_EQ(output(o), good);
+
+  std::string longer;
+  for (int i = 0; i < 60; ++i) longer += "garden ";
+  o = options(longer + "\nold bridge\n");
+  o.on_error = "skip";
+  o.strict = true;
+  o.search.n_best = 2;
+  testing::internal::CaptureStderr();
+  testing::internal::CaptureStdout();
+  EXPECT_THROW(infer::run(o), Error);
+  const auto lines = lines_of(testing::internal::GetCapturedStdout());
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(", line 1: "), std::string::npos);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0].starts_with("0 |||  |||")) << lines[0];
+  EXPECT_TRUE(lines[1].starts_with("1 ||| " + good.substr(0, good.size() - 1))) << lines[1];
 }
 
 TEST_F(Infer, TakesBrokenTextAsItComes) {
