@@ -7,14 +7,16 @@
 namespace moe {
 namespace {
 
-/// Adds what one pass reports; the layers' confidence and entropy hold sums until the end.
-void add_pass(const PassResult& result, std::vector<ExpertUse::Layer>& layers) {
+/// Adds what one pass over sentences into one language reports; the layers' confidence and entropy hold sums
+/// until the end.
+void add_pass(const PassResult& result, std::size_t language, std::vector<ExpertUse::Layer>& layers) {
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerBalance& from = result.balance[l];
     ExpertUse::Layer& to = layers[l];
     for (std::size_t e = 0; e < to.tokens.size(); ++e) {
       to.tokens[e] += from.expert_tokens[e];
       to.confidence[e] += from.expert_confidence[e];
+      to.confidence_by_language[language][e] += from.expert_confidence[e];
     }
     for (std::size_t g = 0; g < from.by_language.size(); ++g)
       for (std::size_t e = 0; e < from.by_language[g].size(); ++e)
@@ -23,6 +25,12 @@ void add_pass(const PassResult& result, std::vector<ExpertUse::Layer>& layers) {
     to.n_tokens += from.n_tokens;
     to.entropy += from.entropy_sum;
   }
+}
+
+/// Sums over tokens become means.
+void divide(std::vector<double>& sums, const std::vector<std::int64_t>& tokens) {
+  for (std::size_t e = 0; e < sums.size(); ++e)
+    if (tokens[e] > 0) sums[e] /= static_cast<double>(tokens[e]);
 }
 
 }  // namespace
@@ -39,6 +47,7 @@ ExpertUse collect_expert_use(Stream& stream, Transformer& model, const Dataset& 
     layer.tokens.assign(n_experts, 0);
     layer.confidence.assign(n_experts, 0);
     layer.tokens_by_language.assign(use.languages.size(), std::vector<std::int64_t>(n_experts, 0));
+    layer.confidence_by_language.assign(use.languages.size(), std::vector<double>(n_experts, 0));
     use.layers.push_back(std::move(layer));
   }
 
@@ -48,7 +57,7 @@ ExpertUse collect_expert_use(Stream& stream, Transformer& model, const Dataset& 
                                options.batch_tokens};
   for (const EvaluationSet& set : evaluation_sets(dataset, config, evaluation))
     for (const Batch& batch : set.batches) {
-      add_pass(model.pass(stream, batch, pass), use.layers);
+      add_pass(model.pass(stream, batch, pass), static_cast<std::size_t>(batch.language.front()), use.layers);
       use.n_sentences += batch.target.n_sentences();
     }
   if (use.n_sentences == 0)
@@ -56,8 +65,9 @@ ExpertUse collect_expert_use(Stream& stream, Transformer& model, const Dataset& 
         "{}: split {} has no sentence to measure the experts on; choose another --split or --directions",
         dataset.path(), kSplitNames[static_cast<std::size_t>(options.split)]);
   for (ExpertUse::Layer& layer : use.layers) {
-    for (std::size_t e = 0; e < layer.tokens.size(); ++e)
-      if (layer.tokens[e] > 0) layer.confidence[e] /= static_cast<double>(layer.tokens[e]);
+    divide(layer.confidence, layer.tokens);
+    for (std::size_t g = 0; g < use.languages.size(); ++g)
+      divide(layer.confidence_by_language[g], layer.tokens_by_language[g]);
     if (layer.n_tokens > 0) layer.entropy /= static_cast<double>(layer.n_tokens);
   }
   return use;

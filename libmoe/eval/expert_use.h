@@ -16,6 +16,7 @@ struct ExpertUse {
     std::vector<std::int64_t> tokens;                           // [E] choices before any drop
     std::vector<std::vector<std::int64_t>> tokens_by_language;  // [languages][E], by target language
     std::vector<double> confidence;  // [E] mean gate probability over its tokens, 0 if none
+    std::vector<std::vector<double>> confidence_by_language;  // [languages][E]; none in a table of version 1
     std::int64_t n_choices = 0, n_tokens = 0;
     double entropy = 0;  // of the gate's softmax, mean over tokens, in nats
   };

@@ -23,6 +23,21 @@ std::vector<std::string> split_lines(const std::string& text) {
   return lines;
 }
 
+template <class To, class From>
+std::vector<To> flat(const std::vector<std::vector<From>>& rows) {
+  std::vector<To> values;
+  for (const auto& row : rows) values.insert(values.end(), row.begin(), row.end());
+  return values;
+}
+
+template <class To, class From>
+std::vector<std::vector<To>> rows_of(const std::vector<From>& values, std::size_t n) {
+  std::vector<std::vector<To>> rows;
+  for (auto row = values.begin(); row != values.end(); row += static_cast<std::ptrdiff_t>(n))
+    rows.emplace_back(row, row + static_cast<std::ptrdiff_t>(n));
+  return rows;
+}
+
 void write_layer(h5::Writer& writer, std::size_t index, const ExpertUse::Layer& layer,
                  const std::vector<std::int64_t>& ids) {
   const std::string group = layer_group(index);
@@ -31,16 +46,16 @@ void write_layer(h5::Writer& writer, std::size_t index, const ExpertUse::Layer& 
   writer.attribute(group, "n_choices", layer.n_choices);
   writer.attribute(group, "n_tokens", layer.n_tokens);
   writer.attribute(group, "entropy", layer.entropy);
-  const auto n = static_cast<std::int64_t>(layer.tokens.size());
-  std::vector<std::int64_t> by_language;
-  for (const auto& row : layer.tokens_by_language)
-    by_language.insert(by_language.end(), row.begin(), row.end());
+  const auto n = static_cast<std::int64_t>(layer.tokens.size()),
+             n_languages = static_cast<std::int64_t>(layer.tokens_by_language.size());
   writer.write<std::int64_t>(group + "/ids", ids, {n});
   writer.write<std::int64_t>(group + "/tokens", layer.tokens, {n});
-  writer.write<std::int64_t>(group + "/tokens_by_language", by_language,
-                             {static_cast<std::int64_t>(layer.tokens_by_language.size()), n});
+  writer.write<std::int64_t>(group + "/tokens_by_language", flat<std::int64_t>(layer.tokens_by_language),
+                             {n_languages, n});
   const std::vector<float> confidence(layer.confidence.begin(), layer.confidence.end());
   writer.write<float>(group + "/confidence", confidence, {n});
+  writer.write<float>(group + "/confidence_by_language", flat<float>(layer.confidence_by_language),
+                      {n_languages, n});
 }
 
 ExpertUse::Layer read_layer(const h5::Reader& reader, std::size_t index, std::size_t n_languages,
@@ -56,18 +71,23 @@ ExpertUse::Layer read_layer(const h5::Reader& reader, std::size_t index, std::si
   layer.tokens = reader.read<std::int64_t>(group + "/tokens");
   const auto by_language = reader.read<std::int64_t>(group + "/tokens_by_language");
   const auto confidence = reader.read<float>(group + "/confidence");
+  const bool by_both = reader.integer_attribute("/", "version") > 1;
+  std::vector<float> confidence_by_language;
+  if (by_both) confidence_by_language = reader.read<float>(group + "/confidence_by_language");
   const std::size_t n = layer.tokens.size();
-  if (n == 0 || ids.size() != n || confidence.size() != n || by_language.size() != n * n_languages)
+  if (n == 0 || ids.size() != n || confidence.size() != n || by_language.size() != n * n_languages ||
+      confidence_by_language.size() != (by_both ? n * n_languages : 0))
     bad_input("{}: {}: its datasets are of different numbers of experts or languages; analyze again",
               reader.path(), group);
   for (std::int64_t t : layer.tokens)
     if (t < 0) bad_input("{}: {}/tokens holds a negative count; analyze again", reader.path(), group);
-  for (float c : confidence)
-    if (!std::isfinite(c)) bad_input("{}: {}/confidence is not finite; analyze again", reader.path(), group);
+  for (const auto& values : {confidence, confidence_by_language})
+    for (float c : values)
+      if (!std::isfinite(c))
+        bad_input("{}: {}: a confidence is not finite; analyze again", reader.path(), group);
   layer.confidence.assign(confidence.begin(), confidence.end());
-  for (std::size_t l = 0; l < n_languages; ++l)
-    layer.tokens_by_language.emplace_back(by_language.begin() + static_cast<std::ptrdiff_t>(l * n),
-                                          by_language.begin() + static_cast<std::ptrdiff_t>((l + 1) * n));
+  layer.tokens_by_language = rows_of<std::int64_t>(by_language, n);
+  layer.confidence_by_language = rows_of<double>(confidence_by_language, n);
   return layer;
 }
 

@@ -9,7 +9,7 @@
 
 namespace moe::prune {
 
-inline constexpr h5::Kind kExpertUseKind{"moe-expert-use", 1};
+inline constexpr h5::Kind kExpertUseKind{"moe-expert-use", 2};
 
 struct ExpertTable {
   ExpertUse use;
@@ -19,7 +19,7 @@ struct ExpertTable {
 /// Atomic. inputs: the model and the dataset, for the provenance.
 void save_expert_table(const std::string& path, const ExpertTable& table,
                        const std::vector<std::string>& inputs, bool force);
-/// Throws Error(bad_input) naming file and dataset.
+/// Also of version 1, which has no confidence by language. Throws Error(bad_input) naming file and dataset.
 ExpertTable load_expert_table(const std::string& path);
 
 /// For people: one block per layer with the share of tokens, the gate's mean probability and the languages

@@ -45,11 +45,18 @@ std::vector<std::size_t> languages_of(const ExpertTable& table, const std::vecto
 
 std::vector<double> scores_of(const ExpertUse::Layer& layer, const std::vector<std::size_t>& languages,
                               PruneBy by) {
-  std::vector<double> scores;
-  for (std::size_t e = 0; e < layer.tokens.size(); ++e) {
-    std::int64_t tokens = languages.empty() ? layer.tokens[e] : 0;
-    for (std::size_t l : languages) tokens += layer.tokens_by_language[l][e];
-    scores.push_back(static_cast<double>(tokens) * (by == PruneBy::confidence ? layer.confidence[e] : 1.0));
+  const bool weighed = by == PruneBy::confidence;
+  if (weighed && !languages.empty() && layer.confidence_by_language.empty())
+    bad_input(
+        "--language: an earlier version made the table of --use and kept no confidence by language; make it "
+        "again with moe-prune analyze, or choose --by use");
+  std::vector<double> scores(layer.tokens.size(), 0);
+  for (std::size_t e = 0; e < scores.size(); ++e) {
+    if (languages.empty())
+      scores[e] = static_cast<double>(layer.tokens[e]) * (weighed ? layer.confidence[e] : 1.0);
+    for (std::size_t l : languages)
+      scores[e] += static_cast<double>(layer.tokens_by_language[l][e]) *
+                   (weighed ? layer.confidence_by_language[l][e] : 1.0);
   }
   return scores;
 }

@@ -10,7 +10,7 @@ namespace moe::prune {
 
 enum class PruneBy {
   use,         // tokens of each expert
-  confidence,  // share of the tokens times the gate's mean probability (arXiv 2212.09811)
+  confidence,  // tokens times the gate's mean probability over them (arXiv 2212.09811)
   random
 };
 
@@ -30,7 +30,7 @@ struct PruneChoice {
 
 /// The experts each layer keeps, ascending; ties go to the lowest. At least least_experts (the model's top_k)
 /// each. n_experts: of each layer. table may be null when by is random. Throws Error(usage) naming the option
-/// that does not fit, Error(bad_input) for a language that the table lacks.
+/// that does not fit, Error(bad_input) for a language that the table lacks, or its confidence.
 std::vector<std::vector<std::int64_t>> plan_pruning(const std::vector<std::int64_t>& n_experts,
                                                     std::int64_t least_experts, const ExpertTable* table,
                                                     const PruneChoice& choice);

@@ -129,7 +129,8 @@ void ApplyOptions::describe(OptionTable& table) {
   table.add("keep-share", &keep_share, "SHARE", "share of each layer's experts kept, rounded up").range(0, 1);
   table.add("per-layer", &per_layer, "N,...", "experts kept in each MoE layer, encoder first");
   table.add("language", &languages, "LANG,...",
-            "count only tokens of sentences in these target languages; without it all count");
+            "count only tokens of sentences in these target languages, and the gate's probability for them; "
+            "without it all count");
   table.add("seed", &seed, "N", "of --by random").range(0, 9e15);
 }
 

@@ -114,6 +114,13 @@ std::string text_of(const Checkpoint& c) {
          text_of(c.training.expert_steps) + c.vocabulary->decode(c.vocabulary->encode(small_sentence(3)));
 }
 
+std::string text_of(const prune::ExpertTable& table) {
+  std::string all = prune::format_expert_table(table);
+  for (const ExpertUse::Layer& layer : table.use.layers)
+    all += fmt::format("{}\n", layer.confidence_by_language);
+  return all;
+}
+
 void write_expert_use(const std::string& path) {
   prune::ExpertTable table;
   table.use.languages = {"eng", "deu"};
@@ -124,6 +131,7 @@ void write_expert_use(const std::string& path) {
     layer.tokens = {10, 0, 30};
     layer.tokens_by_language = {{4, 0, 10}, {6, 0, 20}};
     layer.confidence = {0.5, 0, 0.75};
+    layer.confidence_by_language = {{0.25, 0, 0.5}, {0.625, 0, 0.875}};
     layer.n_choices = layer.n_tokens = 40;
     layer.entropy = 1.25;
     table.use.layers.push_back(layer);
@@ -143,7 +151,7 @@ const std::vector<SampleKind>& sample_kinds() {
       {"moe-store", [](const std::string& path) { save_store(path, sample_checkpoint(), "test", {}, true); },
        [](const std::string& path) { return text_of(load_whole_store(path)); }},
       {"moe-expert-use", write_expert_use,
-       [](const std::string& path) { return prune::format_expert_table(prune::load_expert_table(path)); }}};
+       [](const std::string& path) { return text_of(prune::load_expert_table(path)); }}};
   return kinds;
 }
 

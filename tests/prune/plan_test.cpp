@@ -15,15 +15,22 @@ ExpertTable sample() {
   ExpertTable table;
   table.use.languages = {"eng", "deu"};
   table.use.n_sentences = 12;
-  table.use.layers = {
-      {"encoder.layers.1.moe.",
-       {10, 40, 10, 0},
-       {{10, 0, 0, 0}, {0, 40, 10, 0}},
-       {0.9, 0.2, 0.5, 0},
-       60,
-       60,
-       1.1},
-      {"decoder.layers.1.moe.", {1, 2, 3}, {{1, 2, 0}, {0, 0, 3}}, {0.5, 0.5, 0.25}, 6, 6, 0.9}};
+  table.use.layers = {{"encoder.layers.1.moe.",
+                       {10, 40, 10, 0},
+                       {{10, 0, 0, 0}, {0, 40, 10, 0}},
+                       {0.9, 0.2, 0.5, 0},
+                       {{0.9, 0, 0, 0}, {0, 0.2, 0.5, 0}},
+                       60,
+                       60,
+                       1.1},
+                      {"decoder.layers.1.moe.",
+                       {1, 2, 3},
+                       {{1, 2, 0}, {0, 0, 3}},
+                       {0.5, 0.5, 0.25},
+                       {{0.5, 0.5, 0}, {0, 0, 0.25}},
+                       6,
+                       6,
+                       0.9}};
   table.expert_ids = {{0, 1, 2, 3}, {5, 7, 9}};
   return table;
 }
@@ -57,6 +64,19 @@ TEST(PrunePlan, WeighsByConfidence) {
   // 9, 8, 5, 0 and 0.5, 1, 0.75.
   EXPECT_EQ(plan(PruneBy::confidence, {.keep = 1}), (Kept{{0}, {1}}));
   EXPECT_EQ(plan(PruneBy::confidence, {.keep = 2}), (Kept{{0, 1}, {1, 2}}));
+}
+
+TEST(PrunePlan, WeighsALanguagesTokensByItsOwnConfidence) {
+  ExpertTable table = sample();
+  table.use.layers = {
+      {"encoder.layers.1.moe.", {20, 20}, {{10, 10}, {10, 10}}, {0.6, 0.4}, {{0.9, 0.2}, {0.3, 0.6}}}};
+  const auto kept = [&](const std::vector<std::string>& languages) {
+    return plan_pruning({2}, 1, &table, {PruneBy::confidence, {.keep = 1}, languages, 1});
+  };
+  EXPECT_EQ(kept({"eng"}), Kept{{0}});         // 9 and 2
+  EXPECT_EQ(kept({"deu"}), Kept{{1}});         // 3 and 6
+  EXPECT_EQ(kept({"eng", "deu"}), Kept{{0}});  // 12 and 8
+  EXPECT_EQ(kept({}), Kept{{0}});              // 12 and 8
 }
 
 TEST(PrunePlan, CountsOnlyTheLanguagesAsked) {
@@ -115,6 +135,11 @@ TEST(ExpertTable, RoundTripAndText) {
     for (std::size_t e = 0; e < saved.use.layers[i].tokens.size(); ++e)
       EXPECT_FLOAT_EQ(static_cast<float>(loaded.use.layers[i].confidence[e]),
                       static_cast<float>(saved.use.layers[i].confidence[e]));
+    ASSERT_EQ(loaded.use.layers[i].confidence_by_language.size(), 2u);
+    for (std::size_t l = 0; l < 2; ++l)
+      for (std::size_t e = 0; e < saved.use.layers[i].tokens.size(); ++e)
+        EXPECT_FLOAT_EQ(static_cast<float>(loaded.use.layers[i].confidence_by_language[l][e]),
+                        static_cast<float>(saved.use.layers[i].confidence_by_language[l][e]));
   }
   const std::string text = format_expert_table(loaded);
   EXPECT_NE(text.find("      1         40   66.7%       0.200  deu 100%\n"), std::string::npos) << text;
@@ -122,6 +147,40 @@ TEST(ExpertTable, RoundTripAndText) {
             std::string::npos)
       << text;
   EXPECT_THROW(save_expert_table(folder / "use.h5", saved, {}, false), Error);
+}
+
+TEST(ExpertTable, OfVersion1LacksTheConfidenceOfLanguages) {
+  const test::TempDir folder;
+  h5::Writer writer(folder / "use.h5", {kExpertUseKind.name, 1}, false);
+  writer.write_text("/languages", "eng\ndeu");
+  writer.make_group("/layers");
+  writer.attribute("/layers", "n_layers", std::int64_t{1});
+  writer.attribute("/layers", "n_sentences", std::int64_t{12});
+  writer.make_group("/layers/0000");
+  writer.attribute("/layers/0000", "prefix", std::string("encoder.layers.1.moe."));
+  for (const char* name : {"n_choices", "n_tokens"}) writer.attribute("/layers/0000", name, std::int64_t{50});
+  writer.attribute("/layers/0000", "entropy", 1.1);
+  writer.write<std::int64_t>("/layers/0000/ids", std::vector<std::int64_t>{0, 1}, {2});
+  writer.write<std::int64_t>("/layers/0000/tokens", std::vector<std::int64_t>{10, 40}, {2});
+  writer.write<std::int64_t>("/layers/0000/tokens_by_language", std::vector<std::int64_t>{10, 0, 0, 40},
+                             {2, 2});
+  writer.write<float>("/layers/0000/confidence", std::vector<float>{0.9f, 0.2f}, {2});
+  writer.commit();
+
+  const ExpertTable table = load_expert_table(folder / "use.h5");
+  EXPECT_EQ(table.use.layers.at(0).tokens, (std::vector<std::int64_t>{10, 40}));
+  PruneChoice choice{PruneBy::confidence, {.keep = 1}, {}, 1};
+  EXPECT_EQ(plan_pruning({2}, 1, &table, choice), Kept{{0}});
+  choice.languages = {"deu"};
+  try {
+    plan_pruning({2}, 1, &table, choice);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::bad_input);
+    EXPECT_NE(std::string(e.what()).find("moe-prune analyze"), std::string::npos) << e.what();
+  }
+  choice.by = PruneBy::use;
+  EXPECT_EQ(plan_pruning({2}, 1, &table, choice), Kept{{1}});
 }
 
 }  // namespace

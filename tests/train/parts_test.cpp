@@ -304,6 +304,21 @@ TEST(ExpertUse, CountsEveryTokenOnceForEachChoice) {
     EXPECT_EQ(by_language, total);
     EXPECT_GT(layer.entropy, 0);
   }
+  // The confidence of a language is that of its direction alone, and the mean of both is the overall one.
+  for (std::size_t g = 0; g < 2; ++g) {
+    options.directions = g == 0 ? "backward" : "forward";
+    const ExpertUse one = collect_expert_use(stream, model, dataset, options);
+    for (std::size_t l = 0; l < 2; ++l)
+      for (std::size_t e = 0; e < 4; ++e)
+        EXPECT_NEAR(use.layers[l].confidence_by_language[g][e], one.layers[l].confidence[e], 1e-6);
+  }
+  for (const ExpertUse::Layer& layer : use.layers)
+    for (std::size_t e = 0; e < 4; ++e) {
+      double sum = 0;
+      for (std::size_t g = 0; g < layer.tokens_by_language.size(); ++g)
+        sum += static_cast<double>(layer.tokens_by_language[g][e]) * layer.confidence_by_language[g][e];
+      EXPECT_NEAR(sum, static_cast<double>(layer.tokens[e]) * layer.confidence[e], 1e-4);
+    }
   options.split = Split::test;
   EXPECT_THROW(collect_expert_use(stream, model, dataset, options), Error);
 }
