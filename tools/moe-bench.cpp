@@ -106,6 +106,7 @@ are dropped.)";
        {{"Two ranks on this machine", "mpiexec -n 2 moe-bench comm --size 64KiB,1MiB --repeat 3"}},
        [&](OptionTable& t) { comm.describe(t); },
        [&] { return bench::run_comm(comm); }});
+  tool.commands.back().knows_ranks = true;
   tool.commands.push_back({"doctor",
                            "what this machine has and what of it is used",
                            "Lists processor, instruction sets, memory, limits of the control group, measured "
@@ -114,6 +115,7 @@ are dropped.)";
                            {{"Everything as JSON, without measuring", "moe-bench doctor --quick -o json"}},
                            [&](OptionTable& t) { doctor.describe(t); },
                            [&] { return bench::run_doctor(doctor, tools::build_libraries()); }});
+  tool.commands.back().knows_ranks = true;
   tool.see_also = {"moe-train(1)", "moe-infer(1)"};
   return tools::run_tool(argc, argv, tool);
 }

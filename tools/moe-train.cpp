@@ -75,6 +75,7 @@ dead, spread, dropped, entropy).)";
     options.describe(table);
     world.describe(table);
   };
+  command.knows_ranks = true;
   command.run = [&] { return moe::run_train(options, moe::open_world(world)); };
   tool.commands = {command};
   tool.see_also = {"moe-prep(1)", "moe-prune(1)", "moe-infer(1)", "moe-bench(1)", "moe-h5(5)"};

@@ -12,6 +12,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/threads.h"
+#include "libmoe/comm/launch.h"
 #include "libmoe/comm/mpi_world.h"
 #include "libmoe/core/ceiling.h"
 #include "libmoe/h5/environment.h"
@@ -96,7 +97,7 @@ void add_libraries(Findings& f, const std::string& libraries) {
 
 void add_ranks(Findings& f, const Communicator& world) {
   const WorldFacts facts = world_facts(world);
-  const std::string by = launcher();
+  const std::string by = read_launch().launcher;
   f.add("MPI", mpi_library());
   f.add("launcher", by.empty() ? "none" : by,
         by.empty() ? "one process; several: mpiexec -n RANKS moe-train ..., or srun --mpi=pmi2" : "");

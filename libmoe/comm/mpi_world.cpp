@@ -1,11 +1,11 @@
 #include "libmoe/comm/mpi_world.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <numeric>
 
 #include "libmoe/base/log.h"
 #include "libmoe/comm/common_isa.h"
+#include "libmoe/comm/launch.h"
 #include "libmoe/comm/mpi_communicator.h"
 
 namespace moe {
@@ -25,16 +25,6 @@ void WorldOptions::describe(OptionTable& table) {
             "reduce and gather large tensors in shared memory where ranks are on one node");
 }
 
-std::string launcher() {
-  const auto set = [](const char* name) { return std::getenv(name) != nullptr; };
-  const char* kind = set("SLURM_PROCID") ? "Slurm" : set("HYDI_CONTROL_FD") ? "hydra" : "";
-  const char* sign = set("PMI_RANK") && set("PMI_SIZE") ? "PMI_RANK"
-                     : set("PMIX_RANK")                 ? "PMIX_RANK"
-                                                        : nullptr;
-  if (sign == nullptr) return "";
-  return *kind == 0 ? sign : fmt::format("{} ({})", kind, sign);
-}
-
 std::string mpi_library() {
   char buffer[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   int length = 0;
@@ -48,8 +38,14 @@ std::string mpi_library() {
 
 std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
   const AllToAllWay way = parse_all_to_all(options.all_to_all);
-  if (launcher().empty()) return self_communicator();
+  const Launch launch = read_launch();
+  check_launcher_in_reach(launch);
+  if (!launch.connects) {
+    check_ranks_found(launch, 1);
+    return self_communicator();
+  }
   const auto runtime = std::make_shared<MpiRuntime>(options);
+  check_ranks_found(launch, runtime->size());
   const Topology& topology = runtime->topology();
   std::vector<int> all(static_cast<std::size_t>(runtime->size()));
   std::iota(all.begin(), all.end(), 0);

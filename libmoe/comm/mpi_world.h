@@ -20,12 +20,6 @@ struct WorldOptions {
   void describe(OptionTable& table);
 };
 
-/// What started this process as one of several: "hydra (PMI_RANK)", "Slurm (SLURM_PROCID, PMI_RANK)", "PMIx
-/// (PMIX_RANK)"; empty for a process that stands alone. Looks for PMI_RANK with PMI_SIZE (hydra, Slurm's
-/// PMI-1 and PMI-2) and for PMIX_RANK (Slurm's and other launchers' PMIx): SLURM_PROCID alone is no sign,
-/// since it is also set where srun does not connect ranks (--mpi=none) and inside sbatch.
-std::string launcher();
-
 /// The MPI library, "MPICH 4.0.2". Without starting it.
 std::string mpi_library();
 
@@ -40,7 +34,8 @@ std::string mpi_library();
 /// can say so, the lost rank's watcher has named it: a process that this one forks before MPI starts, see
 /// watcher.h.
 ///
-/// Throws Error(device) when the ranks do not come together.
+/// Throws Error(device) when the ranks do not come together, Error(usage) when the launcher's variables tell
+/// of other processes and MPI finds none, or cannot reach the launcher.
 std::shared_ptr<Communicator> open_world(const WorldOptions& options = {});
 
 /// What is known about a communicator.

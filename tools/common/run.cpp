@@ -12,6 +12,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
+#include "libmoe/comm/launch.h"
 #include "libmoe/h5/file.h"
 #include "tools/common/command_line.h"
 #include "tools/common/config.h"
@@ -113,6 +114,8 @@ int run_checked(int argc, char** argv, const Tool& tool) {
     return 0;
   }
   start(tool, shared);
+  const std::string& name = line.command->name;
+  if (!line.command->knows_ranks) refuse_ranks(name.empty() ? tool.name : tool.name + " " + name);
   check_required(tool, *line.command, options);
   return line.command->run();
 }

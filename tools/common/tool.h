@@ -24,6 +24,7 @@ struct Command {
   /// file's.
   std::function<void(OptionTable&)> describe;
   std::function<int()> run;  // returns the exit code; may throw Error
+  bool knows_ranks = false;  // processes of one mpiexec or srun work together in it
 };
 
 struct Tool {
@@ -34,8 +35,9 @@ struct Tool {
   std::vector<std::string> see_also;  // "moe-train(1)"
 };
 
-/// Parses, merges (command line > environment MOE_<OPTION_NAME> > the last -c FILE > earlier ones >
-/// defaults), runs, and turns errors into exit codes. Adds the options that all tools share: -c,
+/// Refuses to be one of several processes of a launcher where the command knows no ranks. Parses, merges
+/// (command line > environment MOE_<OPTION_NAME> > the last -c FILE > earlier ones > defaults), runs, and
+/// turns errors into exit codes. Adds the options that all tools share: -c,
 /// --dump-config, -q, -v, --log-level,
 /// --log, --progress, --no-progress, -h, --version, --build-info; these names and letters are taken. Every
 /// flag
