@@ -2,7 +2,9 @@
 
 #include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "libmoe/base/error.h"
@@ -16,10 +18,25 @@ bool is_set(const char* variable) {
 
 int closed_launcher_fd() {
   const char* text = std::getenv("PMI_FD");
-  if (text == nullptr || !is_set("PMI_RANK")) return -1;
+  if (text == nullptr) return -1;
   struct stat status {};
   const int fd = std::atoi(text);
   return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? -1 : fd;
+}
+
+/// In the shell of srun --pty, whose programs inherit what the tasks of its step have.
+bool in_slurm_shell() {
+  const char* task = std::getenv("SLURM_TASK_PID");
+  return is_set("SLURM_PTY_PORT") && task != nullptr && std::atoi(task) != getpid();
+}
+
+/// Variables that say how many processes were started together, the nearest launcher's first.
+std::vector<std::string> size_variables() {
+  std::vector<std::string> variables;
+  for (const char* name : {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"})
+    if (is_set(name)) variables.emplace_back(name);
+  if (is_set("SLURM_STEP_NUM_TASKS") && !in_slurm_shell()) variables.emplace_back("SLURM_STEP_NUM_TASKS");
+  return variables;
 }
 
 }  // namespace
@@ -37,12 +54,10 @@ Launch read_launch() {
                                                                     : "";
   launch.connects = !sign.empty();
   if (launch.connects) launch.launcher = fmt::format("{} ({})", kind, sign);
-  launch.closed_fd = closed_launcher_fd();
-  for (const char* variable : {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-    if (!is_set(variable)) continue;
-    if (launch.size_variables.empty()) launch.size = std::max(std::atoi(std::getenv(variable)), 1);
-    launch.size_variables.emplace_back(variable);
-  }
+  if (sign == "PMI_RANK") launch.closed_fd = closed_launcher_fd();
+  launch.size_variables = size_variables();
+  if (!launch.size_variables.empty())
+    launch.size = std::max(std::atoi(std::getenv(launch.size_variables.front().c_str())), 1);
   if (launch.launcher.empty() && launch.size > 1) launch.launcher = kind;
   return launch;
 }

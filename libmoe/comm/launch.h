@@ -14,7 +14,8 @@ struct Launch {
 };
 
 /// Knows hydra, Slurm's steps and Open MPI. SLURM_NTASKS and SLURM_PROCID alone say nothing: they are also
-/// set in the script of a job, which is one process and may start a program without srun.
+/// set in the script of a job, which is one process and may start a program without srun. Nor does
+/// SLURM_STEP_NUM_TASKS to a program that is started in the shell of srun --pty.
 Launch read_launch();
 
 /// Throws Error(usage) when this process is one of several. For programs that know no ranks: each would do

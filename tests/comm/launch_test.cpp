@@ -20,9 +20,9 @@ class LaunchTest : public ::testing::Test {
   LaunchTest() { clear(); }
   ~LaunchTest() override { clear(); }
   static void clear() {
-    for (const char* name :
-         {"PMI_RANK", "PMI_SIZE", "PMI_FD", "PMIX_RANK", "HYDI_CONTROL_FD", "OMPI_COMM_WORLD_SIZE",
-          "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"})
+    for (const char* name : {"PMI_RANK", "PMI_SIZE", "PMI_FD", "PMIX_RANK", "HYDI_CONTROL_FD",
+                             "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID",
+                             "SLURM_STEP_NUM_TASKS", "SLURM_PTY_PORT", "SLURM_TASK_PID"})
       unsetenv(name);
   }
   static Launch launch(const Variables& variables) {
@@ -43,16 +43,20 @@ class LaunchTest : public ::testing::Test {
 
 TEST_F(LaunchTest, KnowsWhoStartedHowMany) {
   const Variables batch{{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}};
-  Variables step = batch, pmi2, pmix, hydra_in_step;
+  Variables step = batch, pmi2, pmix, hydra_in_step, task, shell;
   step.insert(step.end(), {{"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "4"}});
-  pmi2 = pmix = hydra_in_step = step;
+  pmi2 = pmix = hydra_in_step = task = shell = step;
   pmi2.insert(pmi2.end(), {{"PMI_RANK", "1"}, {"PMI_SIZE", "4"}});
   pmix.insert(pmix.end(), {{"PMIX_RANK", "1"}});
   hydra_in_step.insert(hydra_in_step.end(), {{"HYDI_CONTROL_FD", "7"}, {"PMI_RANK", "0"}, {"PMI_SIZE", "1"}});
+  task.insert(task.end(), {{"SLURM_PTY_PORT", "40000"}, {"SLURM_TASK_PID", std::to_string(getpid())}});
+  shell.insert(shell.end(), {{"SLURM_PTY_PORT", "40000"}, {"SLURM_TASK_PID", std::to_string(getppid())}});
   const std::tuple<Variables, std::string, bool, int> kCases[] = {
       {{}, "", false, 1},
       {batch, "", false, 1},  // the script of a job is one process
       {step, "Slurm", false, 4},
+      {task, "Slurm", false, 4},
+      {shell, "", false, 1},
       {{{"SLURM_STEP_NUM_TASKS", "1"}}, "", false, 1},
       {pmi2, "Slurm (PMI_RANK)", true, 4},
       {pmix, "Slurm (PMIX_RANK)", true, 4},
