@@ -5,16 +5,16 @@ namespace moe::kernels {
 
 namespace baseline {
 const KernelTable& table();
-}
+}  // namespace baseline
 namespace avx2 {
 const KernelTable& table();
-}
+}  // namespace avx2
 namespace avx512 {
 const KernelTable& table();
-}
+}  // namespace avx512
 namespace avx512bf16 {
 const KernelTable& table();
-}
+}  // namespace avx512bf16
 
 namespace {
 
