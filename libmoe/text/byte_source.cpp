@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,68 +10,37 @@
 #include <vector>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/options.h"
+#include "libmoe/text/decoder.h"
+#include "libmoe/text/file_kind.h"
 
 namespace moe {
 namespace {
 
 constexpr std::size_t kBlockBytes = 1 << 17;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-constexpr std::string_view kGzip = "\x1f\x8b", kZstd = "\x28\xb5\x2f\xfd",
-                           kUtf16[] = {"\xff\xfe", "\xfe\xff"};
-
-/// A frame of zstd, or one to be skipped, as parallel compressors write first (RFC 8878, 3.1.2).
-bool is_zstd(std::string_view head) {
-  return head == kZstd || (head.size() == 4 && (head[0] & 0xF0) == 0x50 && head.substr(1) == "\x2a\x4d\x18");
-}
-/// At least one more byte is needed to tell.
-bool may_be_compressed(std::string_view head) {
-  const auto begins = [&](std::string_view magic) { return magic.starts_with(head.substr(0, magic.size())); };
-  return begins(kGzip) || begins(kZstd) || begins(kUtf16[0]) || begins(kUtf16[1]) ||
-         ((head[0] & 0xF0) == 0x50 && std::string_view("\x2a\x4d\x18").starts_with(head.substr(1)));
-}
-
-/// A file descriptor whose first bytes can be looked at before they are read.
+/// A file descriptor.
 class PlainSource : public ByteSource {
  public:
   explicit PlainSource(const std::string& path) : name_(display_name(path)) {
     if (path == "-") {
       fd_ = STDIN_FILENO;
-    } else {
-      fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-      if (fd_ < 0) bad_input("{}: {}", name_, std::strerror(errno));
-      struct stat status {};
-      if (fstat(fd_, &status) == 0 && S_ISDIR(status.st_mode)) {
-        close(fd_);
-        bad_input("{}: is a folder; name a text file", name_);
-      }
+      return;
     }
-    head_.resize(4);
-    std::size_t n = 0;
-    while (n < head_.size()) {
-      const std::size_t got = read_fd({head_.data() + n, head_.size() - n});
-      if (got == 0) break;
-      n += got;
-      if (!may_be_compressed({head_.data(), n})) break;  // a person types: do not wait for more
+    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd_ < 0) bad_input("{}: {}", name_, std::strerror(errno));
+    struct stat status {};
+    if (fstat(fd_, &status) == 0 && S_ISDIR(status.st_mode)) {
+      close(fd_);
+      bad_input("{}: is a folder; name a text file", name_);
     }
-    head_.resize(n);
   }
   ~PlainSource() override {
     if (fd_ > STDIN_FILENO) close(fd_);
   }
 
-  const std::string& name() const { return name_; }
-  std::string_view head() const { return {head_.data(), head_.size()}; }
-
   std::size_t read(std::span<char> buffer) override {
-    if (head_at_ == head_.size()) return read_fd(buffer);
-    const std::size_t n = std::min(buffer.size(), head_.size() - head_at_);
-    std::memcpy(buffer.data(), head_.data() + head_at_, n);
-    head_at_ += n;
-    return n;
-  }
-
- private:
-  std::size_t read_fd(std::span<char> buffer) {
     while (!ended_) {  // a terminal says once that its text ends, and is then read on
       const ssize_t n = ::read(fd_, buffer.data(), buffer.size());
       ended_ = n == 0;
@@ -83,90 +50,135 @@ class PlainSource : public ByteSource {
     return 0;
   }
 
+ private:
   std::string name_;
   int fd_ = -1;
   bool ended_ = false;
-  std::vector<char> head_;
-  std::size_t head_at_ = 0;
 };
 
-class GzipSource : public ByteSource {
+/// A source whose first bytes can be looked at before they are read.
+class PeekedSource : public ByteSource {
  public:
-  explicit GzipSource(std::unique_ptr<PlainSource> raw) : raw_(std::move(raw)), block_(kBlockBytes) {
-    MOE_CHECK(inflateInit2(&stream_, 15 + 16) == Z_OK);
+  explicit PeekedSource(std::unique_ptr<ByteSource> source) : source_(std::move(source)), head_(kHeadBytes) {
+    // A person types: bytes that tell enough are not made to wait for more.
+    while (n_head_ == 0 || (n_head_ < head_.size() && tells_too_little(head()))) {
+      const std::size_t got = source_->read(std::span(head_).subspan(n_head_));
+      if (got == 0) break;
+      n_head_ += got;
+    }
   }
-  ~GzipSource() override { inflateEnd(&stream_); }
+
+  std::string_view head() const { return {head_.data(), n_head_}; }
+  void skip_byte_order_mark() {
+    if (head().starts_with(kByteOrderMark)) head_at_ = kByteOrderMark.size();
+  }
 
   std::size_t read(std::span<char> buffer) override {
-    stream_.next_out = reinterpret_cast<Bytef*>(buffer.data());
-    stream_.avail_out = static_cast<uInt>(std::min<std::size_t>(buffer.size(), 1u << 30));
-    const uInt wanted = stream_.avail_out;
-    while (stream_.avail_out == wanted) {
-      if (stream_.avail_in == 0 && !refill()) {
-        if (inside_)
-          bad_input("{}: ends in the middle of its gzip stream; fetch or compress it again", raw_->name());
-        return 0;
-      }
-      inside_ = true;
-      const int status = inflate(&stream_, Z_NO_FLUSH);
-      if (status == Z_STREAM_END) {  // a gzip file may hold several members
-        inside_ = false;
-        inflateReset(&stream_);
-      } else if (status != Z_OK && status != Z_BUF_ERROR) {
-        bad_input("{}: is no sound gzip file ({}); fetch or compress it again", raw_->name(),
-                  stream_.msg != nullptr ? stream_.msg : "altered");
-      }
+    if (head_at_ == n_head_) return source_->read(buffer);
+    const std::size_t n = std::min(buffer.size(), n_head_ - head_at_);
+    std::memcpy(buffer.data(), head_.data() + head_at_, n);
+    head_at_ += n;
+    return n;
+  }
+
+ private:
+  static bool tells_too_little(std::string_view head) {
+    return may_become_kind(head) || (head.size() < kByteOrderMark.size() && kByteOrderMark.starts_with(head));
+  }
+
+  std::unique_ptr<ByteSource> source_;
+  std::vector<char> head_;
+  std::size_t n_head_ = 0, head_at_ = 0;
+};
+
+class DecodedSource : public ByteSource {
+ public:
+  DecodedSource(std::unique_ptr<ByteSource> raw, std::unique_ptr<Decoder> decoder, std::string name,
+                std::string_view kind)
+      : raw_(std::move(raw)),
+        decoder_(std::move(decoder)),
+        name_(std::move(name)),
+        kind_(kind),
+        block_(kBlockBytes) {}
+
+  std::size_t read(std::span<char> buffer) override {
+    std::span<char> out = buffer;
+    while (out.size() == buffer.size()) {
+      if (in_.empty() && !pending_ && !refill()) return 0;
+      if (!inside_ && n_streams_ > 0 && skip_zeros()) continue;
+      if (!inside_) given_ = false;
+      const std::size_t n_left = out.size();
+      const Decoder::State state = decoder_->decode(in_, out);
+      given_ = given_ || out.size() < n_left;
+      if (state == Decoder::State::fault)
+        refuse(fmt::format("is no sound {} file ({})", kind_, decoder_->reason()));
+      inside_ = state == Decoder::State::goes_on;
+      n_streams_ += inside_ ? 0 : 1;
+      pending_ = inside_ && out.empty();
     }
-    return wanted - stream_.avail_out;
+    return buffer.size() - out.size();
   }
 
  private:
   bool refill() {
-    const std::size_t n = raw_->read(block_);
-    stream_.next_in = reinterpret_cast<Bytef*>(block_.data());
-    stream_.avail_in = static_cast<uInt>(n);
-    return n != 0;
+    in_ = {block_.data(), raw_->read(block_)};
+    if (in_.empty() && inside_) refuse(fmt::format("ends in the middle of its {} stream", kind_));
+    return !in_.empty();
   }
 
-  std::unique_ptr<PlainSource> raw_;
+  /// Tapes and block devices leave zeros after a stream. True when there is nothing else in the block.
+  bool skip_zeros() {
+    const auto end = std::find_if(in_.begin(), in_.end(), [](char c) { return c != 0; });
+    in_ = in_.subspan(static_cast<std::size_t>(end - in_.begin()));
+    return in_.empty();
+  }
+
+  [[noreturn]] void refuse(const std::string& fault) const {
+    const bool rest = n_streams_ > 0 && !given_;
+    bad_input("{}: {}; fetch or compress it again", name_,
+              rest ? fmt::format("other bytes follow its {} stream", kind_) : fault);
+  }
+
+  std::unique_ptr<ByteSource> raw_;
+  std::unique_ptr<Decoder> decoder_;
+  std::string name_;
+  std::string_view kind_;
   std::vector<char> block_;
-  z_stream stream_{};
-  bool inside_ = false;
+  std::span<const char> in_;
+  std::int64_t n_streams_ = 0;           // that have ended
+  bool inside_ = false, given_ = false;  // in a stream; which has given bytes
+  bool pending_ = false;                 // and may give more without being given more
 };
 
-class ZstdSource : public ByteSource {
+class ConvertedSource : public ByteSource {
  public:
-  explicit ZstdSource(std::unique_ptr<PlainSource> raw)
-      : raw_(std::move(raw)), block_(kBlockBytes), context_(ZSTD_createDCtx(), ZSTD_freeDCtx) {}
+  ConvertedSource(std::unique_ptr<ByteSource> raw, const std::string& encoding)
+      : raw_(std::move(raw)), converter_(encoding), block_(kBlockBytes) {}
 
   std::size_t read(std::span<char> buffer) override {
-    ZSTD_outBuffer out{buffer.data(), buffer.size(), 0};
-    while (out.pos == 0) {
-      if (in_.pos == in_.size && !pending_output_) {
-        in_ = {block_.data(), raw_->read(block_), 0};
-        if (in_.size == 0) {
-          if (inside_)
-            bad_input("{}: ends in the middle of its zstd stream; fetch or compress it again", raw_->name());
-          return 0;
-        }
-      }
-      const std::size_t hint = ZSTD_decompressStream(context_.get(), &out, &in_);
-      if (ZSTD_isError(hint))
-        bad_input("{}: is no sound zstd file ({}); fetch or compress it again", raw_->name(),
-                  ZSTD_getErrorName(hint));
-      inside_ = hint != 0;
-      pending_output_ = inside_ && out.pos == out.size;
+    while (at_ == text_.size() && !ended_) {
+      const std::size_t n = raw_->read(block_);
+      ended_ = n == 0;
+      text_ = converter_.convert(std::span<const char>(block_.data(), n), ended_);
+      at_ = 0;
     }
-    return out.pos;
+    const std::size_t n = text_.copy(buffer.data(), buffer.size(), at_);
+    at_ += n;
+    return n;
   }
 
  private:
-  std::unique_ptr<PlainSource> raw_;
+  std::unique_ptr<ByteSource> raw_;
+  Converter converter_;
   std::vector<char> block_;
-  std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context_;
-  ZSTD_inBuffer in_{nullptr, 0, 0};
-  bool inside_ = false, pending_output_ = false;
+  std::string text_;
+  std::size_t at_ = 0;
+  bool ended_ = false;
 };
+
+std::unique_ptr<PeekedSource> peeked(std::unique_ptr<ByteSource> source) {
+  return std::make_unique<PeekedSource>(std::move(source));
+}
 
 }  // namespace
 
@@ -174,14 +186,39 @@ std::string display_name(const std::string& path) {
   return path == "-" ? "standard input" : path;
 }
 
-std::unique_ptr<ByteSource> ByteSource::open(const std::string& path) {
-  auto raw = std::make_unique<PlainSource>(path);
-  const std::string_view head = raw->head();
-  if (head.starts_with(kGzip)) return std::make_unique<GzipSource>(std::move(raw));
-  if (is_zstd(head)) return std::make_unique<ZstdSource>(std::move(raw));
-  if (head.starts_with(kUtf16[0]) || head.starts_with(kUtf16[1]))
-    bad_input("{}: is UTF-16; convert it with iconv -f UTF-16 -t UTF-8", raw->name());
-  return raw;
+std::unique_ptr<ByteSource> ByteSource::open(const std::string& path, const std::string& encoding) {
+  if (!is_encoding(encoding))
+    usage_error(
+        "--encoding: ICU knows no '{}'; write a name such as ISO-8859-1, windows-1251, Shift_JIS or UTF-16",
+        encoding);
+  const std::string name = display_name(path);
+  auto source = peeked(std::make_unique<PlainSource>(path));
+  const FileKind* kind = file_kind(source->head());
+  if (auto decoder = Decoder::make(kind != nullptr ? kind->name : "")) {
+    source = peeked(std::make_unique<DecodedSource>(std::move(source), std::move(decoder), name, kind->name));
+    kind = file_kind(source->head());
+  }
+  const bool utf8 = is_utf8(encoding);
+  if (kind != nullptr && (utf8 || !kind->name.starts_with("UTF-")))
+    bad_input("{}: is {}, not text; {}", name, kind->name,
+              kind->to_do.empty() ? "decompress it once" : kind->to_do);
+  if (!utf8) source = peeked(std::make_unique<ConvertedSource>(std::move(source), encoding));
+  source->skip_byte_order_mark();
+  return source;
+}
+
+std::string read_text_file(const std::string& path, std::size_t most_bytes) {
+  const auto source = ByteSource::open(path);
+  std::string text;
+  for (std::size_t n = 1; n != 0 && text.size() <= most_bytes;) {
+    const std::size_t size = text.size();
+    text.resize(size + kBlockBytes);
+    n = source->read({text.data() + size, kBlockBytes});
+    text.resize(size + n);
+  }
+  if (text.size() > most_bytes)
+    bad_input("{}: larger than {}", display_name(path), format_bytes(static_cast<std::int64_t>(most_bytes)));
+  return text;
 }
 
 }  // namespace moe

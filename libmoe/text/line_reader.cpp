@@ -3,10 +3,22 @@
 #include <algorithm>
 #include <cstring>
 
-namespace moe {
+#include "libmoe/base/error.h"
 
-LineReader::LineReader(const std::string& path, std::size_t max_line_bytes)
-    : path_(path), max_line_bytes_(max_line_bytes), source_(ByteSource::open(path)), buffer_(1 << 17) {}
+namespace moe {
+namespace {
+
+constexpr std::int64_t kBrokenShare = 20;  // one line in so many may be broken
+constexpr std::size_t kGuessBytes = 1 << 14;
+
+}  // namespace
+
+LineReader::LineReader(const std::string& path, const std::string& encoding, std::size_t max_line_bytes)
+    : path_(path),
+      encoding_(encoding),
+      max_line_bytes_(max_line_bytes),
+      source_(ByteSource::open(path, encoding)),
+      buffer_(1 << 17) {}
 
 bool LineReader::next(std::string& line) {
   line.clear();
@@ -30,7 +42,27 @@ bool LineReader::next(std::string& line) {
     if (newline != nullptr) break;
   }
   line_number_ += any ? 1 : 0;
+  if (any && !is_utf8_text(line, cut_)) note_broken(line);
+  if (!any || line_number_ == kJudgedLines) judge();
   return any;
+}
+
+void LineReader::note_broken(const std::string& line) {
+  if (n_broken_++ == 0) first_broken_ = line_number_;
+  if (broken_.size() < kGuessBytes) broken_.append(line, 0, kGuessBytes).append("\n");
+}
+
+void LineReader::judge() const {
+  if (n_broken_ * kBrokenShare <= line_number_) return;
+  const std::string what =
+      fmt::format("{}: {} of {} lines are not {}, the first is line {}", display_name(path_), n_broken_,
+                  line_number_, encoding_, first_broken_);
+  if (!is_utf8(encoding_)) bad_input("{}; name another --encoding", what);
+  const std::string guess = guess_encoding(broken_);
+  if (broken_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))
+    bad_input("{}: is binary data, not text; name a text file", display_name(path_));
+  if (guess.empty()) bad_input("{}; name the text's encoding with --encoding", what);
+  bad_input("{}; the text is probably {}: give --encoding {}", what, guess, guess);
 }
 
 }  // namespace moe

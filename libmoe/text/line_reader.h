@@ -9,15 +9,20 @@
 
 namespace moe {
 
-/// Reads lines that end in LF or at the end of the file (plain, gzip, zstd or standard input). Keeps at most
+/// Reads lines that end in LF or at the end of the file, of what ByteSource opens. Keeps at most
 /// max_line_bytes of a line. Not thread-safe.
 class LineReader {
  public:
   static constexpr std::size_t kMaxLineBytes = 1 << 20;
-  /// path "-" is standard input. Throws Error(bad_input) naming the file.
-  explicit LineReader(const std::string& path, std::size_t max_line_bytes = kMaxLineBytes);
+  /// Lines after which it is judged whether the file is text, besides at its end.
+  static constexpr std::int64_t kJudgedLines = 1000;
+  /// Throws as ByteSource::open().
+  explicit LineReader(const std::string& path, const std::string& encoding = kUtf8,
+                      std::size_t max_line_bytes = kMaxLineBytes);
 
-  /// The next line without its LF; false at the end. A CR before the LF stays. Throws as ByteSource::read().
+  /// The next line without its LF; false at the end. A CR before the LF stays, as do broken bytes. Throws as
+  /// ByteSource::read(), and Error(bad_input) naming the likely encoding when more than 5% of the first
+  /// kJudgedLines, or of all lines, are not UTF-8.
   bool next(std::string& line);
   /// The line that next() gave was longer than max_line_bytes: its rest was skipped.
   bool cut() const { return cut_; }
@@ -28,12 +33,17 @@ class LineReader {
   std::int64_t n_bytes() const { return n_bytes_; }
 
  private:
-  std::string path_;
+  void note_broken(const std::string& line);
+  void judge() const;
+
+  std::string path_, encoding_;
   std::size_t max_line_bytes_;
   std::unique_ptr<ByteSource> source_;
   std::vector<char> buffer_;
   std::size_t at_ = 0, end_ = 0;
   std::int64_t line_number_ = 0, n_bytes_ = 0;
+  std::int64_t n_broken_ = 0, first_broken_ = 0;  // lines that are not UTF-8
+  std::string broken_;                            // some of them, to guess their encoding
   bool cut_ = false;
 };
 
