@@ -9,6 +9,7 @@
 #include "libmoe/h5/file.h"
 #include "libmoe/infer/loaded_model.h"
 #include "libmoe/text/line_reader.h"
+#include "libmoe/text/normalise.h"
 
 namespace moe::bench {
 namespace {
@@ -20,9 +21,12 @@ std::vector<TranslationInput> read_inputs(const InferBenchOptions& options,
   const auto most = static_cast<std::size_t>(max_source_tokens(loaded.model->config()));
   std::vector<TranslationInput> inputs;
   if (!options.input.empty()) {
-    LineReader lines(options.input);
+    LineReader lines(options.input, options.encoding);
+    NormaliseCounts unused;
     for (std::string line; lines.next(line);) {
-      inputs.push_back({loaded.vocabulary->encode(line), 0});
+      auto tokens = loaded.vocabulary->encode(normalise(line, unused));
+      if (tokens.empty()) continue;
+      inputs.push_back({std::move(tokens), 0});
       if (inputs.back().tokens.size() > most) inputs.back().tokens.resize(most);
     }
     if (inputs.empty()) bad_input("{}: no lines", options.input);
@@ -99,6 +103,7 @@ void InferBenchOptions::describe(OptionTable& table) {
       .add("input", &input, "FILE",
            "text to translate, one sentence per line; made-up sentences when not given")
       .file();
+  table.add("encoding", &encoding, "NAME", "encoding of that text, such as ISO-8859-1 or UTF-16");
   table.add("sentences", &sentences, "N", "made-up sentences").range(1, 1 << 20);
   table.add("length", &length, "TOKENS", "tokens of a made-up sentence").range(1, 1 << 16);
   search.describe(table);

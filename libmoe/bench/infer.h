@@ -5,13 +5,14 @@
 
 #include "libmoe/bench/measure.h"
 #include "libmoe/decode/search.h"
+#include "libmoe/text/encoding.h"
 
 namespace moe::bench {
 
 struct InferBenchOptions {
   MeasureOptions measure{.warm_up = 1, .repeat = 5};
   std::vector<std::string> models, host_memory = {"0"};
-  std::string input;
+  std::string input, encoding = kUtf8;
   std::int64_t sentences = 64, length = 20;
   SearchOptions search;
   void describe(OptionTable& table);

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <sstream>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/progress.h"
+#include "libmoe/text/line_reader.h"
 #include "libmoe/train/footprint.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/update.h"
@@ -45,16 +45,13 @@ void TrainBenchOptions::check() const {
 }
 
 std::vector<PairLength> read_pair_lengths(const std::string& path, std::int64_t max_length) {
-  std::ifstream in(path);
-  if (!in) bad_input("{}: cannot be read", path);
+  LineReader reader(path);
   std::vector<PairLength> lengths;
-  std::int64_t number = 0;
-  for (std::string line; std::getline(in, line);) {
-    ++number;
+  for (std::string line; reader.next(line);) {
     std::istringstream fields(line);
     std::int64_t source = 0, target = 0;
     if (!(fields >> source >> target) || source < 1 || target < 1)
-      bad_input("{}:{}: not two numbers above 0 (source and target tokens)", path, number);
+      bad_input("{}:{}: not two numbers above 0 (source and target tokens)", path, reader.line_number());
     if (source <= max_length && target <= max_length) lengths.push_back({source, target});
   }
   if (lengths.empty()) bad_input("{}: no pair with at most --max-length {} tokens a side", path, max_length);

@@ -93,6 +93,11 @@ class Translator {
           "{} lines were longer than the model allows ({} tokens) and were cut; split them, or find them "
           "with --strict",
           lines_.n_cut(), max_source_tokens(loaded_.model->config()));
+    if (lines_.n_mended() > 0)
+      log_warn("{} lines had broken UTF-8, each fault of which was read as U+FFFD", lines_.n_mended());
+    if (lines_.n_unknown() > 0)
+      log_warn("{} of {} source tokens are characters that the model's vocabulary has no piece for (<unk>)",
+               lines_.n_unknown(), lines_.n_source_tokens());
     const auto rate = [&](std::int64_t n) { return static_cast<double>(n) / std::max(seconds, 1e-9); };
     log_info("{} lines in {:.2f} s: {:.1f} lines/s, {:.0f} source tokens/s, {:.0f} target tokens/s", n_lines_,
              seconds, rate(n_lines_), rate(lines_.n_source_tokens()), rate(n_target_tokens_));

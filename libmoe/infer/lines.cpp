@@ -1,5 +1,7 @@
 #include "libmoe/infer/lines.h"
 
+#include <algorithm>
+
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/text/normalise.h"
@@ -8,7 +10,7 @@ namespace moe::infer {
 
 InputLines::InputLines(const InferOptions& options, const Vocabulary& vocabulary, const ModelConfig& config)
     : vocabulary_(&vocabulary),
-      reader_(options.input),
+      reader_(options.input, options.encoding),
       strict_(options.strict),
       skips_(options.on_error == "skip"),
       max_tokens_(max_source_tokens(config)) {
@@ -48,12 +50,14 @@ void InputLines::parse(const std::string& line, TranslationInput& input) {
     const std::string where = fmt::format("{}, line {}", display_name(reader_.path()), reader_.line_number());
     if (tab == std::string::npos)
       bad_input("{}: no tab; with --target-from-line a line is a language's code, a tab, the text", where);
-    input.language = language_of(line.substr(0, tab), where);
+    input.language = language_of(normalise(text.substr(0, tab), unused), where);
     text.remove_prefix(tab + 1);
   }
-  NormaliseCounts unused;
-  input.tokens = vocabulary_->encode(normalise(text, unused));
+  NormaliseCounts mended;
+  input.tokens = vocabulary_->encode(normalise(text, mended));
+  n_mended_ += mended.broken_utf8;
   if (reader_.cut() || static_cast<std::int64_t>(input.tokens.size()) > max_tokens_) shorten(input.tokens);
+  n_unknown_ += std::count(input.tokens.begin(), input.tokens.end(), vocabulary_->unknown_id());
 }
 
 void InputLines::shorten(std::vector<std::int32_t>& tokens) {

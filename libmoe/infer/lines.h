@@ -26,6 +26,8 @@ class InputLines {
   std::int64_t n_source_tokens() const { return n_source_tokens_; }
   std::int64_t n_cut() const { return n_cut_; }
   std::int64_t n_skipped() const { return n_skipped_; }
+  std::int64_t n_mended() const { return n_mended_; }    // lines that were not UTF-8
+  std::int64_t n_unknown() const { return n_unknown_; }  // source tokens that are <unk>
 
  private:
   void parse(const std::string& line, TranslationInput& input);
@@ -36,7 +38,7 @@ class InputLines {
   LineReader reader_;
   int language_ = -1;  // of every line
   bool strict_, skips_;
-  std::int64_t max_tokens_, n_source_tokens_ = 0, n_cut_ = 0, n_skipped_ = 0;
+  std::int64_t max_tokens_, n_source_tokens_ = 0, n_cut_ = 0, n_skipped_ = 0, n_mended_ = 0, n_unknown_ = 0;
 };
 
 /// The lines for one input line, each with its LF. id: number of the input line, from 0. hypotheses empty: an

@@ -10,9 +10,10 @@ void InferOptions::describe(OptionTable& table) {
       .short_name('m')
       .require()
       .file();
-  table.add("input", &input, "FILE", "text to read, plain, gzip or zstd; - is standard input")
+  table.add("input", &input, "FILE", "text to read, plain, gzip, zstd, xz or bzip2; - is standard input")
       .argument()
       .file();
+  table.add("encoding", &encoding, "NAME", "encoding of that text, such as ISO-8859-1 or UTF-16");
   table.add("target", &target, "LANG", "language to translate into (of the text, for a decoder-only model)")
       .short_name('t');
   table.add("target-from-line", &target_from_line, "",

@@ -6,12 +6,14 @@
 #include "libmoe/base/options.h"
 #include "libmoe/decode/search.h"
 #include "libmoe/nn/arithmetic.h"
+#include "libmoe/text/encoding.h"
 
 namespace moe::infer {
 
 struct InferOptions {
   std::string model;  // checkpoint or store
   std::string input = "-";
+  std::string encoding = kUtf8;   // of the input
   std::string target;             // language code; empty with target_from_line
   bool target_from_line = false;  // lines are "deu<TAB>text"
   SearchOptions search;

@@ -31,6 +31,22 @@ class Encoder {
   }
 
   void run(const Spool& spool, const OverlapFinder& overlap) {
+    encode_all(spool, overlap);
+    if (n_unknown_ > 0)
+      log_warn(
+          "{} of {} tokens are characters that the vocabulary has no piece for (<unk>); a vocabulary with "
+          "--byte-fallback has none",
+          n_unknown_, n_tokens_);
+  }
+
+ private:
+  struct Line {
+    Candidate text;
+    std::vector<std::int32_t> source, target;
+    Counter reason = Counter::kept;
+  };
+
+  void encode_all(const Spool& spool, const OverlapFinder& overlap) {
     Progress progress("encode", "lines", spool.size());
     Spool::Reader reader(spool);
     OverlapFinder::Verdicts verdicts(overlap);
@@ -44,13 +60,6 @@ class Encoder {
       progress.advance(n_read);
     }
   }
-
- private:
-  struct Line {
-    Candidate text;
-    std::vector<std::int32_t> source, target;
-    Counter reason = Counter::kept;
-  };
 
   bool fill_block(Spool::Reader& reader, OverlapFinder::Verdicts& verdicts, std::int64_t& n_read) {
     stop_if_asked();
@@ -112,7 +121,9 @@ class Encoder {
     return i;
   }
 
-  static void add(const std::vector<std::int32_t>& ids, Sentences& out) {
+  void add(const std::vector<std::int32_t>& ids, Sentences& out) {
+    n_tokens_ += static_cast<std::int64_t>(ids.size());
+    n_unknown_ += std::count(ids.begin(), ids.end(), vocabulary_.unknown_id());
     out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
     out.offsets.push_back(static_cast<std::int64_t>(out.tokens.size()));
   }
@@ -125,6 +136,7 @@ class Encoder {
   DatasetWriter& writer_;
   std::vector<Line> block_;
   std::size_t n_block_ = 0, current_part_ = 0;
+  std::int64_t n_tokens_ = 0, n_unknown_ = 0;  // of the lines kept
 };
 
 std::string temporary_folder(const BuildOptions& options) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "libmoe/base/error.h"
@@ -74,6 +75,7 @@ Corpus from_options(const BuildOptions& o) {
   entry.files = {group_files("FILE", o.files, o.aligned), group_files("--dev", o.dev, o.aligned),
                  group_files("--test", o.test, o.aligned)};
   entry.columns = parse_columns(o.columns);
+  entry.encoding = o.encoding;
   entry.licence = o.licence;
   entry.attribution = o.attribution;
   corpus.has_given_splits = !o.dev.empty() || !o.test.empty();
@@ -96,6 +98,7 @@ void check_files(const Corpus& corpus) {
           if (path == "-" && ++n_stdin > 1) bad_input("standard input can be read once; name - once");
           if (path != "-" && access(path.c_str(), R_OK) != 0)
             bad_input("{}: {} ({})", path, std::strerror(errno), corpus.parts[entry.part].name());
+          if (std::filesystem::is_regular_file(path)) ByteSource::open(path, entry.encoding);
         }
       }
 }
@@ -111,9 +114,12 @@ std::vector<std::string> Corpus::languages() const {
 }
 
 Corpus read_corpus(const BuildOptions& options) {
-  if (!options.corpus.empty() && !(options.files.empty() && options.pair.empty() && options.mono.empty() &&
-                                   options.dev.empty() && options.test.empty()))
-    usage_error("--corpus stands alone: name all files in it, or none of them");
+  const bool says_more = !options.files.empty() || !options.pair.empty() || !options.mono.empty() ||
+                         !options.dev.empty() || !options.test.empty() || options.aligned ||
+                         !options.columns.empty() || options.encoding != kUtf8 || !options.licence.empty() ||
+                         !options.attribution.empty();
+  if (!options.corpus.empty() && says_more)
+    usage_error("--corpus stands alone: name all files in it, and what there is to say of them, or none");
   Corpus corpus = options.corpus.empty() ? from_options(options) : parse_corpus_file(options.corpus);
   std::stable_sort(corpus.entries.begin(), corpus.entries.end(),
                    [](const CorpusEntry& a, const CorpusEntry& b) { return a.part < b.part; });

@@ -8,10 +8,13 @@
 #include "libmoe/base/error.h"
 #include "libmoe/data/dataset.h"
 #include "libmoe/prep/corpus.h"
+#include "libmoe/text/byte_source.h"
 #include "libmoe/text/script.h"
 
 namespace moe::prep {
 namespace {
+
+constexpr std::size_t kMostBytes = 16 << 20;
 
 class Parser {
  public:
@@ -21,11 +24,12 @@ class Parser {
   Corpus parse() {
     toml::table root;
     try {
-      root = toml::parse_file(path_);
+      root = toml::parse(read_text_file(path_, kMostBytes), path_);
     } catch (const toml::parse_error& e) {
       bad_input("{}: line {}: {}", path_, e.source().begin.line, e.description());
     }
-    check_keys(root, "the file", {"pair", "mono", "scripts", "licence", "attribution"});
+    check_keys(root, "the file", {"pair", "mono", "scripts", "encoding", "licence", "attribution"});
+    encoding_ = encoding(root, "the file", kUtf8);
     licence_ = text(root, "licence", "the file", "");
     attribution_ = text(root, "attribution", "the file", "");
     for_tables(root, "pair", [&](const toml::table& t, const std::string& where) { pair(t, where); });
@@ -57,6 +61,14 @@ class Parser {
     return node->as_string()->get();
   }
 
+  std::string encoding(const toml::table& table, const std::string& where, std::string absent) {
+    std::string name = text(table, "encoding", where, std::move(absent));
+    if (!is_encoding(name))
+      fault(*table.get("encoding"),
+            "ICU knows no encoding '{}'; write a name such as \"ISO-8859-1\" or \"UTF-16\"", name);
+    return name;
+  }
+
   template <class Fn>
   void for_tables(const toml::table& root, std::string_view key, const Fn& fn) {
     const toml::node* node = root.get(key);
@@ -84,7 +96,8 @@ class Parser {
 
   void pair(const toml::table& t, const std::string& where) {
     check_keys(t, where,
-               {"source", "target", "train", "dev", "test", "columns", "weight", "licence", "attribution"});
+               {"source", "target", "train", "dev", "test", "columns", "encoding", "weight", "licence",
+                "attribution"});
     const auto sources = codes(t, "source", where);
     if (sources.size() != 1)
       fault(t, "{} has one source language; several targets may share an entry", where);
@@ -95,7 +108,8 @@ class Parser {
   }
 
   void mono(const toml::table& t, const std::string& where) {
-    check_keys(t, where, {"language", "train", "dev", "test", "weight", "licence", "attribution"});
+    check_keys(t, where,
+               {"language", "train", "dev", "test", "encoding", "weight", "licence", "attribution"});
     for (const std::string& language : codes(t, "language", where)) add(t, where, {language, "", 1});
   }
 
@@ -109,6 +123,7 @@ class Parser {
     }
     if (!any) fault(t, "{} names no files: give train, dev or test", where);
     if (const toml::node* node = t.get("columns")) entry.columns = columns(*node);
+    entry.encoding = encoding(t, where, encoding_);
     entry.licence = text(t, "licence", where, licence_);
     entry.attribution = text(t, "attribution", where, attribution_);
     if (const toml::node* node = t.get("weight")) {
@@ -193,7 +208,7 @@ class Parser {
 
   std::string path_;
   std::filesystem::path folder_;
-  std::string licence_, attribution_;
+  std::string encoding_, licence_, attribution_;
   Corpus corpus_;
 };
 

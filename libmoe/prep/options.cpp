@@ -5,7 +5,7 @@ namespace moe::prep {
 void BuildOptions::describe(OptionTable& t) {
   t.group("Input");
   t.add("files", &files, "FILE",
-        "text files of the kind that --pair or --mono says: plain, gzip or zstd; - is standard "
+        "text files of the kind that --pair or --mono says: plain, gzip, zstd, xz or bzip2; - is standard "
         "input")
       .argument()
       .file();
@@ -17,6 +17,7 @@ void BuildOptions::describe(OptionTable& t) {
   t.add("aligned", &aligned, "", "with --pair: the files come in twos, XX and YY, line by line");
   t.add("columns", &columns, "N,M",
         "with --pair: columns of XX and YY among others in each line, counted from 1");
+  t.add("encoding", &encoding, "NAME", "encoding of the files, such as ISO-8859-1 or UTF-16");
   t.add("dev", &dev, "FILE", "files of the same kind for the development split").file();
   t.add("test", &test, "FILE", "files of the same kind for the test split").file();
   t.add("licence", &licence, "TEXT", "licence of the files, kept in everything made from them");
@@ -48,7 +49,7 @@ void BuildOptions::describe(OptionTable& t) {
       .range(16, 1 << 20);
   t.add("model-type", &training.model_type, "TYPE", "kind of SentencePiece model").one_of({"unigram", "bpe"});
   t.add("character-coverage", &training.character_coverage, "P", "share of characters that get a piece")
-      .range(0.9, 1);
+      .range(kLeastCoverage, 1);
   t.add("byte-fallback", &training.byte_fallback, "", "write other characters as bytes instead of <unk>");
   t.add("normalization-rule-name", &training.normalization_rule_name, "NAME", "SentencePiece normalisation")
       .one_of({"nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"});

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "libmoe/base/options.h"
+#include "libmoe/text/encoding.h"
 #include "libmoe/text/vocabulary_trainer.h"
 
 namespace moe::prep {
@@ -15,7 +16,7 @@ struct BuildOptions {
   std::vector<std::string> files;
   std::string pair, mono;
   bool aligned = false;
-  std::string columns;
+  std::string columns, encoding = kUtf8;
   std::vector<std::string> dev, test;
   std::string licence, attribution;
   bool strict = false;

@@ -1,7 +1,9 @@
 #include "libmoe/prep/sample.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <numeric>
@@ -11,11 +13,12 @@
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
 #include "libmoe/prep/scan.h"
+#include "libmoe/text/file_kind.h"
 
 namespace moe::prep {
 namespace {
 
-constexpr std::uintmax_t kMaxModelBytes = 256u << 20;
+constexpr std::size_t kMaxModelBytes = 256u << 20;
 
 /// Language indices of each part's sides.
 struct PartLanguages {
@@ -49,16 +52,23 @@ void for_each_train_sentence(const Corpus& corpus, const Spool& spool, const Ove
   }
 }
 
+/// As it is: a SentencePiece model is no text.
 std::string read_model(const std::string& path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) bad_input("--vocabulary {}: cannot be read", path);
-  const auto size = in.tellg();
-  if (size < 0 || static_cast<std::uintmax_t>(size) > kMaxModelBytes)
-    bad_input("--vocabulary {}: is no SentencePiece model", path);
-  std::string bytes(static_cast<std::size_t>(size), '\0');
-  in.seekg(0);
-  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!in) bad_input("--vocabulary {}: cannot be read", path);
+  constexpr std::size_t kBlockBytes = 1 << 20;
+  errno = 0;
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes;
+  while (in && bytes.size() <= kMaxModelBytes) {
+    const std::size_t size = bytes.size();
+    bytes.resize(size + kBlockBytes);
+    in.read(bytes.data() + size, kBlockBytes);
+    bytes.resize(size + static_cast<std::size_t>(in.gcount()));
+    if (const FileKind* kind = file_kind(bytes); kind != nullptr)
+      bad_input("--vocabulary {}: is {}, not a SentencePiece model{}", path, kind->name,
+                kind->name == "an HDF5 file" ? "; --vocabulary-from takes that of a dataset" : "");
+  }
+  if (!in.is_open() || in.bad()) bad_input("--vocabulary {}: {}", path, std::strerror(errno));
+  if (bytes.size() > kMaxModelBytes) bad_input("--vocabulary {}: is no SentencePiece model", path);
   return bytes;
 }
 

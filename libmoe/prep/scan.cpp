@@ -18,9 +18,9 @@ constexpr std::int64_t kScriptWarningLines = 20;
 /// Lines of one file, or of two in step.
 class FileSetReader {
  public:
-  FileSetReader(const FileSet& files, const std::array<std::size_t, 2>& columns, bool is_pair)
-      : first_(files[0]), columns_(columns), is_pair_(is_pair) {
-    if (files.size() == 2) second_ = std::make_unique<LineReader>(files[1]);
+  FileSetReader(const FileSet& files, const CorpusEntry& entry, bool is_pair)
+      : first_(files[0], entry.encoding), columns_(entry.columns), is_pair_(is_pair) {
+    if (files.size() == 2) second_ = std::make_unique<LineReader>(files[1], entry.encoding);
   }
 
   bool next(RawLine& raw) {
@@ -35,14 +35,20 @@ class FileSetReader {
     }
     return any;
   }
-  std::string where() const {
-    return fmt::format("{}: line {}", display_name(first_.path()), first_.line_number());
+  std::string where() const { return where(first_); }
+  /// Where the current line is not UTF-8; empty when all of it is.
+  std::string where_broken() const {
+    if (first_.broken()) return where(first_);
+    return second_ && second_->broken() ? where(*second_) : "";
   }
-  const std::string& path() const { return first_.path(); }
   std::int64_t line_number() const { return first_.line_number(); }
   std::size_t n_columns() const { return n_columns_; }
 
  private:
+  static std::string where(const LineReader& file) {
+    return fmt::format("{}: line {}", display_name(file.path()), file.line_number());
+  }
+
   [[noreturn]] void unequal(bool first_goes_on) {
     std::string rest;
     LineReader& longer = first_goes_on ? first_ : *second_;
@@ -117,7 +123,7 @@ class Scanner {
 
   void scan(const CorpusEntry& entry, const FileSet& files, Split split, const PartScripts& scripts) {
     const CorpusPart& part = corpus_.parts[entry.part];
-    FileSetReader reader(files, entry.columns, !part.target.empty());
+    FileSetReader reader(files, entry, !part.target.empty());
     std::int64_t n_lines = 0, n_wrong = 0, first_wrong = 0;
     std::size_t n_columns = 0;
     for (bool more = true; more;) {
@@ -129,7 +135,6 @@ class Scanner {
       });
       n_lines += static_cast<std::int64_t>(n_block_);
       clean_block(part, split, scripts);
-      if (options_.strict) refuse_broken_text(reader);
       keep_block(entry.part, split);
     }
     const std::string name = display_name(files[0]);
@@ -160,7 +165,10 @@ class Scanner {
                     reader.n_columns());
         on_wrong_columns();
       }
-      if (raw.cut && options_.strict) bad_input("{}: longer than 1 MiB (--strict)", reader.where());
+      if (!options_.strict) continue;
+      if (raw.cut) bad_input("{}: longer than 1 MiB (--strict)", reader.where());
+      if (const std::string broken = reader.where_broken(); !broken.empty())
+        bad_input("{}: broken UTF-8 (--strict)", broken);
     }
     return true;
   }
@@ -181,13 +189,6 @@ class Scanner {
         line.hashes.line = hash_line(part.source, line.clean.source, part.target, line.clean.target);
       }
     });
-  }
-
-  void refuse_broken_text(const FileSetReader& reader) const {
-    for (std::size_t i = 0; i < n_block_; ++i)
-      if (block_[i].mended.broken_utf8 != 0)
-        bad_input("{}: line {}: broken UTF-8 (--strict)", display_name(reader.path()),
-                  reader.line_number() - static_cast<std::int64_t>(n_block_ - 1 - i));
   }
 
   void keep_block(std::size_t part, Split given_split) {

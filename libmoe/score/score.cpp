@@ -104,8 +104,8 @@ std::vector<std::unique_ptr<Metric>> chosen_metrics(const ScoreOptions& options)
   return chosen;
 }
 
-std::vector<std::string> read_lines(const std::string& path) {
-  LineReader reader(path);
+std::vector<std::string> read_lines(const std::string& path, const std::string& encoding) {
+  LineReader reader(path, encoding);
   std::vector<std::string> lines;
   for (std::string line; reader.next(line);) {
     if (reader.cut())
@@ -121,8 +121,9 @@ Corpus read_corpus(const ScoreOptions& options) {
   if ((options.hypotheses == "-") + std::count(options.references.begin(), options.references.end(), "-") > 1)
     usage_error("standard input can be read only once: name files for all of HYP and --ref but one");
   Corpus corpus;
-  for (const std::string& path : options.references) corpus.references.push_back(read_lines(path));
-  corpus.hypotheses = read_lines(options.hypotheses);
+  for (const std::string& path : options.references)
+    corpus.references.push_back(read_lines(path, options.encoding));
+  corpus.hypotheses = read_lines(options.hypotheses, options.encoding);
   if (corpus.hypotheses.empty())
     bad_input("{}: there are no lines to score", display_name(options.hypotheses));
   for (std::size_t r = 0; r < corpus.references.size(); ++r)
@@ -175,9 +176,10 @@ void ScoreOptions::describe(OptionTable& table) {
       .require();
   table
       .add("hypotheses", &hypotheses, "HYP",
-           "Translations, one per line (plain, .gz, .zst); - is standard input")
+           "Translations, one per line (plain, gzip, zstd, xz or bzip2); - is standard input")
       .file()
       .argument();
+  table.add("encoding", &encoding, "NAME", "Encoding of all files, such as ISO-8859-1 or UTF-16");
   table.group("Metrics");
   table.add("metric", &metrics, "NAME,...", "Metrics to compute")
       .short_name('m')

@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "libmoe/base/options.h"
+#include "libmoe/text/encoding.h"
 
 namespace moe::score {
 
 struct ScoreOptions {
   std::string hypotheses = "-";         // a file, or "-" for standard input
+  std::string encoding = kUtf8;         // of all files
   std::vector<std::string> references;  // one or more files, line by line
   std::vector<std::string> metrics{"bleu", "chrf++"};
   std::string tokenizer = "13a", smoothing = "exp";

@@ -42,14 +42,15 @@ bool LineReader::next(std::string& line) {
     if (newline != nullptr) break;
   }
   line_number_ += any ? 1 : 0;
-  if (any && !is_utf8_text(line, cut_)) note_broken(line);
+  broken_ = any && !is_utf8_text(line, cut_);
+  if (broken_) note_broken(line);
   if (!any || line_number_ == kJudgedLines) judge();
   return any;
 }
 
 void LineReader::note_broken(const std::string& line) {
   if (n_broken_++ == 0) first_broken_ = line_number_;
-  if (broken_.size() < kGuessBytes) broken_.append(line, 0, kGuessBytes).append("\n");
+  if (broken_text_.size() < kGuessBytes) broken_text_.append(line, 0, kGuessBytes).append("\n");
 }
 
 void LineReader::judge() const {
@@ -58,8 +59,8 @@ void LineReader::judge() const {
       fmt::format("{}: {} of {} lines are not {}, the first is line {}", display_name(path_), n_broken_,
                   line_number_, encoding_, first_broken_);
   if (!is_utf8(encoding_)) bad_input("{}; name another --encoding", what);
-  const std::string guess = guess_encoding(broken_);
-  if (broken_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))
+  const std::string guess = guess_encoding(broken_text_);
+  if (broken_text_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))
     bad_input("{}: is binary data, not text; name a text file", display_name(path_));
   if (guess.empty()) bad_input("{}; name the text's encoding with --encoding", what);
   bad_input("{}; the text is probably {}: give --encoding {}", what, guess, guess);

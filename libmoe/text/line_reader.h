@@ -26,6 +26,8 @@ class LineReader {
   bool next(std::string& line);
   /// The line that next() gave was longer than max_line_bytes: its rest was skipped.
   bool cut() const { return cut_; }
+  /// The line that next() gave is not UTF-8, or holds a null character.
+  bool broken() const { return broken_; }
   /// Lines given so far: the number of the current line, counted from 1.
   std::int64_t line_number() const { return line_number_; }
   const std::string& path() const { return path_; }
@@ -43,8 +45,8 @@ class LineReader {
   std::size_t at_ = 0, end_ = 0;
   std::int64_t line_number_ = 0, n_bytes_ = 0;
   std::int64_t n_broken_ = 0, first_broken_ = 0;  // lines that are not UTF-8
-  std::string broken_;                            // some of them, to guess their encoding
-  bool cut_ = false;
+  std::string broken_text_;                       // some of them, to guess their encoding
+  bool cut_ = false, broken_ = false;
 };
 
 }  // namespace moe

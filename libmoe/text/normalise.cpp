@@ -10,6 +10,8 @@
 namespace moe {
 namespace {
 
+constexpr UChar32 kBrailleBlank = 0x2800;
+
 const icu::Normalizer2& nfc() {
   static const icu::Normalizer2* instance = [] {
     UErrorCode status = U_ZERO_ERROR;
@@ -88,6 +90,24 @@ std::string_view trim(std::string_view s) {
   return s.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
+bool is_visible(UChar32 c) {
+  const bool format =
+      u_charType(c) == U_FORMAT_CHAR && !u_hasBinaryProperty(c, UCHAR_PREPENDED_CONCATENATION_MARK);
+  return !format && c != kBrailleBlank && !u_isUWhiteSpace(c) &&
+         !u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT);
+}
+
+bool has_visible(std::string_view s) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(s.data());
+  const auto n = static_cast<std::int32_t>(s.size());
+  for (std::int32_t i = 0; i < n;) {
+    UChar32 c;
+    U8_NEXT(bytes, i, n, c);
+    if (is_visible(c)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void NormaliseCounts::add(const NormaliseCounts& other) {
@@ -114,7 +134,7 @@ std::string normalise(std::string_view line, NormaliseCounts& counts) {
     clean = std::move(composed);
   }
   MOE_CHECK(U_SUCCESS(status));
-  return std::string(trim(clean));
+  return std::string(has_visible(clean) ? trim(clean) : "");
 }
 
 std::int64_t count_characters(std::string_view utf8) {

@@ -18,7 +18,8 @@ struct NormaliseCounts {
 /// One line of text without its LF -> clean text in NFC (Unicode 15, ICU): invalid bytes become U+FFFD (one
 /// for each maximal part, as Unicode recommends); tabs and line breaks of any kind become spaces, other
 /// control characters disappear; runs of ASCII spaces become one; white space at either end goes. Other
-/// characters, joiners and direction marks included, stay. Thread-safe.
+/// characters, joiners and direction marks included, stay, unless the line has nothing but invisible ones: it
+/// then is empty. Thread-safe.
 std::string normalise(std::string_view line, NormaliseCounts& counts);
 
 /// Code points of valid UTF-8.

@@ -12,6 +12,7 @@ namespace moe {
 namespace {
 
 constexpr std::int32_t kTaskSymbols = 2;  // <mask>, <denoise>
+constexpr const char* kBegin = "<s>";
 constexpr std::string_view kWordBegin = "\u2581";
 
 }  // namespace
@@ -21,7 +22,8 @@ struct Vocabulary::Impl {
   std::vector<std::string> languages;
   sentencepiece::SentencePieceProcessor processor;
   std::int32_t n_pieces = 0, begin = 0, end = 0;
-  std::vector<bool> begins_word;  // [n_pieces]
+  std::int32_t first_language = 0;  // the id of its symbol
+  std::vector<bool> begins_word;    // [n_pieces]
 };
 
 Vocabulary::Vocabulary(std::string sentencepiece_model, std::vector<std::string> languages)
@@ -39,12 +41,20 @@ Vocabulary::Vocabulary(std::string sentencepiece_model, std::vector<std::string>
                                       : v.processor.LoadFromSerializedProto(v.bytes);
   if (!status.ok()) bad_input("vocabulary: is no SentencePiece model ({})", status.error_message());
   v.n_pieces = v.processor.GetPieceSize();
-  v.begin = v.processor.bos_id();  // -1 unless it is a control piece, which text cannot produce
-  v.end = v.processor.eos_id();
-  if (v.begin < 0 || v.end < 0)
+  v.end = v.processor.eos_id();  // -1 unless it is a control piece, which text cannot produce
+  if (v.end < 0)
     bad_input(
-        "vocabulary: the SentencePiece model has no <s> and </s> as control pieces; train it with bos_id and "
-        "eos_id, and without naming them as user-defined symbols");
+        "vocabulary: the SentencePiece model has no </s> as a control piece; train it with eos_id, and without "
+        "naming </s> as a user-defined symbol");
+  v.first_language = v.n_pieces + kTaskSymbols;
+  v.begin = v.processor.bos_id();
+  if (v.begin < 0) {
+    if (!v.processor.IsUnknown(v.processor.PieceToId(kBegin)))
+      bad_input(
+          "vocabulary: text can become <s>; train the SentencePiece model without naming it as a "
+          "user-defined symbol");
+    v.begin = v.first_language++;
+  }
   v.begins_word.resize(static_cast<std::size_t>(v.n_pieces));
   for (std::int32_t id = 0; id < v.n_pieces; ++id)
     v.begins_word[static_cast<std::size_t>(id)] = v.processor.IdToPiece(id).starts_with(kWordBegin);
@@ -55,7 +65,7 @@ Vocabulary::Vocabulary(Vocabulary&&) noexcept = default;
 Vocabulary& Vocabulary::operator=(Vocabulary&&) noexcept = default;
 
 std::int32_t Vocabulary::size() const {
-  return impl_->n_pieces + kTaskSymbols + static_cast<std::int32_t>(impl_->languages.size());
+  return impl_->first_language + static_cast<std::int32_t>(impl_->languages.size());
 }
 std::int32_t Vocabulary::n_pieces() const {
   return impl_->n_pieces;
@@ -87,7 +97,7 @@ int Vocabulary::language_index(std::string_view code) const {
 
 std::int32_t Vocabulary::language_id(int language_index) const {
   MOE_CHECK(language_index >= 0 && language_index < static_cast<int>(impl_->languages.size()));
-  return impl_->n_pieces + kTaskSymbols + language_index;
+  return impl_->first_language + language_index;
 }
 
 const std::string& Vocabulary::model_bytes() const {
@@ -122,7 +132,8 @@ std::string Vocabulary::piece(std::int32_t id) const {
   if (id < impl_->n_pieces) return impl_->processor.IdToPiece(id);
   if (id == mask_id()) return "<mask>";
   if (id == denoise_id()) return "<denoise>";
-  return "<2" + impl_->languages[static_cast<std::size_t>(id - impl_->n_pieces - kTaskSymbols)] + ">";
+  if (id == begin_id()) return kBegin;
+  return "<2" + impl_->languages[static_cast<std::size_t>(id - impl_->first_language)] + ">";
 }
 
 bool Vocabulary::begins_word(std::int32_t id) const {

@@ -9,11 +9,12 @@
 
 namespace moe {
 
-/// ids: [0, n_pieces) SentencePiece; then <mask>, <denoise>, and one <2xx> per language in the order of
-/// languages. Thread-safe after construction.
+/// ids: [0, n_pieces) SentencePiece; then <mask>, <denoise>, <s> when the model has none, and one <2xx> per
+/// language in the order of languages. Thread-safe after construction.
 class Vocabulary {
  public:
-  /// Throws Error(bad_input) when the bytes are no SentencePiece model or it has no <s> and </s>.
+  /// Throws Error(bad_input) when the bytes are no SentencePiece model, it has no </s>, or text can become
+  /// its <s> or </s>.
   Vocabulary(std::string sentencepiece_model, std::vector<std::string> languages);
   ~Vocabulary();
   Vocabulary(Vocabulary&&) noexcept;

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 
@@ -167,13 +168,26 @@ class ProgressReader {
   double seed_ = 0, share_ = 0;
 };
 
+/// The number behind the second of these texts that follows the first.
+std::optional<std::int64_t> number_after(const std::string& words, std::string_view first,
+                                         std::string_view second) {
+  auto at = words.find(first);
+  if (at != words.npos) at = words.find(second, at);
+  if (at == words.npos) return std::nullopt;
+  std::int64_t number = 0;
+  std::from_chars(words.data() + at + second.size(), words.data() + words.size(), number);
+  return number;
+}
+
 std::string remedy(const std::string& words, const VocabularyTraining& options) {
-  if (words.find("required_chars") != std::string::npos)
+  if (const auto least = number_after(words, "smaller than required_chars. ", " vs "))
     return fmt::format(
-        "the corpus has more characters than a vocabulary of {} can hold; raise --vocab-size or lower "
-        "--character-coverage",
-        options.vocab_size);
-  if (words.find("too high") != std::string::npos) return "the corpus is too small; lower --vocab-size";
+        "the corpus has too many characters for a vocabulary of {}; give --vocab-size {} or more{}",
+        options.vocab_size, *least,
+        options.character_coverage > kLeastCoverage ? ", or lower --character-coverage" : "");
+  if (const auto most = number_after(words, "Vocabulary size too high", "<= "))
+    return fmt::format("the corpus is too small for a vocabulary of {}; give --vocab-size {} or less",
+                       options.vocab_size, *most);
   std::string last = words.substr(0, words.find_last_not_of('\n') + 1);
   last.erase(0, last.rfind('\n') + 1);
   return last.empty() ? "it ended without a word; there may be too little memory or text" : last;

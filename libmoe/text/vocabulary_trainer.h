@@ -7,6 +7,9 @@
 
 namespace moe {
 
+/// The trainer takes no smaller character_coverage.
+inline constexpr double kLeastCoverage = 0.98;
+
 /// Names and defaults as spm_train has them, but for byte_fallback.
 struct VocabularyTraining {
   std::int64_t vocab_size = 16000;     // at most: a small corpus gives fewer pieces

@@ -17,8 +17,8 @@ namespace {
 void check_vocabulary(const Origin& origin, const TrainOptions& options) {
   if (!origin.checkpoint.vocabulary->same_as(origin.dataset->vocabulary()))
     bad_input(
-        "{} was trained with another vocabulary than that of {}; make the dataset with the model's "
-        "vocabulary (moe-prep --vocab) and languages",
+        "{} was trained with another vocabulary than that of {}; make the dataset with "
+        "moe-prep build --vocabulary-from and a dataset on which the model was trained",
         origin.path, options.data);
 }
 

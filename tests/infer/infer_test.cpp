@@ -12,6 +12,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/infer/loaded_model.h"
 #include "libmoe/model/stored_model.h"
+#include "libmoe/text/vocabulary_trainer.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
@@ -270,10 +271,77 @@ TEST_F(Infer, SkipsLinesThatAreErrorsWhenAsked) {
 
 TEST_F(Infer, TakesBrokenTextAsItComes) {
   constexpr char kText[] = "old\xff\xfe bridge\0 x\n\x01\n\xe0\xa0\r\n<2eng> <s> </s>\nno line end";
-  infer::InferOptions o = options(std::string(kText, sizeof kText - 1));
-  EXPECT_EQ(lines_of(output(o)).size(), 5u);
+  const std::string empty(40, '\n');  // lines of which two are a twentieth
+  infer::InferOptions o = options(empty + std::string(kText, sizeof kText - 1));
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(lines_of(output(o)).size(), 45u);
+  const std::string words = testing::internal::GetCapturedStderr();
+  EXPECT_NE(words.find("2 lines had broken UTF-8"), std::string::npos) << words;
   o.input = write("");
   EXPECT_EQ(output(o), "");
+}
+
+TEST_F(Infer, RefusesOtherKindsOfFilesAndReadsOtherEncodings) {
+  infer::InferOptions o = options("gr\u00fcn bridge\nold gr\u00fcn\n");
+  const std::string expected = output(o);
+  o.input = write("gr\xfcn bridge\nold gr\xfcn\n");
+  EXPECT_NE(fault(o, ErrorCode::bad_input).find("give --encoding "), std::string::npos);
+  o.encoding = "ISO-8859-1";
+  EXPECT_EQ(output(o), expected);
+  o.encoding = kUtf8;
+  o.input = model();
+  EXPECT_NE(fault(o, ErrorCode::bad_input).find("is an HDF5 file, not text"), std::string::npos);
+}
+
+TEST_F(Infer, LeavesInvisibleLinesEmpty) {
+  infer::InferOptions o = options("\u00AD\n\u200B \u2060\n");
+  EXPECT_EQ(output(o), "\n\n");
+  o.target.clear();
+  o.target_from_line = true;
+  o.input = write("deu\t\u00AD\n\u00AD\n");
+  EXPECT_EQ(output(o), "\n\n");
+}
+
+// Files that were joined have one at the beginning of later lines too.
+TEST_F(Infer, LeavesOutByteOrderMarks) {
+  infer::InferOptions o = options("");
+  o.target.clear();
+  o.target_from_line = true;
+  o.input = write("deu\told bridge\ndeu\told bridge\n");
+  const std::string expected = output(o);
+  o.input = write(
+      "\uFEFF"
+      "deu\told bridge\n\uFEFF"
+      "deu\told bridge\n");
+  EXPECT_EQ(output(o), expected);
+}
+
+TEST_F(Infer, CountsTokensThatTheVocabularyLacks) {
+  infer::InferOptions o = options("old bridge \u4e2d\n");
+  const auto words = [&] {
+    testing::internal::CaptureStderr();
+    output(o);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(words().find("<unk>"), std::string::npos) << "bytes stand in";
+  VocabularyTraining training;
+  training.vocab_size = 60;
+  training.byte_fallback = false;
+  int i = 0;
+  const auto next = [&](std::string& sentence) {
+    sentence = test::small_sentence(i);
+    return i++ < 200;
+  };
+  const auto vocabulary = std::make_shared<const Vocabulary>(train_vocabulary(training, next, false),
+                                                             std::vector<std::string>{"eng", "deu"});
+  ModelConfig config = test::translation_config();
+  config.vocab_size = vocabulary->size();
+  Checkpoint checkpoint = test::tiny_checkpoint(config);
+  checkpoint.vocabulary = vocabulary;
+  o.model = std::filesystem::path(model()).replace_filename("unk.h5").string();
+  save_checkpoint(o.model, checkpoint, {}, false);
+  const auto tokens = vocabulary->encode("old bridge \u4e2d").size();
+  EXPECT_NE(words().find(fmt::format("1 of {} source tokens", tokens)), std::string::npos) << words();
 }
 
 TEST_F(Infer, ContinuesPrompts) {

@@ -177,7 +177,12 @@ TEST_F(Build, TakesAVocabulary) {
   o.output = dir / "third.h5";
   o.vocabulary = file("not.model", "no model");
   EXPECT_TRUE(has(error(), "not.model"));
+  o.vocabulary = file("hdf5.model", "\x89HDF\r\n\x1a\n");
+  EXPECT_TRUE(has(error(), "is an HDF5 file, not a SentencePiece model; --vocabulary-from")) << error();
+  o.vocabulary = dir.path();
+  EXPECT_TRUE(has(error(), "Is a directory")) << error();
   o.vocabulary = dir / "absent";
+  EXPECT_TRUE(has(error(), "absent: No such file")) << error();
   EXPECT_TRUE(has(error(), "absent"));
   o.vocabulary.clear();
   o.vocabulary_from = o.files[0];
@@ -227,13 +232,89 @@ TEST_F(Build, NamesWhatIsWrongWithFiles) {
 TEST_F(Build, CountsGarbage) {
   std::string garbage;
   for (std::uint32_t i = 0; i < 100000; ++i) garbage += static_cast<char>(i * i * 31 / 7 + i / 256);
-  o.files = {file("garbage", garbage + "\n" + pairs(20))};
+  o.files = {file("garbage", pairs(20000) + garbage)};
   o.vocabulary = file("small.model", test::small_vocabulary()->model_bytes());
   run_build(o);
   const Dataset d(o.output);
   EXPECT_GT(count(d, "dropped_columns"), 100);
   EXPECT_GT(count(d, "mended_utf8"), 10);
   EXPECT_GE(d.load(0, Split::train).source.size(), 20);
+  o.output = dir / "other.h5";
+  o.files = {file("noise", garbage + "\n" + pairs(20))};
+  EXPECT_TRUE(has(error(), "noise")) << error();
+}
+
+TEST_F(Build, RefusesWhatIsNoTextBeforeItReadsAnything) {
+  o.files = {file("a.tsv", pairs(20)), file("picture.png", "\x89PNG\r\n\x1a\n")};
+  o.temporary_folder = dir / "absent";  // would be the first fault of a run that begins
+  EXPECT_TRUE(has(error(), "picture.png: is a PNG picture, not text")) << error();
+  o.files = {};
+  o.pair.clear();
+  o.corpus = file("corpus.toml", "\x89PNG\r\n\x1a\n");
+  EXPECT_TRUE(has(error(), "corpus.toml: is a PNG picture")) << error();
+}
+
+TEST_F(Build, ReadsOtherEncodingsByTheirNames) {
+  std::string utf8, latin1;
+  for (int i = 0; i < 60; ++i) {
+    utf8 += fmt::format("number {} is good\tdie Zahl {} ist schön\n", i, i);
+    latin1 += fmt::format("number {} is good\tdie Zahl {} ist sch\xf6n\n", i, i);
+  }
+  o.files = {file("utf8.tsv", utf8)};
+  run_build(o);
+  const auto expected = Dataset(o.output).load(0, Split::train).target.tokens;
+  o.files = {file("latin1.tsv", latin1)};
+  o.force = true;
+  const std::string message = error();
+  EXPECT_TRUE(has(message, "latin1.tsv: 60 of 60 lines are not UTF-8, the first is line 1; ")) << message;
+  EXPECT_TRUE(message.ends_with("give --encoding ISO-8859-1")) << message;
+  o.encoding = "ISO-8859-1";
+  run_build(o);
+  EXPECT_EQ(Dataset(o.output).load(0, Split::train).target.tokens, expected);
+  o.encoding = "Klingon";
+  EXPECT_TRUE(has(error(ErrorCode::usage), "--encoding: ICU knows no 'Klingon'"));
+  o.encoding = kUtf8;
+  o.files.clear();
+  o.pair.clear();
+  for (const char* where : {"encoding='latin1'\n[[pair]]\n", "[[pair]]\nencoding='latin1'\n"}) {
+    o.corpus =
+        file("corpus.toml", fmt::format("\uFEFF{}source='eng'\ntarget='deu'\ntrain='latin1.tsv'\n", where));
+    run_build(o);
+    EXPECT_EQ(Dataset(o.output).load(0, Split::train).target.tokens, expected);
+  }
+  o.encoding = "UTF-16";
+  EXPECT_TRUE(has(error(ErrorCode::usage), "--corpus stands alone"));
+}
+
+TEST_F(Build, DropsLinesOfInvisibleCharactersAsEmpty) {
+  o.files = {file("a.tsv", pairs(20) + "\u00AD\tdie Zahl\nthe number\t\u200B\u2060\n")};
+  run_build(o);
+  EXPECT_EQ(count(Dataset(o.output), "dropped_empty"), 2);
+}
+
+TEST_F(Build, CountsTokensThatTheVocabularyLacks) {
+  const auto words = [&] {
+    testing::internal::CaptureStderr();
+    run_build(o);
+    return testing::internal::GetCapturedStderr();
+  };
+  o.files = {file("a.tsv", pairs(40))};
+  o.training.vocab_size = 60;
+  o.training.byte_fallback = false;
+  const std::string known = words();
+  EXPECT_FALSE(has(known, "<unk>")) << known;
+  o.vocabulary_from = o.output;
+  o.output = dir / "b.h5";
+  o.files = {file("b.tsv", pairs(40) + "garden\u4e2d garden\tbridge \u6587 bridge\n")};
+  const std::string unknown = words();
+  const Dataset d(o.output);
+  const auto n = d.parts()[0].n_source_tokens[0] + d.parts()[0].n_target_tokens[0];
+  EXPECT_TRUE(has(unknown, fmt::format("2 of {} tokens", n))) << unknown;
+  o.vocabulary_from.clear();
+  o.training.byte_fallback = true;
+  o.training.vocab_size = 320;
+  o.force = true;
+  EXPECT_FALSE(has(words(), "<unk>"));
 }
 
 TEST_F(Build, StrictStopsAtTheFirstBadLine) {

@@ -53,6 +53,14 @@ TEST(Normalise, KeepsMeaningfulMarks) {
     EXPECT_EQ(clean(text), text);
 }
 
+TEST(Normalise, LinesOfInvisibleCharactersAreEmpty) {
+  for (const char* text : {"\u00AD", "\u200B", "\u200E \u200F", "\u2060\u00A0", "\uFE0F", "\u115F", "\u3164",
+                           "\u2800", "\u061C", "\uFFF9\uFFFB", "\U000E0041\u200D", " \u00AD \u3000"})
+    EXPECT_EQ(clean(text), "") << text;
+  for (const char* text : {"\u00ADx", "\u200B1", "\u0600", "\uFFFD", "\u0301", "\U000E0041."})
+    EXPECT_EQ(clean(text), text);
+}
+
 TEST(Normalise, IsIdempotent) {
   for (const char* text : {"\x80 a\u0301\u0323 \u200B \uFEFF\uFEFF x", "a\u3000 \u00A0", "q\u0307\u0323\r\r"})
     EXPECT_EQ(clean(clean(text)), clean(text));

@@ -126,6 +126,41 @@ TEST(VocabularyTrainer, SaysWhatIsWrong) {
                Error);
 }
 
+std::string training_fault(const VocabularyTraining& options) {
+  try {
+    train_vocabulary(options, made_up_sentences(50), false);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(VocabularyTrainer, NamesTheSizeThatIsNeeded) {
+  VocabularyTraining options;
+  for (const char* type : {"unigram", "bpe"}) {
+    options.model_type = type;
+    options.vocab_size = 40;
+    const std::string message = training_fault(options), before = "give --vocab-size ";
+    const auto at = message.find(before);
+    ASSERT_NE(at, std::string::npos) << message;
+    EXPECT_TRUE(message.ends_with(" or more, or lower --character-coverage")) << message;
+    const int least = std::stoi(message.substr(at + before.size()));
+    EXPECT_GT(least, 256);
+    options.vocab_size = least - 1;
+    EXPECT_TRUE(training_fault(options).ends_with(message.substr(at))) << training_fault(options);
+    options.vocab_size = least;
+    EXPECT_EQ(training_fault(options), "");
+  }
+  options.vocab_size = 40;
+  options.character_coverage = kLeastCoverage;
+  EXPECT_TRUE(training_fault(options).ends_with(" or more"));
+  options.vocab_size = 400;
+  EXPECT_EQ(training_fault(options), "");
+  options.character_coverage = kLeastCoverage - 0.001;
+  EXPECT_NE(training_fault(options).find("coverage"), std::string::npos) << "kLeastCoverage is the trainer's";
+  EXPECT_EQ(training_fault(options).find("--vocab-size"), std::string::npos) << training_fault(options);
+}
+
 /// A model trained as others train theirs.
 std::string foreign_model(const std::string& key, const std::string& symbols) {
   class Iterator : public sentencepiece::SentenceIterator {
@@ -159,6 +194,22 @@ TEST(Vocabulary, SymbolsOfAGivenModelAreNotOurs) {
   EXPECT_EQ(v.decode(ids), "stone <2deu> <mask>");
   const Vocabulary controls(foreign_model("control_symbols", "<2deu>"), {"deu"});
   for (const std::int32_t id : controls.encode("stone <2deu> <s>")) EXPECT_NE(controls.piece(id), "<2deu>");
+}
+
+// T5's models have none.
+TEST(Vocabulary, AddsTheBeginningThatAGivenModelLacks) {
+  const Vocabulary with(foreign_model("pad_id", "-1"), {"eng", "deu"});
+  const Vocabulary without(foreign_model("bos_id", "-1"), {"eng", "deu"});
+  EXPECT_LT(with.begin_id(), with.n_pieces());
+  EXPECT_EQ(with.size(), with.n_pieces() + 4);
+  EXPECT_EQ(without.begin_id(), without.n_pieces() + 2);
+  EXPECT_EQ(without.size(), without.n_pieces() + 5);
+  const std::string symbols[] = {"<mask>", "<denoise>", "<s>", "<2eng>", "<2deu>"};
+  for (std::int32_t i = 0; i < 5; ++i) EXPECT_EQ(without.piece(without.n_pieces() + i), symbols[i]);
+  EXPECT_EQ(without.language_id(1), without.n_pieces() + 4);
+  const auto ids = without.encode("<s> stone </s>");
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), without.begin_id()), 0);
+  EXPECT_EQ(without.decode({without.begin_id(), without.language_id(0), without.end_id()}), "");
 }
 
 TEST(Vocabulary, RefusesAModelWhoseTextMakesControlSymbols) {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <optional>
 #include <sstream>
 
 #include "libmoe/base/error.h"
+#include "libmoe/text/byte_source.h"
 
 namespace moe::tools {
 namespace {
@@ -20,13 +20,11 @@ std::string with_replaced(std::string text, char from, char to) {
 
 std::string read_whole(const std::string& path) {
   constexpr std::size_t kMostBytes = 1 << 20;
-  std::ifstream in(path, std::ios::binary);
-  std::string content(kMostBytes + 1, 0);
-  if (!in || in.read(content.data(), static_cast<std::streamsize>(content.size())).bad())
-    bad_input("-c {}: cannot be read; name a TOML file", path);
-  content.resize(static_cast<std::size_t>(in.gcount()));
-  if (content.size() > kMostBytes) bad_input("-c {}: larger than 1 MiB; name a TOML file of options", path);
-  return content;
+  try {
+    return read_text_file(path, kMostBytes);
+  } catch (const Error& e) {
+    bad_input("-c {}; name a TOML file of options", e.what());
+  }
 }
 
 std::optional<std::string> scalar_text(const toml::node& node) {
