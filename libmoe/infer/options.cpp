@@ -19,11 +19,11 @@ void InferOptions::describe(OptionTable& table) {
   table.add("target-from-line", &target_from_line, "",
             "each line names its target language: the language's code, a tab, the text");
   table.add("strict", &strict, "",
-            "a line longer than the model allows is an error, instead of cut with a warning");
+            "treat a line longer than the model allows as an error instead of cutting it with a warning");
   table
       .add("on-error", &on_error, "WAY",
-           "at a line with an error: stop, when the lines before it are written, or write an empty line and "
-           "go on, to end with exit code 3")
+           "at a line with an error, stop when the lines before it are written, or skip it: write an empty "
+           "line, go on, and end with exit code 3")
       .one_of({"stop", "skip"});
   search.describe(table);
   table.group("Output");
