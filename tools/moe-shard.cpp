@@ -41,8 +41,8 @@ the first fault.)",
            {.name = "info",
             .summary = "show what a store holds",
             .description =
-                R"(Layers, experts with their original ids, sizes, and the least --host-memory with which moe-infer can use
-the store.)",
+                R"(Layers, experts with their original ids, sizes, and the least memory with which moe-infer --host-memory
+can use the store.)",
             .examples = {{"Show the layers", "moe-shard info store.h5"},
                          {"The least memory for experts, as a number",
                           "moe-shard info --json store.h5 | grep least"}},

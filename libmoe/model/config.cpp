@@ -188,7 +188,7 @@ void describe_shape(ModelConfig& c, OptionTable& table) {
   table.add("tie-embeddings", &c.tie_embeddings, "", "Source, target and output embeddings share one table");
   table.add("share-layers", &c.share_layers, "",
             "The layers of a stack share their weights (every N-th layer, with experts in every N-th); train "
-            "on with weights of their own by --delink");
+            "on with weights of their own by moe-train --delink");
   table.add("norm-epsilon", &c.norm_epsilon, "X", "Added to the variance in layer normalisation")
       .range(1e-12, 1);
   table.group("Dropout");

@@ -98,7 +98,7 @@ void analyze(const AnalyzeOptions& options) {
   if (!dataset.vocabulary().same_as(*checkpoint.vocabulary))
     bad_input(
         "{} has another vocabulary than {}; use the dataset that the model was trained on, or make one with "
-        "moe-prep and the model's vocabulary",
+        "moe-prep build --vocabulary-from and that dataset",
         options.data, options.model);
   checkpoint.config.drop_tokens = false;
   const auto device = Device::open();

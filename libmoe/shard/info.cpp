@@ -59,7 +59,8 @@ void print_text(const StoreInfo& info) {
   fmt::print("dense part       {}\n", format_bytes(info.dense_bytes));
   fmt::print("experts          {}, {} each\n", format_bytes(experts.total_bytes()),
              format_bytes(experts.layout.stride_bytes()));
-  fmt::print("--host-memory    {} or more ({} bytes)\n", format_bytes(info.least_bytes), info.least_bytes);
+  fmt::print("least memory     {} ({} bytes), for moe-infer --host-memory\n", format_bytes(info.least_bytes),
+             info.least_bytes);
   for (std::size_t layer = 0; layer < experts.sections.size(); ++layer)
     fmt::print("{:<24} {:>4} experts {:>10}  ids {}\n", info.prefixes[layer],
                experts.sections[layer].n_experts, format_bytes(experts.section_bytes(layer)),

@@ -23,7 +23,7 @@ class AlignedBuffer {
     data_.reset(
         static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, static_cast<std::size_t>(bytes))));
     if (!data_)
-      fail(ErrorCode::failed, "out of memory: {} wanted for experts; lower --host-memory",
+      fail(ErrorCode::failed, "out of memory: {} wanted for experts; give a smaller --host-memory",
            format_bytes(bytes));
   }
   std::byte* data() const { return data_.get(); }

@@ -56,8 +56,8 @@ void LineReader::note_broken(const std::string& line) {
 void LineReader::judge() const {
   if (n_broken_ * kBrokenShare <= line_number_) return;
   const std::string what =
-      fmt::format("{}: {} of {} lines are not {}, the first is line {}", display_name(path_), n_broken_,
-                  line_number_, encoding_, first_broken_);
+      fmt::format("{}: {} of {}{} lines are not {}, the first is line {}", display_name(path_), n_broken_,
+                  line_number_ == kJudgedLines ? "the first " : "", line_number_, encoding_, first_broken_);
   if (!is_utf8(encoding_)) bad_input("{}; name another --encoding", what);
   const std::string guess = guess_encoding(broken_text_);
   if (broken_text_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))

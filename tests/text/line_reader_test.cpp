@@ -256,6 +256,8 @@ TEST(LineReader, RefusesFilesOfWhichMoreThanATwentiethIsNotUtf8) {
   std::string line;
   for (int i = 1; i < LineReader::kJudgedLines; ++i) ASSERT_TRUE(reader.next(line));
   EXPECT_THROW(reader.next(line), Error);
+  EXPECT_NE(message_of(dir / "a").find("51 of the first 1000 lines"), std::string::npos)
+      << message_of(dir / "a");
 
   // A character that a line's end cuts is no fault.
   std::string cut;

@@ -23,7 +23,7 @@ std::string read_whole(const std::string& path) {
   try {
     return read_text_file(path, kMostBytes);
   } catch (const Error& e) {
-    bad_input("-c {}; name a TOML file of options", e.what());
+    bad_input("-c {}", e.what());
   }
 }
 

@@ -153,7 +153,8 @@ int run_tool(int argc, char** argv, const Tool& tool) {
     log_message(LogLevel::error, e.what());
     code = static_cast<int>(e.code());
   } catch (const std::bad_alloc&) {
-    log_message(LogLevel::error, "out of memory; use a smaller model, batch or --threads");
+    log_message(LogLevel::error,
+                "out of memory; a smaller model or batch takes less, and so do fewer threads");
   } catch (const std::system_error& e) {
     stdout_error = e.code().value();
     if (std::ferror(stdout) == 0) log_message(LogLevel::error, e.what());
