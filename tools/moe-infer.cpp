@@ -8,8 +8,9 @@ int main(int argc, char** argv) {
       .summary = "translate text, line by line",
       .description =
           R"(Reads text from standard input or a file and writes one translation per line, in the order of the input;
-an empty line gives an empty line. Lines are cleaned as moe-prep cleans them. A decoder-only model
-continues each line.
+a line without a visible character gives an empty line. Lines are cleaned as moe-prep cleans them, and a
+text of which more than 5% of the first 1000 lines, or of all, are not UTF-8 is refused: --encoding names
+another encoding. A decoder-only model continues each line.
 
 The search is a beam search with a cache of keys and values; --beam-size 1 is greedy search. A
 hypothesis' score is its log-probability divided by its length to the power of --length-penalty, the end

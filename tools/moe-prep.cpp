@@ -22,11 +22,12 @@ the vocabulary to one HDF5 file. Memory stays below 1 GiB for a corpus of any si
   tool.commands.push_back(
       {"build",
        "make a dataset",
-       "Reads tab-separated pairs, line-aligned files or monolingual text (plain, gzip, zstd), given as "
+       "Reads tab-separated pairs, line-aligned files or monolingual text (plain, gzip, zstd, xz, bzip2), given as "
        "files or in a "
        "corpus file. Lines end in LF or CRLF; text becomes Unicode NFC, control characters go, broken UTF-8 "
        "becomes "
-       "U+FFFD: all counted. Lines are dropped, with a count for each reason, when a side is empty or too "
+       "U+FFFD: all counted. A file is refused when more than 5% of its first 1000 lines, or of all, are not "
+       "UTF-8; --encoding names another encoding. Lines are dropped, with a count for each reason, when a side has no visible character or is too "
        "long, when "
        "the sides differ too much in length or not at all, when letters are of another script than the "
        "language's, "
@@ -45,6 +46,7 @@ the vocabulary to one HDF5 file. Memory stays below 1 GiB for a corpus of any si
        "  dev = \"dev/{target}.tsv\"\n"
        "  test = [[\"test.eng\", \"test.{target}\"]] # two line-aligned files\n"
        "  columns = [1, 2]                     # of a TSV with more columns\n"
+       "  encoding = \"ISO-8859-1\"              # unless it is UTF-8\n"
        "  weight = 2.0                         # multiplies the share in training\n"
        "  [[mono]]\n"
        "  language = \"eng\"\n"

@@ -15,8 +15,9 @@ namespace moe::prep {
 enum class Counter {
   lines,
   kept,
-  dropped_columns,    // not as many columns as needed
-  dropped_empty,      // a side without text, or one of which the vocabulary's normalisation leaves nothing
+  dropped_columns,  // not as many columns as needed
+  dropped_empty,  // a side without a visible character, or one of which the vocabulary's normalisation leaves
+                  // nothing
   dropped_too_long,   // more than 1 MiB, max_chars or max_length
   dropped_ratio,      // one side far longer than the other
   dropped_identical,  // equal sides

@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kBlockBytes = 1 << 17;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-/// A file descriptor.
+/// A file descriptor. Its end is read once: a terminal would wait for another.
 class PlainSource : public ByteSource {
  public:
   explicit PlainSource(const std::string& path) : name_(display_name(path)) {
