@@ -1,15 +1,9 @@
 #include "libmoe/base/checksum.h"
 
-#include <fcntl.h>
-#include <unistd.h>
+#include <fmt/format.h>
 #include <xxhash.h>
 
-#include <cerrno>
-#include <cstring>
 #include <utility>
-#include <vector>
-
-#include "libmoe/base/error.h"
 
 namespace moe {
 
@@ -34,22 +28,6 @@ std::uint64_t Checksum::value() const {
 
 std::uint64_t checksum(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
-}
-
-std::uint64_t checksum_file(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) bad_input("{}: cannot be read: {}", path, std::strerror(errno));
-  Checksum sum;
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
-  ssize_t n;
-  do {
-    n = read(file, buffer.data(), buffer.size());
-    if (n > 0) sum.add(std::span(buffer).first(static_cast<std::size_t>(n)));
-  } while (n > 0 || (n < 0 && errno == EINTR));
-  const int reason = errno;
-  close(file);
-  if (n < 0) bad_input("{}: cannot be read: {}", path, std::strerror(reason));
-  return sum.value();
 }
 
 std::string checksum_text(std::uint64_t value) {

@@ -25,8 +25,6 @@ class Checksum {
 };
 
 std::uint64_t checksum(std::span<const std::byte> bytes);
-/// Of a file's bytes, equal to `xxhsum -H3`. Throws Error(bad_input) when it cannot be read.
-std::uint64_t checksum_file(const std::string& path);
 /// "0123456789abcdef", 16 digits.
 std::string checksum_text(std::uint64_t value);
 

@@ -14,6 +14,8 @@
 
 namespace moe::h5 {
 
+class InputFile;
+
 /// What a file is for: its "format" attribute and version. A reader refuses a newer version, saying so.
 struct Kind {
   const char* name;  // "moe-dataset", "moe-checkpoint", "moe-store", "moe-expert-use", "moe-part"
@@ -60,8 +62,8 @@ struct Extent {
 
 class Writer {
  public:
-  /// Writes PATH.partial-PID beside the target. Throws Error(usage) when path exists and not force,
-  /// Error(failed) when it cannot be created.
+  /// Writes a file beside path, or beside the end of its symbolic links. Throws Error(usage) when path exists
+  /// and not force, Error(failed) when it cannot be created.
   Writer(std::string path, Kind kind, bool force);
   /// Without commit() nothing remains.
   ~Writer();
@@ -115,6 +117,8 @@ class Reader {
   Reader& operator=(const Reader&) = delete;
 
   const std::string& path() const;
+  /// What was opened, for reading by offset.
+  std::shared_ptr<const InputFile> file() const;
   bool has(const std::string& object) const;
   DatasetInfo info(const std::string& dataset) const;
   /// Reads all and checks the checksum. Throws Error(bad_input) naming file and dataset (absent, wrong type,
@@ -144,6 +148,8 @@ class Reader {
   Extent extent(const std::string& dataset) const;
   /// Names of the parts that mapped datasets need; none in a file that is whole by itself.
   std::vector<std::string> parts() const;
+  /// The same of any file; none when it is no file of ours. Throws Error(bad_input) when it cannot be told.
+  static std::vector<std::string> parts_named_by(const std::string& path);
   /// Opens and checks all of them as read() does when it needs one.
   void open_parts() const;
   /// As Writer::digest().

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <mutex>
 #include <sstream>
@@ -12,6 +11,7 @@
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 #include "libmoe/h5/probe.h"
+#include "libmoe/h5/structure.h"
 #include "libmoe/h5/types.h"
 
 namespace moe::h5 {
@@ -29,13 +29,6 @@ std::string quoted(const std::string& word) {
   std::string text = "'";
   for (char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return text + "'";
-}
-
-bool begins_as_hdf5(const std::string& path) {
-  char bytes[8] = {};
-  std::ifstream in(path, std::ios::binary);
-  in.read(bytes, sizeof bytes);
-  return in.gcount() == 8 && std::equal(bytes, bytes + 8, "\x89HDF\r\n\x1a\n");
 }
 
 std::vector<std::string> split_lines(const std::string& text) {
@@ -87,21 +80,19 @@ struct InputRecord {
 };
 
 InputRecord read_input(const std::string& path) {
-  InputRecord record{path + " xxh3:" + checksum_text(checksum_file(path)), {}};
-  if (!begins_as_hdf5(path)) return record;
+  const InputFile input(path);
   try {
-    probe(path, nullptr);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::bad_input)
-      return record;  // another program's HDF5: it has no sources to inherit
-    throw;
+    InputRecord record{path + " xxh3:" + checksum_text(input.checksum()), {}};
+    if (!probe_ours(input)) return record;  // it has no sources to inherit
+    const Lock lock;
+    const Id access = file_access(false);
+    const Id file(H5Fopen(input.open_path().c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+    if (!file) throw Fault(last_error());
+    record.sources = read_provenance(file.get()).sources;
+    return record;
+  } catch (const Fault& fault) {
+    bad_input("{}: cannot be read: {}", path, fault.what());
   }
-  const Lock lock;
-  const Id access = file_access(false);
-  const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
-  if (!file) bad_input("{}: cannot be read: {}", path, last_error());
-  record.sources = read_provenance(file.get()).sources;
-  return record;
 }
 
 }  // namespace

@@ -1,14 +1,12 @@
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <map>
 
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
+#include "libmoe/h5/input_file.h"
 #include "libmoe/h5/mapping.h"
 #include "libmoe/h5/probe.h"
 #include "libmoe/h5/provenance.h"
@@ -21,51 +19,22 @@ namespace {
 
 constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
 
-/// Plain reading of contiguous bytes.
-class Descriptor {
- public:
-  explicit Descriptor(const std::string& path) : file_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (file_ < 0) bad_input("{}: cannot be read: {}", path, std::strerror(errno));
-  }
-  ~Descriptor() { close(file_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  std::int64_t size() const {
-    struct stat status;
-    return fstat(file_, &status) == 0 ? status.st_size : 0;
-  }
-  void read(std::int64_t offset, std::span<std::byte> out) const {
-    while (!out.empty()) {
-      const ssize_t n = pread(file_, out.data(), out.size(), offset);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) throw Fault(std::strerror(errno));
-      if (n == 0) throw Fault("the file ends too early");
-      out = out.subspan(static_cast<std::size_t>(n));
-      offset += n;
-    }
-  }
-
- private:
-  int file_;
-};
-
 }  // namespace
 
 struct Reader::Impl {
-  std::string path;
-  Descriptor descriptor;
+  std::shared_ptr<const InputFile> input;
+  const std::string& path;
   Id file;
   Structure structure;
   std::unique_ptr<Parts> parts;
 
-  Impl(const std::string& file_path, const Kind& kind)
-      : path(file_path), descriptor(open_probed(file_path, kind)) {
+  /// Of a file that has been probed.
+  explicit Impl(std::shared_ptr<const InputFile> probed) : input(std::move(probed)), path(input->path()) {
     const Id access = file_access(false);
-    file = Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+    file = Id(H5Fopen(input->open_path().c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
     if (!file) bad_input("{}: cannot be read: {}", path, last_error());
     try {
-      structure = read_structure(file.get(), descriptor.size());
+      structure = read_structure(file.get(), input->bytes());
       if (const auto it = structure.datasets.find(kPartsDataset); it != structure.datasets.end())
         parts = std::make_unique<Parts>(path, parse_parts(read_text(kPartsDataset, it->second)));
     } catch (const Fault& fault) {
@@ -75,11 +44,6 @@ struct Reader::Impl {
   ~Impl() {
     const Lock lock;
     file.reset();
-  }
-
-  static const std::string& open_probed(const std::string& file_path, const Kind& kind) {
-    probe(file_path, &kind);
-    return file_path;
   }
 
   const DatasetEntry& find(const std::string& dataset) const {
@@ -108,7 +72,7 @@ struct Reader::Impl {
                   std::span<std::byte> out) const {
     if (out.empty()) return;
     try {
-      if (!entry.chunked) return descriptor.read(entry.offset + begin, out);
+      if (!entry.chunked) return input->read(entry.offset + begin, out);
       const Lock lock;
       const Id id(H5Dopen2(file.get(), dataset.c_str(), H5P_DEFAULT), H5Dclose);
       if (!id) throw Fault(last_error());
@@ -272,12 +236,18 @@ struct Reader::Impl {
 
 Reader::Reader(const std::string& path, Kind kind) {
   const Lock lock;
-  impl_ = std::make_unique<Impl>(path, kind);
+  auto input = std::make_shared<const InputFile>(path);
+  probe(*input, &kind);
+  impl_ = std::make_unique<Impl>(std::move(input));
 }
 Reader::~Reader() = default;
 
 const std::string& Reader::path() const {
   return impl_->path;
+}
+
+std::shared_ptr<const InputFile> Reader::file() const {
+  return impl_->input;
 }
 
 bool Reader::has(const std::string& object) const {
@@ -367,6 +337,14 @@ std::vector<std::string> Reader::parts() const {
   return impl_->parts ? impl_->parts->names() : std::vector<std::string>();
 }
 
+std::vector<std::string> Reader::parts_named_by(const std::string& path) {
+  const Lock lock;
+  auto input = std::make_shared<const InputFile>(path);
+  if (!probe_ours(*input)) return {};
+  const Impl file(std::move(input));
+  return file.parts ? file.parts->names() : std::vector<std::string>();
+}
+
 void Reader::open_parts() const {
   for (const std::string& name : parts()) impl_->parts->open(name);
 }
@@ -392,10 +370,11 @@ MOE_INSTANTIATE(std::int64_t)
 MOE_INSTANTIATE(std::uint8_t)
 
 std::string format_of(const std::string& path) {
-  probe(path, nullptr);
+  const InputFile input(path);
+  probe(input, nullptr);
   const Lock lock;
   const Id access = file_access(false);
-  const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  const Id file(H5Fopen(input.open_path().c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
   if (!file) bad_input("{}: cannot be read: {}", path, last_error());
   const Id root(H5Gopen2(file.get(), "/", H5P_DEFAULT), H5Gclose);
   return get_text_attribute(root.get(), "format").value_or("");

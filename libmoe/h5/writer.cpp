@@ -80,7 +80,7 @@ struct Writer::Impl {
     for (auto& [path, g] : growing) ok(g.dataset.reset());
     close_file();
     const Id access = file_access(true);
-    file = Id(H5Fopen(target.partial_path().c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
+    file = Id(H5Fopen(target.open_path().c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
     ok(file);
     for (auto& [path, g] : growing)
       if (g.n_stored_bytes > 0) ok(g.dataset = Id(H5Dopen2(file.get(), path.c_str(), H5P_DEFAULT), H5Dclose));
@@ -273,8 +273,8 @@ Writer::Writer(std::string path, Kind kind, bool force) {
   impl_->provenance.command = command_line();
   const Id access = file_access(false);
   const Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
-  impl_->file = Id(
-      H5Fcreate(impl_->target.partial_path().c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
+  impl_->file =
+      Id(H5Fcreate(impl_->target.open_path().c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   impl_->ok(impl_->file);
 }
 

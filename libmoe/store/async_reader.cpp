@@ -33,6 +33,7 @@ class ReadTicket {
 struct AsyncReader::Impl {
   using State = ReadTicket::State;
 
+  std::shared_ptr<const h5::InputFile> input;
   std::string path;
   int file = -1;
   std::atomic<bool> direct{true};
@@ -44,10 +45,10 @@ struct AsyncReader::Impl {
   std::vector<std::thread> threads;
 
   void open_file() {
-    file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+    file = ::open(input->open_path().c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (file < 0 && errno == EINVAL) {
       direct = false;
-      file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      file = ::open(input->open_path().c_str(), O_RDONLY | O_CLOEXEC);
       log_debug("{}: this file system has no direct reads; reading through the page cache", path);
     }
     if (file < 0) bad_input("{}: cannot be opened: {}", path, std::strerror(errno));
@@ -115,8 +116,10 @@ struct AsyncReader::Impl {
   }
 };
 
-AsyncReader::AsyncReader(const std::string& path, int n_threads) : impl_(std::make_unique<Impl>()) {
-  impl_->path = path;
+AsyncReader::AsyncReader(std::shared_ptr<const h5::InputFile> input, int n_threads)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->path = input->path();
+  impl_->input = std::move(input);
   impl_->open_file();
   for (int t = 0; t < n_threads; ++t) impl_->threads.emplace_back([impl = impl_.get()] { impl->work(); });
 }

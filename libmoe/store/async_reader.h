@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
+
+#include "libmoe/h5/input_file.h"
 
 namespace moe {
 
@@ -23,8 +24,8 @@ using ReadTicketPtr = std::shared_ptr<ReadTicket>;
 /// All functions are thread-safe.
 class AsyncReader {
  public:
-  /// Throws Error(bad_input) when the file cannot be opened.
-  explicit AsyncReader(const std::string& path, int n_threads = 2);
+  /// Throws Error(bad_input) when the file cannot be opened again.
+  explicit AsyncReader(std::shared_ptr<const h5::InputFile> input, int n_threads = 2);
   /// Forgets what is queued and waits for the reads that are running.
   ~AsyncReader();
   AsyncReader(const AsyncReader&) = delete;

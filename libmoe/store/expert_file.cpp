@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
+#include "libmoe/h5/input_file.h"
 
 namespace moe {
 namespace {
@@ -58,7 +58,7 @@ void write_section(h5::Writer& writer, int layer, const ExpertLayout& layout, co
 }
 
 ExpertFile read_expert_file(const h5::Reader& reader) {
-  ExpertFile file{reader.path(), {}, {}};
+  ExpertFile file{reader.path(), {}, {}, reader.file()};
   file.layout.d_model = reader.integer_attribute("/experts", "d_model");
   file.layout.d_ffn = reader.integer_attribute("/experts", "d_ffn");
   const std::int64_t n_sections = reader.integer_attribute("/experts", "n_sections");
@@ -66,7 +66,7 @@ ExpertFile read_expert_file(const h5::Reader& reader) {
     if (width < 1 || width > kMaxWidth) bad_input("{}: /experts: a width of {} cannot be", file.path, width);
   if (n_sections < 0 || n_sections > 1 << 16)
     bad_input("{}: /experts: {} sections cannot be", file.path, n_sections);
-  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(file.path));
+  const auto file_bytes = file.input->bytes();
   const std::int64_t stride = file.layout.stride_bytes();
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(n_sections); ++layer) {
     const std::string name = section_name(layer);

@@ -37,7 +37,8 @@ struct ExpertSection {
 struct ExpertFile {
   std::string path;
   ExpertLayout layout;
-  std::vector<ExpertSection> sections;  // one per MoE layer, encoder first
+  std::vector<ExpertSection> sections;              // one per MoE layer, encoder first
+  std::shared_ptr<const h5::InputFile> input = {};  // the file itself, open
   std::int64_t section_bytes(std::size_t layer) const {
     return sections[layer].n_experts * layout.stride_bytes();
   }

@@ -16,7 +16,7 @@ RingExpertSource::RingExpertSource(Device& device, ExpertFile file, std::int64_t
     : file_(std::move(file)),
       n_encoder_sections_(n_encoder_sections),
       placement_(placement),
-      reader_(file_.path) {
+      reader_(file_.input) {
   if (!device.host_accessible())
     fail(ErrorCode::device, "device {}: experts from a store need a device whose memory the host can write",
          device.name());

@@ -11,6 +11,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/file_lock.h"
+#include "libmoe/base/files.h"
 #include "libmoe/base/log.h"
 #include "libmoe/comm/heartbeat_socket.h"
 #include "libmoe/h5/partial_file.h"
@@ -37,7 +38,8 @@ std::string holder(int file) {
 
 }  // namespace
 
-OutputLock::OutputLock(const std::string& output, std::chrono::seconds wait) : path_(output + ".lock") {
+OutputLock::OutputLock(const std::string& output, std::chrono::seconds wait)
+    : path_(follow_links(output) + ".lock") {
   const Clock::time_point end = Clock::now() + wait;
   LockedFile lock = open_lock(path_);
   for (bool told = false; lock.locked == Locked::by_another; lock = open_lock(path_)) {
@@ -62,7 +64,7 @@ void OutputLock::sign() {
   int reader = -1;
   if (ftruncate(file_, 0) != 0 ||
       pwrite(file_, who.data(), who.size(), 0) != static_cast<ssize_t>(who.size()) ||
-      (reader = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
+      (reader = open(fmt::format("/proc/self/fd/{}", file_).c_str(), O_RDONLY | O_CLOEXEC)) < 0) {
     const int reason = errno;
     release();
     h5::write_failed(path_, std::strerror(reason));

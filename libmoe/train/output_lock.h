@@ -5,9 +5,9 @@
 
 namespace moe {
 
-/// OUTPUT.lock, held while a run lasts and removed at its end: a second run would go on from a checkpoint
-/// that the first is about to replace, and both would save. A run that was killed leaves the file, and no
-/// lock. Not thread-safe.
+/// OUTPUT.lock, beside the end of its symbolic links, held while a run lasts and removed at its end: a second
+/// run would go on from a checkpoint that the first is about to replace, and both would save. A run that was
+/// killed leaves the file, and no lock. Not thread-safe.
 class OutputLock {
  public:
   /// The ranks of a killed job may take as long to end.

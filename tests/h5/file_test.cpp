@@ -2,12 +2,21 @@
 #include "libmoe/h5/file.h"
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <regex>
+#include <set>
 
 #include "libmoe/base/error.h"
+#include "libmoe/h5/input_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace moe::h5 {
@@ -169,6 +178,119 @@ TEST(File, NothingRemainsWithoutCommitAndNothingIsOverwrittenSilently) {
   message_of([&] { Writer(dir.path(), kKind, true); }, ErrorCode::usage);
   message_of([&] { Writer("-", kKind, true); }, ErrorCode::usage);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 2);
+}
+
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// A name that nobody can foretell, so that nobody can have put something there, and the mode of the umask.
+TEST(File, IsWrittenUnderANameByChance) {
+  const TempDir dir;
+  const mode_t before = umask(027);
+  std::set<std::string> names;
+  for (int i = 0; i < 2; ++i) {
+    const Writer writer(dir / "f", kKind, true);
+    for (const std::string& name : names_in(dir.path())) {
+      EXPECT_TRUE(std::regex_match(name, std::regex("f\\.partial-[0-9a-f]{16}"))) << name;
+      names.insert(name);
+    }
+  }
+  EXPECT_EQ(names.size(), 2u);
+  Writer(dir / "f", kKind, true).commit();
+  umask(before);
+  struct stat status;
+  ASSERT_EQ(stat((dir / "f").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0640u);
+}
+
+TEST(File, IsWrittenToTheEndOfItsLinks) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "disk");
+  std::filesystem::create_symlink("disk/g", dir / "f");
+  std::filesystem::create_symlink("f", dir / "e");
+  {
+    Writer writer(dir / "e", kKind, false);
+    EXPECT_EQ(names_in(dir / "disk").size(), 1u);
+    writer.commit();
+  }
+  EXPECT_EQ(names_in(dir.path()), (std::vector<std::string>{"disk", "e", "f"}));
+  EXPECT_EQ(names_in(dir / "disk"), std::vector<std::string>{"g"});
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "e") && std::filesystem::is_symlink(dir / "f"));
+  EXPECT_EQ(Reader(dir / "e", kKind).path(), dir / "e");
+  message_of([&] { Writer(dir / "e", kKind, false); }, ErrorCode::usage);
+  Writer(dir / "e", kKind, true).commit();
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "f"));
+  std::filesystem::create_symlink("round", dir / "round");
+  EXPECT_NE(message_of([&] { Writer(dir / "round", kKind, true); }, ErrorCode::usage).find("circle"),
+            std::string::npos);
+}
+
+// What was opened is what is read, whatever comes to stand under its name.
+TEST(File, IsReadThroughOneDescriptor) {
+  const TempDir dir;
+  const std::vector<float> values(5000, 1.5f);
+  for (const Storage storage : {Storage::compressed, Storage::extent}) {
+    {
+      Writer writer(dir / "f", kKind, true);
+      writer.write<float>("/x", values, {5000}, storage);
+      writer.commit();
+    }
+    const Reader reader(dir / "f", kKind);
+    std::ofstream(dir / "other") << "something else";
+    std::filesystem::rename(dir / "other", dir / "f");
+    EXPECT_EQ(reader.read<float>("/x"), values);
+    EXPECT_EQ(reader.file()->bytes(), static_cast<std::int64_t>(std::filesystem::file_size(
+                                          std::filesystem::path(reader.file()->open_path()))));
+  }
+}
+
+/// A process that has made a file and keeps it open for writing until its end.
+class OtherWriter {
+ public:
+  OtherWriter(const std::string& path, bool latest) {
+    int ready[2];
+    EXPECT_EQ(pipe(ready), 0);
+    child_ = fork();
+    if (child_ == 0) {
+      const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+      if (latest) H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+      H5Pset_file_locking(access, true, true);
+      const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+      if (latest) H5Fflush(file, H5F_SCOPE_GLOBAL);
+      if (::write(ready[1], ".", 1) == 1) pause();
+      _exit(1);
+    }
+    char note;
+    EXPECT_EQ(::read(ready[0], &note, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+  }
+  ~OtherWriter() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+
+ private:
+  pid_t child_;
+};
+
+TEST(File, SaysThatAnotherProgramWritesIt) {
+  const TempDir dir;
+  const auto says = [&](const std::string& path, const std::string& what) {
+    const std::string message = message_of([&] { Reader(path, kKind); }, ErrorCode::bad_input);
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+    EXPECT_EQ(message.find("damaged"), std::string::npos) << message;
+  };
+  {
+    const OtherWriter usual(dir / "usual", false), latest(dir / "latest", true);
+    for (const std::string name : {"usual", "latest"}) says(dir / name, "try again when it is closed there");
+  }
+  says(dir / "latest", "h5clear -s");  // killed: only the mark in the file remains
 }
 
 TEST(File, SaysWhatAWrongFileIs) {

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "libmoe/base/checksum.h"
+#include "libmoe/h5/input_file.h"
 
 namespace moe::test {
 
@@ -30,6 +31,8 @@ ExpertFile make_sections(const std::string& path, const ExpertLayout& layout,
     offset += section.extent.bytes;
     file.sections.push_back(std::move(section));
   }
+  out.close();
+  file.input = std::make_shared<const h5::InputFile>(path);
   return file;
 }
 
