@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "libmoe/base/log.h"
+#include "libmoe/comm/descriptors.h"
 #include "libmoe/comm/heartbeat_socket.h"
 #include "libmoe/comm/watcher.h"
 
@@ -22,25 +22,13 @@ namespace moe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double kHandshakeSeconds = 10;
+constexpr std::int64_t kSpareDescriptors = 256;  // for files, and for the MPI library's own connections
+constexpr std::size_t kMostStrangers = 1024;
 constexpr double kLauncherSeconds = 3;  // from the launcher's signal to giving up without a name
 constexpr int kDeviceCode = 4;
 
 double seconds_since(Clock::time_point t) {
   return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
-std::string hex(const Token& token) {
-  std::string text;
-  for (const std::uint8_t byte : token) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
-Token from_hex(const std::string& text) {
-  Token token{};
-  for (std::size_t i = 0; i < token.size() && 2 * i + 2 <= text.size(); ++i)
-    token[i] = static_cast<std::uint8_t>(std::strtoul(text.substr(2 * i, 2).c_str(), nullptr, 16));
-  return token;
 }
 
 }  // namespace
@@ -92,7 +80,6 @@ struct Heartbeat::Impl {
     f.rank = about;
     f.code = static_cast<std::uint8_t>(code);
     f.cause = cause;
-    f.token = token;
     return f;
   }
 
@@ -102,7 +89,7 @@ struct Heartbeat::Impl {
     auto last_beat = Clock::now() - std::chrono::hours(1), last_turn = Clock::now();
     while (!stopping) {
       wait_for_news();
-      if (rank == 0) accept_ranks();
+      if (listener) accept_ranks();
       read_all();
       send_outbox();
       let_failed_go();
@@ -123,7 +110,7 @@ struct Heartbeat::Impl {
 
   void wait_for_news() {
     std::vector<pollfd> fds{{wake, POLLIN, 0}};
-    if (rank == 0) fds.push_back({listener->fd(), POLLIN, 0});
+    if (listener) fds.push_back({listener->fd(), POLLIN, 0});
     for (const Connection& c : strangers) fds.push_back({c.fd(), POLLIN, 0});
     for (const Connection& c : peers_by_rank)
       if (c.open()) fds.push_back({c.fd(), POLLIN, 0});
@@ -134,27 +121,36 @@ struct Heartbeat::Impl {
   }
 
   void accept_ranks() {
-    for (Connection c = listener->accept(); c.open(); c = listener->accept())
-      if (strangers.size() < 4096) strangers.push_back(std::move(c));
+    if (watching) {  // whoever comes now is a stranger
+      strangers.clear();
+      listener.reset();
+      return;
+    }
+    for (int fd = listener->accept(); fd >= 0; fd = listener->accept()) {
+      Connection c(fd, key, 0, Connection::kAnyRank);
+      if (fd + kSpareDescriptors >= most_descriptors) continue;  // refused
+      if (strangers.size() >= kMostStrangers) strangers.erase(strangers.begin());
+      strangers.push_back(std::move(c));
+    }
     for (std::size_t i = strangers.size(); i-- > 0;) {
-      bool closed = false, known = false;
-      for (const Frame& f : strangers[i].receive(closed)) {
-        const bool valid = f.type == FrameType::hello && f.token == token && f.rank > 0 && f.rank < size &&
-                           !met[static_cast<std::size_t>(f.rank)];
-        if (!valid) {
-          closed = true;
-          break;
-        }
-        met[static_cast<std::size_t>(f.rank)] = true;
-        strangers[i].send(frame(FrameType::welcome, 0));
-        strangers[i].quiet_seconds = 0;
-        peers_by_rank[static_cast<std::size_t>(f.rank)] = std::move(strangers[i]);
-        known = true;
-        break;
-      }
-      if (closed || known || strangers[i].quiet_seconds > kHandshakeSeconds)
+      bool closed = false;
+      const std::vector<Frame> frames = strangers[i].receive(closed);
+      const bool known = !frames.empty() && !closed && greet(frames[0], strangers[i]);
+      if (known || closed || !frames.empty() || strangers[i].quiet_seconds > options.join_seconds)
         strangers.erase(strangers.begin() + static_cast<std::ptrdiff_t>(i));
     }
+  }
+  // Of somebody who has the key: takes the connection of a rank that has not been here.
+  bool greet(const Frame& hello, Connection& connection) {
+    if (hello.type != FrameType::hello || hello.from <= 0 || hello.from >= size) return false;
+    const auto r = static_cast<std::size_t>(hello.from);
+    if (met[r]) return false;
+    met[r] = true;
+    connection.meet(hello.from);
+    connection.send(frame(FrameType::welcome, 0));
+    connection.quiet_seconds = 0;
+    peers_by_rank[r] = std::move(connection);
+    return true;
   }
 
   void read_all() {
@@ -198,8 +194,8 @@ struct Heartbeat::Impl {
     }
   }
 
-  void to_all(const Frame& f) const {
-    for (const Connection& c : peers_by_rank) c.send(f);
+  void to_all(const Frame& f) {
+    for (Connection& c : peers_by_rank) c.send(f);
   }
   void send_outbox() {
     const std::lock_guard lock(mutex);
@@ -301,8 +297,8 @@ struct Heartbeat::Impl {
 
   const int rank, size;
   const HeartbeatOptions options;
-  Token token{};
-  std::string address;
+  Key key{};
+  std::int64_t most_descriptors = 0;
   int wake = -1;
   std::unique_ptr<Listener> listener;
 
@@ -321,7 +317,7 @@ struct Heartbeat::Impl {
   int lost_exit_code = 0;
   std::vector<Peer> peers;
   std::atomic<bool> stopping{false}, is_lost{false}, has_failed{false}, main_knows{false}, announced{false};
-  std::atomic<bool> launcher_signalled{false}, leaving{false};
+  std::atomic<bool> launcher_signalled{false}, leaving{false}, watching{false};
   std::atomic<int> ended{-1};
   std::thread thread;
 };
@@ -331,26 +327,34 @@ Heartbeat::Heartbeat(int rank, int size, const HeartbeatOptions& options)
   Impl& i = *impl_;
   i.peers_by_rank.resize(static_cast<std::size_t>(size));
   i.met.resize(static_cast<std::size_t>(size));
-  if (rank != 0) return;
-  i.listener = std::make_unique<Listener>();
-  if (getrandom(i.token.data(), i.token.size(), 0) != static_cast<ssize_t>(i.token.size())) return;
-  if (i.listener->address().empty()) return;
-  i.address = hex(i.token) + " " + i.listener->address();
-  i.start_thread();
 }
 
 Heartbeat::~Heartbeat() = default;
 
-const std::string& Heartbeat::address() const {
-  return impl_->address;
+std::int64_t Heartbeat::descriptors(int size) {
+  return size + 2 * kSpareDescriptors;
 }
 
-bool Heartbeat::join(const std::string& address) {
+std::string Heartbeat::listen(const std::string& own_address) {
   Impl& i = *impl_;
-  const std::size_t space = address.find(' ');
+  i.most_descriptors = allow_descriptors(descriptors(i.size));
+  const std::optional<Key> key = make_key();
+  i.listener = std::make_unique<Listener>(own_address);
+  if (!key || i.listener->address().empty()) return "";
+  i.key = *key;
+  const std::string invitation = to_hex(i.key) + " " + i.listener->address();
+  i.start_thread();
+  return invitation;
+}
+
+bool Heartbeat::join(const std::string& invitation) {
+  Impl& i = *impl_;
+  const std::size_t space = invitation.find(' ');
   if (space == std::string::npos) return false;
-  i.token = from_hex(address.substr(0, space));
-  Connection c = connect_to(address.substr(space + 1), i.frame(FrameType::hello, i.rank), kHandshakeSeconds);
+  const std::optional<Key> key = key_from_hex(invitation.substr(0, space));
+  if (!key) return false;
+  i.key = *key;
+  Connection c = connect_to(invitation.substr(space + 1), i.key, i.rank, i.options.join_seconds);
   if (!c.open()) return false;
   i.peers_by_rank[0] = std::move(c);
   i.start_thread();
@@ -360,6 +364,8 @@ bool Heartbeat::join(const std::string& address) {
 void Heartbeat::watch(std::vector<Peer> peers) {
   const std::lock_guard lock(impl_->mutex);
   impl_->peers = std::move(peers);
+  impl_->watching = true;
+  impl_->ring();
 }
 
 std::string Heartbeat::lost() const {

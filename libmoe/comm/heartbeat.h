@@ -19,10 +19,12 @@ struct Peer {
 struct HeartbeatOptions {
   double beat_seconds = 0.5;
   double silence_seconds = 6;  // after which a rank counts as lost
+  double join_seconds = 10;    // for rank 0 to answer
   double grace_seconds = 2;    // for the main thread to end by itself once a rank is lost; twice, see lost()
 };
 
-/// All functions are called by the main thread.
+/// All functions are called by the main thread. Every frame is sealed with a key that rank 0 makes for the
+/// run; what strangers send is passed over.
 class Heartbeat {
  public:
   Heartbeat(int rank, int size, const HeartbeatOptions& options = {});
@@ -31,10 +33,13 @@ class Heartbeat {
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
-  /// Of rank 0, for join() on the others.
-  const std::string& address() const;
-  /// Other ranks: connects to rank 0 within some seconds; false when it cannot be reached.
-  bool join(const std::string& address);
+  /// How many files rank 0 should be allowed to have open.
+  static std::int64_t descriptors(int size);
+  /// Rank 0: takes connections on that address of this machine, until watch(), as many as the hard limit of
+  /// open files allows. What the others join with, and no one else may read; empty when there is no way.
+  std::string listen(const std::string& own_address);
+  /// Other ranks: connects to rank 0; false when it cannot be reached.
+  bool join(const std::string& invitation);
   /// When all have joined, or failed to: who is who. Until then nobody can be lost.
   void watch(std::vector<Peer> peers);
 

@@ -2,8 +2,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -13,7 +11,9 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <sstream>
 #include <utility>
 
@@ -27,41 +27,36 @@ void prepare(int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-// Text of an address that other machines may use, "" for what they cannot.
-std::string usable(const ifaddrs& interface) {
-  if (interface.ifa_addr == nullptr || (interface.ifa_flags & IFF_UP) == 0) return "";
-  char text[INET6_ADDRSTRLEN] = "";
-  if (interface.ifa_addr->sa_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(interface.ifa_addr)->sin_addr, text, sizeof text);
-  } else if (interface.ifa_addr->sa_family == AF_INET6) {
-    const in6_addr& address = reinterpret_cast<sockaddr_in6*>(interface.ifa_addr)->sin6_addr;
-    if (IN6_IS_ADDR_LINKLOCAL(&address)) return "";
-    inet_ntop(AF_INET6, &address, text, sizeof text);
+// An IPv4 or IPv6 address with a port, and its length; 0 when the text is none.
+socklen_t parse(const std::string& address, std::uint16_t port, sockaddr_storage& out) {
+  auto& four = reinterpret_cast<sockaddr_in&>(out);
+  auto& six = reinterpret_cast<sockaddr_in6&>(out);
+  if (inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1) {
+    four.sin_family = AF_INET;
+    four.sin_port = htons(port);
+    return sizeof four;
   }
-  return text;
-}
-
-bool loopback(const std::string& address) {
-  return address.starts_with("127.") || address == "::1";
+  if (inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) != 1) return 0;
+  six.sin6_family = AF_INET6;
+  six.sin6_port = htons(port);
+  return sizeof six;
 }
 
 // A connection under way, -1 when it fails at once.
 int begin_connect(const std::string& address, std::uint16_t port) {
-  sockaddr_in6 six{};
-  sockaddr_in four{};
-  const bool is_four = inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1;
-  if (!is_four && inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) != 1) return -1;
-  four.sin_family = AF_INET;
-  six.sin6_family = AF_INET6;
-  four.sin_port = six.sin6_port = htons(port);
-  const int fd = socket(is_four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  sockaddr_storage other{};
+  const socklen_t length = parse(address, port, other);
+  if (length == 0) return -1;
+  const int fd = socket(other.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   prepare(fd);
-  const int status = is_four ? connect(fd, reinterpret_cast<sockaddr*>(&four), sizeof four)
-                             : connect(fd, reinterpret_cast<sockaddr*>(&six), sizeof six);
-  if (status == 0 || errno == EINPROGRESS) return fd;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&other), length) == 0 || errno == EINPROGRESS) return fd;
   ::close(fd);
   return -1;
+}
+
+std::span<const std::uint8_t> sealed_part(const Frame& frame) {
+  return {reinterpret_cast<const std::uint8_t*>(&frame), offsetof(Frame, seal)};
 }
 
 }  // namespace
@@ -70,6 +65,11 @@ Connection& Connection::operator=(Connection&& other) noexcept {
   if (this == &other) return *this;
   close();
   fd_ = std::exchange(other.fd_, -1);
+  key_ = other.key_;
+  own_ = other.own_;
+  other_ = other.other_;
+  n_sent_ = other.n_sent_;
+  last_heard_ = other.last_heard_;
   rest_ = std::move(other.rest_);
   quiet_seconds = other.quiet_seconds;
   return *this;
@@ -80,9 +80,18 @@ void Connection::close() {
   fd_ = -1;
 }
 
-void Connection::send(const Frame& frame) const {
-  if (fd_ >= 0) [[maybe_unused]]
-    const auto sent = ::send(fd_, &frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT);
+void Connection::send(Frame frame) {
+  if (fd_ < 0) return;
+  frame.from = own_;
+  frame.to = other_;
+  frame.number = ++n_sent_;
+  frame.seal = seal_of(sealed_part(frame), key_);
+  [[maybe_unused]] const auto sent = ::send(fd_, &frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+bool Connection::is_theirs(const Frame& f) const {
+  return f.magic == Frame{}.magic && f.to == own_ && (other_ == kAnyRank || f.from == other_) &&
+         f.number > last_heard_ && same(f.seal, seal_of(sealed_part(f), key_));
 }
 
 std::vector<Frame> Connection::receive(bool& closed) {
@@ -98,94 +107,62 @@ std::vector<Frame> Connection::receive(bool& closed) {
   }
   std::vector<Frame> frames;
   std::size_t at = 0;
-  for (; at + sizeof(Frame) <= rest_.size(); at += sizeof(Frame)) {
+  while (at + sizeof(Frame) <= rest_.size()) {
     Frame frame;
     std::memcpy(&frame, rest_.data() + at, sizeof frame);
-    if (frame.magic != Frame{}.magic) {
-      closed = true;
-      rest_.clear();
-      return frames;
-    }
+    const bool theirs = is_theirs(frame);
+    at += theirs ? sizeof frame : 1;  // the next one may begin anywhere behind what was slipped in
+    if (!theirs) continue;
+    last_heard_ = frame.number;
     frames.push_back(frame);
   }
   rest_.erase(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(at));
   return frames;
 }
 
-Listener::Listener() {
-  // One socket for both families; where IPv6 is switched off, IPv4 alone.
-  int off = 0;
-  sockaddr_in6 six{};
-  six.sin6_family = AF_INET6;
-  sockaddr_in four{};
-  four.sin_family = AF_INET;
-  fd_ = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ >= 0 && (setsockopt(fd_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0 ||
-                   bind(fd_, reinterpret_cast<sockaddr*>(&six), sizeof six) != 0)) {
-    ::close(fd_);
-    fd_ = -1;
-  }
-  if (fd_ < 0) {
-    fd_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&four), sizeof four) != 0) return;
-  }
-  sockaddr_storage bound{};
-  socklen_t length = sizeof bound;
-  if (listen(fd_, 1024) != 0 || getsockname(fd_, reinterpret_cast<sockaddr*>(&bound), &length) != 0) return;
-  const std::uint16_t port =
-      ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                        : reinterpret_cast<sockaddr_in&>(bound).sin_port);
-  address_ = fmt::format("{} {}", port, host_name());
-  ifaddrs* interfaces = nullptr;
-  if (getifaddrs(&interfaces) != 0) return;
-  for (const ifaddrs* i = interfaces; i != nullptr; i = i->ifa_next)
-    if (const std::string text = usable(*i); !text.empty()) address_ += " " + text;
-  freeifaddrs(interfaces);
+Listener::Listener(const std::string& own_address) {
+  sockaddr_storage own{};
+  socklen_t length = parse(own_address, 0, own);
+  if (length == 0) return;
+  fd_ = socket(own.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&own), length) != 0 || listen(fd_, 1024) != 0 ||
+      getsockname(fd_, reinterpret_cast<sockaddr*>(&own), &length) != 0)
+    return;
+  address_ = fmt::format("{} {}", own_address, ntohs(reinterpret_cast<sockaddr_in&>(own).sin_port));
 }
 
 Listener::~Listener() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Connection Listener::accept() const {
+int Listener::accept() const {
   const int fd = accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd >= 0) prepare(fd);
-  return Connection(fd);
+  return fd;
 }
 
-Connection connect_to(const std::string& address, const Frame& hello, double seconds) {
-  struct Attempt {
-    Connection connection;
-    bool greeted = false;
-  };
+Connection connect_to(const std::string& address, const Key& key, int rank, double seconds) {
   std::istringstream in(address);
-  int port = 0;
-  std::string host, one;
-  in >> port >> host;
-  std::vector<Attempt> attempts;
-  while (in >> one) {
-    if (loopback(one) && host != host_name()) continue;
-    const int fd = begin_connect(one, static_cast<std::uint16_t>(port));
-    if (fd >= 0) attempts.push_back({Connection(fd), false});
-  }
+  std::string one;
+  std::uint16_t port = 0;
+  in >> one >> port;
+  Connection connection(begin_connect(one, port), key, rank, 0);
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  while (!attempts.empty() && std::chrono::steady_clock::now() < end) {
-    std::vector<pollfd> fds;
-    for (const Attempt& a : attempts)
-      fds.push_back({a.connection.fd(), static_cast<short>(a.greeted ? POLLIN : POLLOUT), 0});
-    ::poll(fds.data(), fds.size(), 100);
-    for (std::size_t i = attempts.size(); i-- > 0;) {
-      Attempt& a = attempts[i];
-      if (fds[i].revents == 0) continue;
-      bool closed = (fds[i].revents & (POLLERR | POLLHUP)) != 0 && !a.greeted;
-      if (!closed && !a.greeted) {
-        a.connection.send(hello);
-        a.greeted = true;
-      } else if (!closed) {
-        for (const Frame& frame : a.connection.receive(closed))
-          if (frame.type == FrameType::welcome && frame.token == hello.token) return std::move(a.connection);
-      }
-      if (closed) attempts.erase(attempts.begin() + static_cast<std::ptrdiff_t>(i));
+  for (bool greeted = false, closed = false; connection.open() && !closed;) {
+    if (std::chrono::steady_clock::now() >= end) break;
+    pollfd news{connection.fd(), static_cast<short>(greeted ? POLLIN : POLLOUT), 0};
+    if (::poll(&news, 1, 100) <= 0) continue;
+    if (greeted) {
+      for (const Frame& frame : connection.receive(closed))
+        if (frame.type == FrameType::welcome) return connection;
+    } else {
+      closed = (news.revents & (POLLERR | POLLHUP)) != 0;
+      if (closed) break;
+      Frame hello;
+      hello.type = FrameType::hello;
+      hello.rank = rank;
+      connection.send(hello);
+      greeted = true;
     }
   }
   return {};

@@ -10,24 +10,29 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <map>
 #include <mutex>
+#include <sstream>
 #include <thread>
 
 #include "libmoe/base/log.h"
+#include "libmoe/comm/descriptors.h"
 #include "libmoe/comm/heartbeat_socket.h"
+#include "libmoe/comm/interfaces.h"
 #include "libmoe/comm/watcher.h"
 
 namespace moe {
 namespace {
 
 constexpr const char* kTheEnd = "the end";
+constexpr std::int64_t kDescriptors = 1024, kDescriptorsPerRank = 3;  // the MPI library's, heartbeats, files
 
 /// The end of the process, by whichever way it comes.
 struct AtExit {
   std::unique_ptr<Heartbeat> heartbeat;
-  bool heartbeats = false;  // of all ranks
-  bool started = false;     // MPI
+  bool has_heartbeat = false;  // this rank
+  bool started = false;        // MPI
   bool one_node = true;
   bool in_order = false;  // all ranks have agreed to end
 };
@@ -86,7 +91,7 @@ extern "C" void end_process(int status, void*) {
   fflush(nullptr);
   std::signal(SIGALRM, SIG_DFL);
   alarm(5);  // if MPI hangs in this too
-  if (state.heartbeats) {
+  if (state.has_heartbeat) {
     if (!state.heartbeat->lost().empty()) {  // the others know, and MPI may wait for the lost one
       // A rank that fails has the launcher end all, with its exit code unless others end before.
       if (state.heartbeat->has_failed()) poll(nullptr, 0, 1000);
@@ -158,6 +163,7 @@ MpiRuntime::MpiRuntime(const WorldOptions& options) : options_(options) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &size_);
   at_exit().started = true;
+  allow_descriptors(kDescriptors + kDescriptorsPerRank * size_);
   on_exit(end_process, nullptr);
   int* tag = nullptr;
   int found = 0;
@@ -200,30 +206,59 @@ void MpiRuntime::find_nodes() {
   }
 }
 
+// Of each rank, on rank 0: the addresses of its machine.
+std::vector<std::vector<std::string>> MpiRuntime::gather_addresses() {
+  constexpr std::size_t kLength = 1024;
+  std::string mine;
+  for (const std::string& address : own_addresses())
+    if (mine.size() + address.size() + 2 < kLength) mine += address + " ";
+  mine.resize(kLength);
+  const auto length = static_cast<int>(kLength);
+  std::string all(rank_ == 0 ? kLength * static_cast<std::size_t>(size_) : 0, '\0');
+  check(MPI_Gather(mine.data(), length, MPI_BYTE, all.data(), length, MPI_BYTE, 0, MPI_COMM_WORLD),
+        "gathering addresses");
+  std::vector<std::vector<std::string>> by_rank;
+  for (std::size_t at = 0; at < all.size(); at += kLength) {
+    std::istringstream in(all.c_str() + at);
+    by_rank.emplace_back(std::istream_iterator<std::string>(in), std::istream_iterator<std::string>());
+  }
+  return by_rank;
+}
+
 void MpiRuntime::start_heartbeats() {
   auto heartbeat = std::make_unique<Heartbeat>(rank_, size_, options_.heartbeat);
-  char address[4096] = "";
-  std::strncpy(address, heartbeat->address().c_str(), sizeof address - 1);
-  check(MPI_Bcast(address, sizeof address, MPI_BYTE, 0, MPI_COMM_WORLD), "exchanging addresses");
-  const int joined = rank_ == 0 ? !heartbeat->address().empty() : heartbeat->join(address);
+  const std::vector<std::vector<std::string>> addresses = gather_addresses();
+  char invitation[256] = "";
+  if (rank_ == 0)
+    std::strncpy(invitation, heartbeat->listen(address_for(addresses)).c_str(), sizeof invitation - 1);
+  check(MPI_Bcast(invitation, sizeof invitation, MPI_BYTE, 0, MPI_COMM_WORLD), "exchanging addresses");
+  const int joined = rank_ == 0 ? *invitation != 0 : heartbeat->join(invitation);
   std::vector<int> all(static_cast<std::size_t>(size_));
   check(MPI_Allgather(&joined, 1, MPI_INT, all.data(), 1, MPI_INT, MPI_COMM_WORLD), "starting heartbeats");
-  heartbeats_ = true;
-  for (int r = 0; r < size_; ++r) {
-    if (all[static_cast<std::size_t>(r)] != 0) continue;
-    heartbeats_ = false;
-    if (rank_ == 0)
-      log_warn(
-          "rank {} on {} has no connection with rank 0 on {}: its loss will be noticed late; let TCP "
-          "through between the hosts",
-          r, peers_[static_cast<std::size_t>(r)].host, peers_[0].host);
-  }
+  for (int r = 0; r < size_; ++r)
+    if (all[static_cast<std::size_t>(r)] == 0) without_heartbeat_.push_back(r);
+  if (rank_ == 0 && !without_heartbeat_.empty()) warn_of_missing_heartbeats();
   heartbeat->watch(peers_);
-  at_exit().heartbeats = heartbeats_;
+  at_exit().has_heartbeat = joined != 0;
   at_exit().heartbeat = std::move(heartbeat);
   if (std::getenv("HYDI_CONTROL_FD") != nullptr) std::signal(SIGUSR1, note_launcher_signal);
   std::signal(SIGABRT, let_lost_rank_be_named);
-  if (heartbeats_) ranks_are_together();
+  if (without_heartbeat_.empty()) ranks_are_together();
+  // Who alone does not hear why others end would name itself when the launcher ends it for them.
+  if (joined == 0 && *invitation != 0) dismiss_watcher();
+}
+
+void MpiRuntime::warn_of_missing_heartbeats() const {
+  const int first = without_heartbeat_[0];
+  const std::int64_t needed = Heartbeat::descriptors(size_), allowed = allow_descriptors(needed);
+  log_warn(
+      "{} of {} ranks have no connection with rank 0 on {}, the first of them rank {} on {}: their loss will "
+      "be noticed late; {}",
+      without_heartbeat_.size(), size_, peers_[0].host, first, peers_[static_cast<std::size_t>(first)].host,
+      allowed < needed ? fmt::format("rank 0 may have {} files open and needs {}: raise its hard limit "
+                                     "(ulimit -Hn)",
+                                     allowed, needed)
+                       : "let TCP through between the hosts");
 }
 
 void MpiRuntime::watch(const Operation& task, double seconds) {
@@ -249,7 +284,7 @@ void MpiRuntime::check(int status, const std::string& what) {
   int length = 0;
   MPI_Error_string(status, text, &length);
   // Whoever died is known in a moment.
-  for (int i = 0; i < 300 && heartbeats_ && at_exit().heartbeat; ++i) {
+  for (int i = 0; i < 300 && at_exit().has_heartbeat; ++i) {
     if (const std::string lost = at_exit().heartbeat->lost(); !lost.empty())
       fail(static_cast<ErrorCode>(at_exit().heartbeat->lost_code()), "{} ({})", lost, what);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

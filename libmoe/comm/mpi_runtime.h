@@ -30,7 +30,8 @@ class MpiRuntime {
   int largest_tag() const { return largest_tag_; }
   const std::vector<Peer>& peers() const { return peers_; }
   const Topology& topology() const { return topology_; }
-  bool heartbeats() const { return heartbeats_; }
+  /// Ranks without a connection for signs of life.
+  const std::vector<int>& without_heartbeat() const { return without_heartbeat_; }
 
   /// Throws Error(device) when an MPI call has failed; names the lost rank when that is why.
   void check(int status, const std::string& what);
@@ -40,7 +41,9 @@ class MpiRuntime {
  private:
   void gather_peers();
   void find_nodes();
+  std::vector<std::vector<std::string>> gather_addresses();
   void start_heartbeats();
+  void warn_of_missing_heartbeats() const;
   void watch(const Operation& task, double seconds);
   void end_in_order();
 
@@ -48,7 +51,7 @@ class MpiRuntime {
   int rank_ = 0, size_ = 1, largest_tag_ = 0;
   std::vector<Peer> peers_;
   Topology topology_;
-  bool heartbeats_ = false;
+  std::vector<int> without_heartbeat_;
   std::shared_ptr<Engine> engine_;
   double ended_since_ = 0;
 };

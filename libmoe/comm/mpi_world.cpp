@@ -81,7 +81,7 @@ WorldFacts world_facts(const Communicator& ranks) {
   facts.topology = runtime.topology().of(mpi->members());
   facts.traffic = runtime.traffic;
   facts.costs = runtime.costs;
-  facts.heartbeats = runtime.heartbeats();
+  facts.heartbeats = runtime.without_heartbeat().empty();
   facts.shared_memory = mpi->shares_memory();
   return facts;
 }

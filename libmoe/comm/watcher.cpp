@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "libmoe/base/log.h"
+#include "libmoe/comm/descriptors.h"
 #include "libmoe/comm/heartbeat_socket.h"
 
 namespace moe {
@@ -67,9 +67,8 @@ std::vector<LocalRank> local_ranks(const LocalRank& own, int launcher) {
 // other rank learns of the end from a connection, and ends too, before the watcher has seen it.
 bool open_pipe(int (&ends)[2]) {
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const int high = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 4096)) - 1;
+  constexpr std::int64_t kHigh = 4096;
+  const int high = static_cast<int>(std::min(allow_descriptors(kHigh), kHigh)) - 1;
   if (const int moved = fcntl(ends[1], F_DUPFD_CLOEXEC, high); moved >= 0) {
     close(ends[1]);
     ends[1] = moved;

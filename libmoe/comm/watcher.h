@@ -12,9 +12,9 @@ namespace moe {
 /// before 5.3 has no pidfd_open) heartbeats alone name lost ranks.
 void start_watcher();
 
-/// All ranks have come together: from now on they hear of each other's end, and a watcher speaks of its own
-/// rank alone. Until then it also speaks of another rank of its host that has ended first, perhaps so early
-/// that it had no watcher, and for which the launcher has killed this one.
+/// All ranks have come together and are connected: from now on they hear of each other's end, and a watcher
+/// speaks of its own rank alone. Until then it also speaks of another rank of its host that has ended first,
+/// perhaps so early that it had no watcher, and for which the launcher has killed this one.
 void ranks_are_together();
 
 /// Nothing is left to say when this process ends: it has said why itself, or ends in order, or another rank
