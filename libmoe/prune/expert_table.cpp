@@ -9,6 +9,8 @@
 namespace moe::prune {
 namespace {
 
+constexpr const char* kModelDataset = "/model";
+
 std::string layer_group(std::size_t layer) {
   return fmt::format("/layers/{:04}", layer);
 }
@@ -115,6 +117,7 @@ void save_expert_table(const std::string& path, const ExpertTable& table,
   h5::Writer writer(path, kExpertUseKind, force);
   for (const std::string& input : inputs) writer.add_input(input);
   writer.write_text("/languages", fmt::format("{}", fmt::join(table.use.languages, "\n")));
+  if (!table.model.empty()) writer.write_text(kModelDataset, table.model);
   writer.make_group("/layers");
   writer.attribute("/layers", "n_layers", static_cast<std::int64_t>(table.use.layers.size()));
   writer.attribute("/layers", "n_sentences", table.use.n_sentences);
@@ -127,6 +130,7 @@ ExpertTable load_expert_table(const std::string& path) {
   const h5::Reader reader(path, kExpertUseKind);
   ExpertTable table;
   table.use.languages = split_lines(reader.read_text("/languages"));
+  if (reader.has(kModelDataset)) table.model = reader.read_text(kModelDataset);
   table.use.n_sentences = reader.integer_attribute("/layers", "n_sentences");
   const std::int64_t n_layers = reader.integer_attribute("/layers", "n_layers");
   if (n_layers < 1 || n_layers > 1 << 16) bad_input("{}: /layers: {} layers cannot be", path, n_layers);

@@ -14,6 +14,7 @@ inline constexpr h5::Kind kExpertUseKind{"moe-expert-use", 2};
 struct ExpertTable {
   ExpertUse use;
   std::vector<std::vector<std::int64_t>> expert_ids;  // [layers][E] original ids of the model's experts
+  std::string model;  // model_digest() of the model; empty in a file of an older version
 };
 
 /// Atomic. inputs: the model and the dataset, for the provenance.

@@ -8,6 +8,7 @@
 #include "libmoe/base/log.h"
 #include "libmoe/model/delink.h"
 #include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_digest.h"
 #include "libmoe/prune/expert_table.h"
 #include "libmoe/prune/plan.h"
 #include "libmoe/prune/slice.h"
@@ -36,6 +37,16 @@ void check_same_model(const ExpertTable& table, const Checkpoint& checkpoint, co
   if (!same)
     bad_input("{} is of another model than {}: layers, experts or languages differ; analyze this model",
               options.use, options.model);
+  if (table.model.empty())
+    log_warn(
+        "{} was made by an older moe-prune and does not say of which weights it is; to be sure that they are "
+        "those of {}, analyze it again",
+        options.use, options.model);
+  else if (table.model != model_digest(checkpoint))
+    bad_input(
+        "{} is of another model than {}: of the same shape, with other weights, say those of another run or "
+        "update; use the model that was analyzed, or analyze this one",
+        options.use, options.model);
 }
 
 std::vector<std::int64_t> whole_numbers(const std::vector<std::string>& words) {
@@ -108,7 +119,7 @@ void analyze(const AnalyzeOptions& options) {
   const ExpertTable table{
       collect_expert_use(stream, model, dataset,
                          {split, options.directions, options.max_sentences, options.batch_tokens}),
-      checkpoint.expert_ids};
+      checkpoint.expert_ids, model_digest(checkpoint)};
   save_expert_table(options.output, table, {options.model, options.data}, options.force);
   fmt::print("{}", format_expert_table(table));
 }

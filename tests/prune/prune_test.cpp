@@ -11,6 +11,7 @@
 #include "libmoe/data/dataset_writer.h"
 #include "libmoe/data/examples.h"
 #include "libmoe/model/expert_names.h"
+#include "libmoe/model/stored_model.h"
 #include "libmoe/prune/expert_table.h"
 #include "libmoe/prune/slice.h"
 #include "tests/support/small_vocabulary.h"
@@ -206,6 +207,32 @@ TEST_F(Prune, RandomNeedsNoTableAndRepeats) {
   const auto ids = load_checkpoint(pruned_, false).expert_ids;
   EXPECT_EQ(load_checkpoint(folder_ / "again.h5", false).expert_ids, ids);
   EXPECT_NE(load_checkpoint(folder_ / "other.h5", false).expert_ids, ids);
+}
+
+// What counts is the weights, wherever they are stored: not the file's name, nor its other contents.
+TEST_F(Prune, ATableIsOfTheModelThatWasAnalyzed) {
+  analyze(analyze_);
+  const std::string store = folder_ / "store.h5", again = folder_ / "again.h5";
+  save_store(store, checkpoint_, model_, {model_}, false);
+  save_checkpoint(again, load_whole_store(store), {store}, false);
+  prune::apply({.model = again, .use = use_, .output = pruned_, .keep = 2});
+
+  Checkpoint later = checkpoint_;
+  later.parameters[0].values[0] += 1;
+  const std::string updated = folder_ / "updated.h5", other = folder_ / "x.h5";
+  save_checkpoint(updated, later, {}, false);
+  const std::string message =
+      fault([&] { prune::apply({.model = updated, .use = use_, .output = other, .keep = 2}); },
+            ErrorCode::bad_input);
+  EXPECT_NE(message.find(use_ + " is of another model than " + updated), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(other));
+
+  prune::ExpertTable older = prune::load_expert_table(use_);
+  older.model.clear();
+  prune::save_expert_table(use_, older, {}, true);
+  testing::internal::CaptureStderr();
+  prune::apply({.model = updated, .use = use_, .output = other, .keep = 2});
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("older moe-prune"), std::string::npos);
 }
 
 TEST_F(Prune, NamesWhatIsWrong) {
