@@ -1,13 +1,11 @@
 // Raw multilingual text to a dataset file.
 #include "libmoe/base/signals.h"
-#include "libmoe/h5/file.h"
 #include "libmoe/prep/options.h"
 #include "tools/common/tool.h"
 
 using namespace moe;
 
 int main(int argc, char** argv) {
-  h5::set_command_line(argc, argv);
   catch_stop_signals();
   prep::BuildOptions build;
   prep::InfoOptions info;

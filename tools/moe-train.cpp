@@ -1,10 +1,8 @@
 #include "libmoe/comm/mpi_world.h"
-#include "libmoe/h5/file.h"
 #include "libmoe/train/run.h"
 #include "tools/common/tool.h"
 
 int main(int argc, char** argv) {
-  moe::h5::set_command_line(argc, argv);
   moe::TrainOptions options;
   moe::WorldOptions world;
   moe::tools::Tool tool;

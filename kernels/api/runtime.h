@@ -1,4 +1,4 @@
-// What a device does besides arithmetic: memory, copies, streams and events. One table per device.
+// What a device does besides arithmetic: memory, copies and streams. One table per device.
 #pragma once
 #include <cstddef>
 
@@ -17,13 +17,9 @@ struct RuntimeTable {
   int (*stream_create)(void** stream);
   int (*stream_destroy)(void* stream);
   int (*stream_synchronize)(void* stream);
-  int (*event_create)(void** event);
-  int (*event_destroy)(void* event);
-  int (*event_record)(void* event, void* stream);
-  int (*stream_wait_event)(void* stream, void* event);
   const char* (*error_text)(int code);
 };
 
-inline constexpr int kRuntimeTableVersion = 1;
+inline constexpr int kRuntimeTableVersion = 2;
 
 }  // namespace moe::kernels

@@ -49,14 +49,6 @@ const RuntimeTable& cpu_runtime() {
           },
       .stream_destroy = [](void*) { return 0; },
       .stream_synchronize = [](void*) { return 0; },
-      .event_create =
-          [](void** event) {
-            *event = nullptr;
-            return 0;
-          },
-      .event_destroy = [](void*) { return 0; },
-      .event_record = [](void*, void*) { return 0; },
-      .stream_wait_event = [](void*, void*) { return 0; },
       .error_text = [](int code) { return code == 0 ? "no error" : "out of memory"; },
   };
   return kTable;

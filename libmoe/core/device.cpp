@@ -111,18 +111,4 @@ void Stream::synchronize() {
   check(*device_, device_->runtime().stream_synchronize(context_.device_stream), "synchronize");
 }
 
-Event::Event(Device& device) : device_(&device) {
-  check(device, device.runtime().event_create(&event_), "cannot make an event");
-}
-Event::~Event() {
-  device_->runtime().event_destroy(event_);
-}
-void Event::record(Stream& stream) {
-  check(*device_, device_->runtime().event_record(event_, stream.context_.device_stream), "record event");
-}
-void Event::make_wait(Stream& stream) {
-  check(*device_, device_->runtime().stream_wait_event(stream.context_.device_stream, event_),
-        "wait for event");
-}
-
 }  // namespace moe

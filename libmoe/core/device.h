@@ -75,28 +75,12 @@ class Stream {
   void synchronize();
 
  private:
-  friend class Event;
   Device* device_;
   ThreadPool pool_;
   void* workspace_;
   std::int64_t workspace_bytes_;
   kernels::Context context_{};
   kernels::DType product_ = kernels::DType::f32;
-};
-
-/// A point in a stream's work that another stream can wait for.
-class Event {
- public:
-  explicit Event(Device& device);
-  ~Event();
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  void record(Stream& stream);
-  void make_wait(Stream& stream);
-
- private:
-  Device* device_;
-  void* event_ = nullptr;
 };
 
 }  // namespace moe

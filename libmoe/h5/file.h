@@ -36,7 +36,7 @@ struct Provenance {
   std::vector<std::string> inputs;   // "path xxh3:0123456789abcdef"
   std::vector<std::string> sources;  // corpus sources with licences, inherited from the inputs
 };
-/// Set once by main(); every Writer records it.
+/// Set once by run_tool(); every Writer records it.
 void set_command_line(int argc, char** argv);
 
 enum class Type { f32, bf16, i32, i64, u8, text };

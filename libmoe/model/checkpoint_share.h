@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "libmoe/model/checkpoint.h"
+#include "libmoe/model/checkpoint_format.h"
 #include "libmoe/nn/parameter_boxes.h"
 
 namespace moe {
@@ -35,7 +35,7 @@ struct ShareKind {
   const char* prefix;  // of its dataset's name
   std::vector<float> TensorShare::*values;
 };
-inline constexpr ShareKind kValueShare{"/parameters/", &TensorShare::values};
+inline constexpr ShareKind kValueShare{kParameterPrefix, &TensorShare::values};
 inline constexpr ShareKind kMomentShares[]{{"/optimizer/m/", &TensorShare::m},
                                            {"/optimizer/v/", &TensorShare::v}};
 

@@ -6,12 +6,12 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/data/vocabulary_file.h"
+#include "libmoe/model/checkpoint_format.h"
 #include "libmoe/model/expert_names.h"
 
 namespace moe {
 namespace {
 
-constexpr const char* kDense = "/parameters/";
 constexpr const char* kOrder = "/parameter_order";
 
 /// The shapes of an expert parameter of a layer, by piece.
@@ -47,7 +47,7 @@ class Splitter {
     for (const HostTensor& t : checkpoint_->parameters) {
       names.push_back(t.name);
       if (tensors_.contains(t.name))
-        writer.write<float>(kDense + t.name, t.values, t.dims, h5::Storage::extent);
+        writer.write<float>(kParameterPrefix + t.name, t.values, t.dims, h5::Storage::extent);
     }
     writer.write_text(kOrder, fmt::format("{}", fmt::join(names, "\n")));
     write_layout(writer, layout_, static_cast<std::int64_t>(layers_.size()));
@@ -104,7 +104,7 @@ StoredModel read_store(const h5::Reader& reader) {
   std::istringstream names(reader.read_text(kOrder));
   for (std::string name; std::getline(names, name);) {
     model.order.push_back(name);
-    const std::string dataset = kDense + name;
+    const std::string dataset = kParameterPrefix + name;
     if (reader.has(dataset))
       model.dense.push_back({name, reader.info(dataset).dims, reader.read<float>(dataset)});
   }
