@@ -46,10 +46,10 @@ Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& r
   Tensor probability;
   if (drops && keep.order == ops::KeepOrder::probability)
     probability = gate_.chosen_probability(stream, gate);
-  Choices choices{.index = gate.index(),
-                  .probability = probability,
-                  .mine = {0, rows.mine.size()},
-                  .first_choice = rows.mine.begin * gate_.n_choices(pass)};
+  CompetingChoices choices{.index = gate.index(),
+                           .probability = probability,
+                           .mine = {0, rows.mine.size()},
+                           .first_choice = rows.mine.begin * gate_.n_choices(pass)};
   if (together && drops) choices = gather_choices(stream, grid_->data(), rows, gate.index(), probability);
   return make_plan(stream, choices, gate_.n_experts(), drops ? keep : ops::MoeKeep{});
 }

@@ -39,9 +39,9 @@ MicroBatchRows micro_batch_rows(const Communicator& data, const std::vector<std:
   return {{before, before + n_tokens}, std::accumulate(mine, by_rank.end(), before), by_rank};
 }
 
-Choices gather_choices(Stream& stream, Communicator& data, const MicroBatchRows& rows,
-                       const TensorView& index, const TensorView& probability) {
-  Choices choices;
+CompetingChoices gather_choices(Stream& stream, Communicator& data, const MicroBatchRows& rows,
+                                const TensorView& index, const TensorView& probability) {
+  CompetingChoices choices;
   choices.mine = rows.mine;
   choices.first_choice = rows.mine.begin * index.shape[1];
   choices.all_index = gather_rows_of_ranks(stream, data, rows, index);

@@ -21,7 +21,7 @@ MicroBatchRows micro_batch_rows(const Communicator& data, const std::vector<std:
                                 std::int64_t n_tokens);
 
 /// Choices of experts that compete for places.
-struct Choices {
+struct CompetingChoices {
   TensorView index;                   // [T,K] i32, -1 = unused
   TensorView probability;             // [T,K] of the choices, or empty
   IndexRange mine;                    // this rank's tokens among them
@@ -30,7 +30,7 @@ struct Choices {
 };
 
 /// The choices of all ranks from each rank's own. Collective over the group.
-Choices gather_choices(Stream& stream, Communicator& data, const MicroBatchRows& rows,
-                       const TensorView& index, const TensorView& probability);
+CompetingChoices gather_choices(Stream& stream, Communicator& data, const MicroBatchRows& rows,
+                                const TensorView& index, const TensorView& probability);
 
 }  // namespace moe

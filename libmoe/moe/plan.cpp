@@ -8,7 +8,8 @@ std::int64_t Plan::n_dropped() const {
   return std::accumulate(counts.begin(), counts.end(), std::int64_t{0}) - n_rows();
 }
 
-Plan make_plan(Stream& stream, const Choices& choices, std::int64_t n_experts, const ops::MoeKeep& keep) {
+Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_experts,
+               const ops::MoeKeep& keep) {
   const std::int64_t t = choices.mine.size(), k = choices.index.shape[1], e = n_experts;
   Device& device = stream.device();
   Plan plan;

@@ -44,6 +44,7 @@ struct Plan {
 
 /// keep's capacity is for all choices that compete. Waits for the stream: the host needs the counts to size
 /// what follows.
-Plan make_plan(Stream& stream, const Choices& choices, std::int64_t n_experts, const ops::MoeKeep& keep);
+Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_experts,
+               const ops::MoeKeep& keep);
 
 }  // namespace moe

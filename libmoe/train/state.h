@@ -13,7 +13,7 @@ namespace moe {
 /// (the same rows reach the same expert in the same order, and stages do not divide an expert's rows), the
 /// number of threads (each output is summed by one of them, in one order), and whether ranks share a memory
 /// (sums are in the order of ranks everywhere).
-struct Choices {
+struct LayoutChoices {
   std::string layout;               // "4 ranks, --tp 2, --ep 2, --zero-stage 1"; empty in older files
   bool divided_tables = false;      // --partition-embedding auto
   std::vector<double> task_costs;   // --task-ranks auto: per row, by source of sentences, see TaskCosts
@@ -28,7 +28,7 @@ struct RunState {
   double warmup_progress = 0;    // how far the run was when its warm-up ended
   std::int64_t seed = 1;
   DataCursor cursor;
-  Choices choices;
+  LayoutChoices choices;
   bool has_best = false;
   double best_score = 0;
   std::int64_t best_update = 0;
