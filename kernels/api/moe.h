@@ -33,7 +33,7 @@ enum class KeepOrder : std::uint8_t {
 /// Sorts choices by expert. All T tokens compete for the places of an expert; only the M = end - begin tokens
 /// [begin, end) get rows, those of an expert in token order.
 struct MoePlanArgs {
-  std::int64_t t, e, k;
+  std::int64_t t, e, k;  // T*K < 2^31
   std::int64_t begin, end;
   const std::int32_t* index;  // [T,K], -1 = unused
   std::int64_t capacity;      // choices an expert keeps of all T tokens; negative = all
@@ -183,23 +183,24 @@ struct MoeMixBackwardArgs {
   float* db;            // [T,D]
 };
 
-/// Gumbel noise: -log(-log(u)), u never 0 or 1.
+/// Gumbel noise: -log(-log(u)). u is never 0, nor 1, to which the middle of the last step would round.
 static inline float gumbel(const RandomStream& stream, std::uint64_t i) {
-  const float u = uniform_at(stream, i) + 0x1p-25f;
-  return -__builtin_logf(-__builtin_logf(u));
+  const float middle = uniform_at(stream, i) + 0x1p-25f, last = 1 - 0x1p-24f;
+  return -__builtin_logf(-__builtin_logf(middle < last ? middle : last));
 }
 
-/// Order of an overflowing expert's choices: the smallest keys stay. Unique per expert.
+/// Order of an overflowing expert's choices: the smallest keys stay. Unique per expert. No key wraps: T*K is
+/// below 2^31, and a random number has 24 bits.
 static inline std::uint64_t keep_key(const MoePlanArgs& a, std::int64_t token, std::int64_t j) {
-  const std::uint64_t position = static_cast<std::uint32_t>(token);
-  const std::uint64_t rank = static_cast<std::uint64_t>(j) << 56;
+  const auto n_tokens = static_cast<std::uint64_t>(a.t), position = static_cast<std::uint64_t>(token);
+  const auto rank = static_cast<std::uint64_t>(j);
   switch (a.order) {
     case KeepOrder::position:
-      return rank | position;
+      return rank * n_tokens + position;
     case KeepOrder::random: {
       const float u = uniform_at(a.random, static_cast<std::uint64_t>(token * a.k + j));
       const std::uint64_t r = 0xFFFFFFu - static_cast<std::uint32_t>(u * 0x1p24f);
-      return rank | (r << 32) | position;
+      return ((rank << 24) | r) * n_tokens + position;
     }
     case KeepOrder::probability: {
       std::uint32_t bits;  // of a number in [0,1]: as an integer they rise with it

@@ -131,9 +131,9 @@ void moe_entropy_backward(const Context& context, const MoeEntropyBackwardArgs& 
 
 void moe_statistics(const Context& context, const MoeStatisticsArgs& a) {
   double* sum = static_cast<double*>(context.workspace);
-  double* confidence = sum + a.e;
+  double *confidence = sum + a.e, *load = confidence + a.e;
   double entropy = 0, z = 0;
-  for (std::int64_t e = 0; e < a.e; ++e) sum[e] = confidence[e] = a.load[e] = 0;
+  for (std::int64_t e = 0; e < a.e; ++e) sum[e] = confidence[e] = load[e] = 0;
   for (std::int64_t i = 0; a.by_group != nullptr && i < a.n_groups * a.e; ++i) a.by_group[i] = 0;
   for (std::int64_t t = 0; t < a.t; ++t) {
     const float* p = a.probability + t * a.e;
@@ -141,7 +141,7 @@ void moe_statistics(const Context& context, const MoeStatisticsArgs& a) {
     z += static_cast<double>(a.log_sum_exp[t]) * a.log_sum_exp[t];
     for (std::int64_t e = 0; e < a.e; ++e) sum[e] += p[e];
     for (std::int64_t j = 0; j < a.k; ++j) {
-      if (j < a.load_choices) a.load[a.chosen[t * a.k + j]] += 1;
+      if (j < a.load_choices) load[a.chosen[t * a.k + j]] += 1;
       const std::int64_t expert = a.index[t * a.k + j];
       if (expert < 0) continue;
       confidence[expert] += p[expert];
@@ -150,6 +150,7 @@ void moe_statistics(const Context& context, const MoeStatisticsArgs& a) {
   }
   for (std::int64_t e = 0; e < a.e; ++e) {
     a.probability_sum[e] = static_cast<float>(sum[e]);
+    a.load[e] = static_cast<float>(load[e]);
     a.confidence[e] = static_cast<float>(confidence[e]);
   }
   a.totals[0] = static_cast<float>(entropy);

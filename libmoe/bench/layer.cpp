@@ -41,6 +41,7 @@ void LayerBenchOptions::describe(OptionTable& table) {
 
 void LayerBenchOptions::check() const {
   if (top_k > experts) usage_error("--top-k {}: is above --experts {}", top_k, experts);
+  check_choices(tokens, top_k, "--tokens");
 }
 
 MoeConfig LayerBenchOptions::config() const {

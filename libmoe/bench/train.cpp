@@ -42,6 +42,7 @@ void TrainBenchOptions::check() const {
   ModelConfig config = model;
   config.vocab_size = vocab_size;
   config.check();
+  config.check_batch(batch_tokens, "--batch-tokens", true);
 }
 
 std::vector<PairLength> read_pair_lengths(const std::string& path, std::int64_t max_length) {

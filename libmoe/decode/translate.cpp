@@ -99,6 +99,8 @@ std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& mode
                                                const SearchOptions& options, ExpertSource* experts,
                                                const std::function<void(std::int64_t)>& progress) {
   options.check();
+  model.config().check_batch(options.batch_tokens * options.beam_size, "--batch-tokens and --beam-size",
+                             false);
   const std::int64_t most = max_source_tokens(model.config());
   for (const TranslationInput& input : inputs)
     MOE_CHECK(static_cast<std::int64_t>(input.tokens.size()) <= most, "{} tokens", input.tokens.size());

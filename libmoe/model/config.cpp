@@ -5,7 +5,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "kernels/api/attention.h"
 #include "libmoe/base/error.h"
+#include "libmoe/moe/config.h"
 
 namespace moe {
 
@@ -13,7 +15,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMaxWidth = 1 << 20, kMaxLayers = 1000, kMaxExperts = 1 << 16, kMaxVocabulary = 1 << 24;
+// Sums over two rows of the greatest width fit the scratch memory of a thread.
+constexpr double kMaxWidth = kernels::kWorkspaceBytesPerThread / (2 * sizeof(float));
+constexpr double kMaxLayers = 1000, kMaxExperts = 1 << 16, kMaxVocabulary = 1 << 24;
 
 // Every field under its name in JSON.
 template <class Config, class Visitor>
@@ -120,9 +124,12 @@ void check_shape(const ModelConfig& c) {
   check_range("d-ffn", c.d_ffn, 1, kMaxWidth);
   check_range("n-heads", c.n_heads, 1, kMaxWidth);
   check_range("vocab-size", c.vocab_size, 0, kMaxVocabulary);
-  check_range("max-length", c.max_length, 2, kMaxWidth);
+  check_range("max-length", c.max_length, 2, kernels::kAttentionMaxKeys);
   if (c.d_model % c.n_heads != 0)
     usage_error("--n-heads: {} heads do not divide --d-model {}", c.n_heads, c.d_model);
+  if (c.d_model / c.n_heads > kernels::kAttentionMaxWidth)
+    usage_error("--n-heads: {} heads of --d-model {} are wider than {}; take more heads", c.n_heads,
+                c.d_model, kernels::kAttentionMaxWidth);
   if (c.positions == "sinusoidal" && c.d_model % 2 != 0)
     usage_error("--d-model: sinusoidal positions need an even width, not {}", c.d_model);
   check_range("norm-epsilon", c.norm_epsilon, 1e-12, 1);
@@ -180,7 +187,7 @@ void describe_shape(ModelConfig& c, OptionTable& table) {
       .range(1, kMaxWidth);
   table.add("n-heads", &c.n_heads, "N", "Attention heads; must divide the width").range(1, kMaxWidth);
   table.add("max-length", &c.max_length, "TOKENS", "Longest sequence, control symbols included")
-      .range(2, kMaxWidth);
+      .range(2, kernels::kAttentionMaxKeys);
   table.add("activation", &c.activation, "NAME", "Activation of feed-forward networks")
       .one_of({"relu", "gelu"});
   table.add("positions", &c.positions, "NAME", "How tokens know their position")
@@ -305,6 +312,11 @@ double ModelConfig::least_parameters(bool with_experts) const {
 void ModelConfig::check() const {
   check_shape(*this);
   check_experts(*this);
+}
+
+void ModelConfig::check_batch(std::int64_t n_rows, const std::string& option, bool training) const {
+  if (n_experts == 0) return;
+  check_choices(std::max(n_rows, max_length), dense_training && training ? n_experts : top_k, option);
 }
 
 std::string ModelConfig::to_json() const {

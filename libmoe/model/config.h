@@ -60,6 +60,9 @@ struct ModelConfig {
   double least_parameters(bool with_experts) const;
   /// Throws Error(usage) naming the option that does not fit (heads do not divide D, top_k > experts, ...).
   void check() const;
+  /// Throws Error(usage) naming the option that gives a pass so many rows, when they are too many for a layer
+  /// with experts (check_choices()).
+  void check_batch(std::int64_t n_rows, const std::string& option, bool training) const;
   std::string to_json() const;
   /// Throws Error(bad_input) naming `where`.
   static ModelConfig from_json(const std::string& json, const std::string& where);

@@ -1,6 +1,7 @@
 // What an MoE layer needs to know of a model's configuration.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "libmoe/core/moe_ops.h"
 #include "libmoe/core/ops.h"
@@ -40,5 +41,9 @@ struct MoeConfig {
 /// max(min_capacity, ceil(T / E * factor * k)), and never more than T.
 std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, double factor, std::int64_t top_k,
                              std::int64_t min_capacity);
+
+/// Choices of experts are numbered in 32 bits. Throws Error(usage) naming the option that gives a pass n_rows
+/// tokens, when they and their experts are more.
+void check_choices(std::int64_t n_rows, std::int64_t n_experts_of_token, const std::string& option);
 
 }  // namespace moe

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "libmoe/base/error.h"
 
 namespace moe {
 
@@ -12,6 +15,15 @@ std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, doub
   // 1.1 * 10 is a little more than 11 in binary; that little is not a place.
   const double capacity = std::ceil(share * (1 - 1e-12));
   return std::min(n_tokens, std::max(min_capacity, static_cast<std::int64_t>(std::min(capacity, 1e15))));
+}
+
+void check_choices(std::int64_t n_rows, std::int64_t n_experts_of_token, const std::string& option) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (n_rows > kMost / n_experts_of_token)
+    usage_error(
+        "{}: {} tokens in a pass, each to {} experts, are more than the {} choices of a layer; take "
+        "fewer tokens, or a smaller --top-k",
+        option, n_rows, n_experts_of_token, kMost);
 }
 
 Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
@@ -79,9 +91,10 @@ Tensor Gate::chosen_probability(Stream& stream, const Saved& saved) const {
 
 namespace {
 
-// x = factor * x.
-void scale(Stream& stream, double factor, const TensorView& x) {
-  if (factor != 1) ops::add_scaled(stream, static_cast<float>(factor - 1), x, x);
+Tensor scaled(Stream& stream, double factor, const TensorView& x) {
+  Tensor y = Tensor::zeros(stream, x.shape);
+  ops::add_scaled(stream, static_cast<float>(factor), x, y);
+  return y;
 }
 
 double entropy_of_mean(const std::vector<float>& sum, double n) {
@@ -96,8 +109,7 @@ double entropy_of_mean(const std::vector<float>& sum, double n) {
 Tensor Gate::weights(Stream& stream, const MoePass& pass, const Saved& saved, const Plan& plan) const {
   Tensor weight(stream.device(), saved.chosen.shape());
   ops::moe_weight(stream, saved.probability, saved.chosen, plan.row, normal(pass), weight);
-  scale(stream, config_.routed_scale, weight);
-  return weight;
+  return config_.routed_scale == 1 ? std::move(weight) : scaled(stream, config_.routed_scale, weight);
 }
 
 GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& pass,
@@ -153,7 +165,8 @@ void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, co
                                        (t * t) / static_cast<double>(load_choices())),
       .z_scale = static_cast<float>(pass.aux_scale * config_.z_loss / t)};
   const Tensor dlogits(stream.device(), saved.probability.shape());
-  scale(stream, config_.routed_scale, dweight);
+  Tensor dchosen;
+  if (config_.routed_scale != 1) dchosen = scaled(stream, config_.routed_scale, dweight);
   // d(-H(mean p))/dp[t,e] is log(mean p[e]) / T and a constant, which the softmax removes.
   const double information = pass.aux_scale * config_.aux_loss / t;
   Tensor log_mean;
@@ -163,7 +176,7 @@ void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, co
   }
   const ops::GateNormal through = top_k_ == 1 ? ops::GateNormal::none : normal(pass);
   ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, through,
-                         dweight, log_mean ? log_mean : statistics.load, aux, dlogits);
+                         dchosen ? dchosen : dweight, log_mean ? log_mean : statistics.load, aux, dlogits);
   if (config_.dense_training)
     ops::moe_entropy_backward(stream, saved.probability, saved.entropy, static_cast<float>(information),
                               dlogits);

@@ -80,8 +80,8 @@ class Gate {
   /// mean_t(log-sum-exp^2) (arXiv 2202.08906). Waits.
   double z_loss(Stream& stream, const GateStatistics& statistics) const;
   /// dx: [T,D] += the gradient through weights and auxiliary losses. x: the input of forward.
-  /// dweight: [T,K], of weights(), is scaled in place. The weight of a normalised single choice is one; its
-  /// gradient goes to the probability as if that were the weight (straight through).
+  /// dweight: [T,K], of weights(). The weight of a normalised single choice is one; its gradient goes to the
+  /// probability as if that were the weight (straight through).
   void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
                 const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
                 const TensorView& dx) const;

@@ -63,8 +63,9 @@ void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments
   s.epsilon = static_cast<float>(options_.epsilon);
   s.decay = static_cast<float>(decay ? options_.weight_decay : 0);
   s.gradient_scale = static_cast<float>(gradient_scale);
-  s.bias1 = static_cast<float>(1 - std::pow(options_.beta1, steps));
-  s.bias2 = static_cast<float>(1 - std::pow(options_.beta2, steps));
+  // Of the decays as the moments have them: 1 - beta is so small that the rounding of beta would show.
+  s.bias1 = static_cast<float>(1 - std::pow(static_cast<double>(s.beta1), steps));
+  s.bias2 = static_cast<float>(1 - std::pow(static_cast<double>(s.beta2), steps));
   ops::adam(stream, s, group.owned_gradients_at(range), group.owned_part(moments.m, range),
             group.owned_part(moments.v, range), group.owned_values_at(range),
             group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{});

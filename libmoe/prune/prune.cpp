@@ -112,6 +112,7 @@ void analyze(const AnalyzeOptions& options) {
         "moe-prep build --vocabulary-from and that dataset",
         options.data, options.model);
   checkpoint.config.drop_tokens = false;
+  checkpoint.config.check_batch(options.batch_tokens, "--batch-tokens", false);
   const auto device = Device::open();
   Stream stream(*device, static_cast<int>(options.threads));
   Transformer model(stream, checkpoint.config);

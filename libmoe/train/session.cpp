@@ -85,6 +85,7 @@ Origin find_origin(const TrainOptions& options) {
     origin.config = config_from(has, asked_after(options.methods, options.model, has), origin.path);
   }
   origin.config.check();
+  origin.config.check_batch(options.batch_tokens, "--batch-tokens", true);
   return origin;
 }
 

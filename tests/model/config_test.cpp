@@ -120,6 +120,39 @@ TEST(Config, ChecksNameTheOption) {
   dense.check();
 }
 
+// What attention, sums over rows and the numbers of choices can hold is refused before anything is made.
+TEST(Config, LimitsOfTheKernelsAreOptionsLimits) {
+  const auto fault = [](ModelConfig config) { return message_of([&] { config.check(); }, ErrorCode::usage); };
+  ModelConfig config{.max_length = 65536};
+  config.check();
+  config.max_length = 65537;
+  EXPECT_EQ(fault(config), "--max-length: 65537 is outside 2 to 65536");
+  EXPECT_NE(read_fault(config.to_json()).find("--max-length: 65537"), std::string::npos);
+  ModelConfig wide{.d_model = 16384, .n_heads = 2};
+  wide.check();
+  wide.n_heads = 1;
+  EXPECT_EQ(fault(wide), "--n-heads: 1 heads of --d-model 16384 are wider than 8192; take more heads");
+  wide.d_model = 1 << 20;
+  wide.n_heads = 1024;
+  EXPECT_EQ(fault(wide), "--d-model: 1048576 is outside 2 to 524288");
+}
+
+TEST(Config, ChoicesOfAPassFitTheirNumbers) {
+  ModelConfig config{.n_experts = 32, .top_k = 2};
+  const auto fault = [&](std::int64_t n_rows, bool training) {
+    return message_of([&] { config.check_batch(n_rows, "--batch-tokens", training); }, ErrorCode::usage);
+  };
+  config.check_batch((std::int64_t{1} << 30) - 1, "--batch-tokens", true);
+  EXPECT_EQ(fault(std::int64_t{1} << 30, true),
+            "--batch-tokens: 1073741824 tokens in a pass, each to 2 experts, are more than the 2147483647 "
+            "choices of a layer; take fewer tokens, or a smaller --top-k");
+  config.dense_training = true;
+  EXPECT_NE(fault(std::int64_t{1} << 26, true).find("each to 32 experts"), std::string::npos);
+  config.check_batch(std::int64_t{1} << 26, "--batch-tokens", false);
+  config.n_experts = 0;
+  config.check_batch(std::int64_t{1} << 40, "--batch-tokens", true);
+}
+
 TEST(Config, CountsLayersWithExperts) {
   ModelConfig config;  // 3 + 3 layers, every second
   EXPECT_EQ(config.n_moe_layers(), 2);

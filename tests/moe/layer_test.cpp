@@ -333,6 +333,36 @@ TEST_F(Layer, MutualInformationOfTokensAndExperts) {
   EXPECT_NEAR(loss(1), -a * std::log(a) - 4 * b * std::log(b) - std::log(5.0), 1e-6);
 }
 
+// A routed scale is a factor to the last bit, of weights and, with the gradient of the weights, of the gate's
+// gradient, also where it is so small that 1 - (1 - scale) would not be.
+TEST_F(Layer, TheRoutedScaleIsAFactor) {
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7),
+               dweight = random_tensor(stream_, {kTokens, 2}, 8);
+  std::vector<float> plain_weights, plain_gradient;
+  for (const double scale : {1.0, 0x1p-20, 0x1p20, 3e-6}) {
+    ParameterList parameters;
+    MoeConfig c = base_config();
+    c.top_k = 2;
+    c.routed_scale = scale;
+    const Gate gate(parameters, "gate", c);
+    test::randomise(stream_, parameters, 1);
+    parameters.make_gradients(stream_);
+    Gate::Saved saved;
+    gate.forward(stream_, x, {}, saved);
+    const Plan plan = make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, {});
+    const std::vector<float> weights = host(gate.weights(stream_, {}, saved, plan));
+    gate.backward(stream_, x, {}, saved, plan, gate.statistics(stream_, saved, {}, kTokens), dweight,
+                  Tensor::zeros(stream_, x.shape()));
+    const std::vector<float> gradient = host(parameters.find("gate.weight")->gradient);
+    if (scale == 1) plain_weights = weights, plain_gradient = gradient;
+    const auto factor = static_cast<float>(scale);
+    for (std::size_t i = 0; i < weights.size(); ++i) EXPECT_EQ(weights[i], factor * plain_weights[i]);
+    for (float& g : plain_gradient) g *= factor;
+    EXPECT_LT(test::relative_error(gradient, plain_gradient, 1e-30), 1e-6) << scale;
+    for (float& g : plain_gradient) g /= factor;
+  }
+}
+
 // Straight through: the weight is one, and its gradient that of the probability.
 TEST_F(Layer, ANormalisedSingleChoiceHasTheWeightOneAndTheProbabilitysGradient) {
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7), ones = empty({kTokens, 1});

@@ -73,6 +73,18 @@ TEST_F(Optimizer, FollowsTheDefinition) {
   EXPECT_EQ(adam.steps()[0], std::vector<std::int64_t>{5});
 }
 
+// The first step is as long as the rate, whatever the decays: 1 - 0.999999 in fp32 is 1.3% more than that.
+TEST_F(Optimizer, DecaysNearOneKeepTheLengthOfSteps) {
+  Parameter& w = add("w", {3}, false, false, {0, 0, 0});
+  ready();
+  Adam adam(stream, list, {.beta1 = 0.999999, .beta2 = 0.999999});
+  copy_from_host<float>(stream, std::vector<float>{1, -2, 0.125f}, w.gradient);
+  adam.step(stream, list, 0.01, 1);
+  const auto h = host(w.value);
+  const float expected[] = {-0.01f, 0.01f, -0.01f};
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(h[i], expected[i], 1e-8);
+}
+
 // torch.optim.Adam(lr=0.01, betas=(0.9, 0.98), eps=1e-9) on w = [1, -2, 3], gradients w_i * s at step s = 1,
 // 2, 3.
 TEST_F(Optimizer, AgreesWithPyTorch) {
