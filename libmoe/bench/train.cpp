@@ -126,7 +126,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   DataParallel parallel(*model.parts().grid, model.parameters(), true);
 
   Progress progress("training", "updates", options.measure.warm_up + options.measure.repeat);
-  const Footprint cost = footprint_of(config, options.batch_tokens);
+  const Footprint cost = footprint_of(config);
   UpdateBatches update;
   double n_source = 0, n_target = 0, gflop = 0;  // of the measured repetitions
   std::int64_t n_done = -options.measure.warm_up;

@@ -77,13 +77,13 @@ int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers) {
   return n;
 }
 
-Stack::Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
+Stack::Stack(ParameterList& parameters, const std::string& name, const ModelConfig& config,
              const Table& table, bool with_cross, const StackPlace& place, const ModelParts& parts)
     : name_(name),
       place_(place),
       width_(config.d_model),
       share_period_(config.share_period()),
-      embedding_(stream, parameters, name, table, config.max_length, config.positions == "learned"),
+      embedding_(parameters, name, table, config.max_length, config.positions == "learned"),
       layers_(make_layers(parameters, name, config, with_cross, place, parts)),
       norm_(outside_layers(parameters), name + ".norm", config.d_model, config.norm_epsilon) {}
 

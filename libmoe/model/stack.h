@@ -25,8 +25,10 @@ class Stack {
   };
 
   /// name: "encoder" or "decoder". The decoder is causal.
-  Stack(Stream& stream, ParameterList& parameters, const std::string& name, const ModelConfig& config,
-        const Table& table, bool with_cross, const StackPlace& place, const ModelParts& parts);
+  Stack(ParameterList& parameters, const std::string& name, const ModelConfig& config, const Table& table,
+        bool with_cross, const StackPlace& place, const ModelParts& parts);
+  /// Before the first pass, see Embedding.
+  void make_positions(Stream& stream) { embedding_.make_positions(stream); }
 
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
   Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,

@@ -28,7 +28,7 @@ void check_tensor_group(const ModelConfig& config, const Communicator& tensor) {
 
 }  // namespace
 
-Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, const ModelParts& model_parts)
+Transformer::Impl::Impl(const ModelConfig& model_config, const ModelParts& model_parts)
     : config(model_config), parts(model_parts) {
   config.check();
   check_tensor_group(config, parts.grid->tensor());
@@ -37,13 +37,18 @@ Transformer::Impl::Impl(Stream& stream, const ModelConfig& model_config, const M
   StackPlace place;
   if (with_encoder) {
     const Table& own = table ? *table : add_table("encoder.embedding.weight");
-    encoder = std::make_unique<Stack>(stream, parameters, "encoder", config, own, false, place, parts);
+    encoder = std::make_unique<Stack>(parameters, "encoder", config, own, false, place, parts);
     place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
   }
   const Table& own = table ? *table : add_table("decoder.embedding.weight");
-  decoder = std::make_unique<Stack>(stream, parameters, "decoder", config, own, with_encoder, place, parts);
+  decoder = std::make_unique<Stack>(parameters, "decoder", config, own, with_encoder, place, parts);
   output_table = table ? table : &add_table("output.weight");
+}
+
+void Transformer::Impl::allocate(Stream& stream) {
   parameters.allocate(stream.device(), sharding_of(parts));
+  for (Stack* stack : {encoder.get(), decoder.get()})
+    if (stack != nullptr) stack->make_positions(stream);
 }
 
 const Table& Transformer::Impl::add_table(const std::string& name) {
@@ -55,8 +60,16 @@ const Table& Transformer::Impl::add_table(const std::string& name) {
   return *tables.back();
 }
 
+ParameterList parameter_layout(const ModelConfig& config, const ModelParts& parts) {
+  Transformer::Impl impl(config, parts);
+  impl.parameters.lay_out(sharding_of(parts));
+  return std::move(impl.parameters);
+}
+
 Transformer::Transformer(Stream& stream, const ModelConfig& config, const ModelParts& parts)
-    : impl_(std::make_unique<Impl>(stream, config, parts)) {}
+    : impl_(std::make_unique<Impl>(config, parts)) {
+  impl_->allocate(stream);
+}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 

@@ -58,6 +58,9 @@ class DecoderState {
   virtual ~DecoderState() = default;  // the model's own type derives from this
 };
 
+/// The parameters of this rank's parts of a model, laid out as a Transformer has them, without memory.
+ParameterList parameter_layout(const ModelConfig& config, const ModelParts& parts = {});
+
 class Transformer {
  public:
   /// Allocates this rank's parts of the parameters (not initialised).
@@ -96,6 +99,7 @@ class Transformer {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  friend ParameterList parameter_layout(const ModelConfig& config, const ModelParts& parts);
 };
 
 }  // namespace moe

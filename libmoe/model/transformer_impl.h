@@ -14,7 +14,9 @@ struct Transformer::Impl {
   std::unique_ptr<Stack> encoder;       // null for a decoder-only model
   std::unique_ptr<Stack> decoder;
 
-  Impl(Stream& stream, const ModelConfig& model_config, const ModelParts& model_parts);
+  /// The parameters have no place yet.
+  Impl(const ModelConfig& model_config, const ModelParts& model_parts);
+  void allocate(Stream& stream);
   const Table& add_table(const std::string& name);
   DeviceRows upload(Stream& stream, const Ragged& rows, const std::vector<std::int32_t>& language) const {
     return DeviceRows::upload(stream, rows, language, config.vocab_size, config.max_length);

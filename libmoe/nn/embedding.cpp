@@ -17,13 +17,14 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
   return Tensor::from_host<float>(stream, values, {n_positions, width});
 }
 
-Embedding::Embedding(Stream& stream, ParameterList& parameters, const std::string& name, const Table& table,
+Embedding::Embedding(ParameterList& parameters, const std::string& name, const Table& table,
                      std::int64_t n_positions, bool learned)
-    : table_(&table) {
-  if (learned)
-    learned_ = &parameters.add(name + ".positions.weight", {n_positions, table.width()}, true);
-  else
-    sinusoids_ = sinusoidal_positions(stream, n_positions, table.width());
+    : table_(&table), n_positions_(n_positions) {
+  if (learned) learned_ = &parameters.add(name + ".positions.weight", {n_positions, table.width()}, true);
+}
+
+void Embedding::make_positions(Stream& stream) {
+  if (learned_ == nullptr) sinusoids_ = sinusoidal_positions(stream, n_positions_, table_->width());
 }
 
 float Embedding::scale() const {

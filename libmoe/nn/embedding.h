@@ -16,8 +16,10 @@ class Embedding {
  public:
   /// learned: a parameter "<name>.positions.weight" [P,D] instead of the sinusoids.
   /// The table must outlive the embedding.
-  Embedding(Stream& stream, ParameterList& parameters, const std::string& name, const Table& table,
-            std::int64_t n_positions, bool learned);
+  Embedding(ParameterList& parameters, const std::string& name, const Table& table, std::int64_t n_positions,
+            bool learned);
+  /// Before the first pass: makes the sinusoids, unless positions are learned.
+  void make_positions(Stream& stream);
 
   /// ids, position: [T] i32; y: [T,D]. Collective when the table is divided; fetched: for backward().
   void forward(Stream& stream, const TensorView& ids, const TensorView& position, const TensorView& y,
@@ -28,6 +30,7 @@ class Embedding {
  private:
   float scale() const;
   const Table* table_;
+  std::int64_t n_positions_;
   Parameter* learned_ = nullptr;
   Tensor sinusoids_;
 };

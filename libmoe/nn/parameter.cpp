@@ -71,6 +71,10 @@ int Sharding::index(Copies copies) const {
   return copies == Copies::data ? dense_index : copies == Copies::expert_data ? expert_index : 0;
 }
 
+bool ParameterGroup::has_products() const {
+  return std::ranges::any_of(parameters, [](const Parameter* p) { return p->product; });
+}
+
 void ParameterGroup::bind_values(const TensorView& buffer) {
   values = buffer;
   bind(*this, buffer, &Parameter::value);
@@ -102,8 +106,8 @@ Parameter& ParameterList::add(std::string name, const Shape& whole_shape, bool w
   return *parameters_.back();
 }
 
-void ParameterList::allocate(Device& device, const Sharding& sharding) {
-  MOE_CHECK(groups_.empty(), "allocate() twice");
+void ParameterList::lay_out(const Sharding& sharding) {
+  MOE_CHECK(groups_.empty(), "laid out twice");
   sharding_ = sharding;
   std::map<std::pair<int, Copies>, ParameterGroup> by_unit;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -112,7 +116,6 @@ void ParameterList::allocate(Device& device, const Sharding& sharding) {
     group.unit = unit_of_[i];
     group.copies = p.copies;
     p.offset = group.n_elements;
-    p.value.device = p.gradient.device = &device;
     group.n_elements += round_up(p.value.shape.n_elements(), kAlignment);
     group.parameters.push_back(&p);
   }
@@ -121,12 +124,19 @@ void ParameterList::allocate(Device& device, const Sharding& sharding) {
     group.n_elements = round_up(group.n_elements, kAlignment * group.n_copies);
     group.share = part_of(group.n_elements, group.n_copies, sharding.index(group.copies));
     group.owned = sharding.zero_stage >= 1 ? group.share : IndexRange{0, group.n_elements};
+    for (Parameter* p : group.parameters) p->group = groups_.size();
+    groups_.push_back(std::move(group));
+  }
+}
+
+void ParameterList::allocate(Device& device, const Sharding& sharding) {
+  lay_out(sharding);
+  for (ParameterGroup& group : groups_) {
+    for (Parameter* p : group.parameters) p->value.device = p->gradient.device = &device;
     const bool whole = sharding.zero_stage < 3 || group.n_copies == 1;
     Tensor& values = values_.emplace_back(device, Shape{whole ? group.n_elements : group.share.size()});
     group.owned_values = whole ? values.view().slice(group.owned.begin, group.owned.end) : values.view();
     if (whole) group.bind_values(values);
-    for (Parameter* p : group.parameters) p->group = groups_.size();
-    groups_.push_back(std::move(group));
   }
 }
 
@@ -182,8 +192,7 @@ void ParameterList::round_values(Stream& stream, bool also_owned) {
     also_owned = true;
     for (ParameterGroup& group : groups_) {
       Tensor& rounded = rounded_.emplace_back();
-      const auto product = [](const Parameter* p) { return p->product; };
-      if (std::none_of(group.parameters.begin(), group.parameters.end(), product)) continue;
+      if (!group.has_products()) continue;
       rounded = Tensor(stream.device(), {group.n_elements}, DType::bf16);
       group.rounded = rounded.view();
       for (Parameter* p : group.parameters) {

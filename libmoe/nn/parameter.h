@@ -92,6 +92,7 @@ struct ParameterGroup {
   TensorView owned_values,
       owned_gradients;  // [owned.size()]: always there (gradients: after make_gradients())
 
+  bool has_products() const;  // some parameter is a matrix of products
   /// What this rank owns of a parameter, in the group.
   IndexRange owned_range(const Parameter& p) const { return intersection(p.range(), owned); }
   /// Elements of the group, which must be owned.
@@ -119,7 +120,10 @@ class ParameterList {
   /// split_over_tensor and copies may be changed.
   Parameter& add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts = false,
                  const Slice& slice = {});
-  /// Gives memory to the values; not cleared. Once, when all have been added.
+  /// Finds the parameters their places in groups, and this rank's shares of these. Once, when all have been
+  /// added.
+  void lay_out(const Sharding& sharding = {});
+  /// Lays them out, and gives memory to the values; not cleared. Once.
   void allocate(Device& device, const Sharding& sharding = {});
   void make_gradients(Stream& stream);
   /// Keeps a bf16 copy of every matrix of products beside its value, the fp32 master, and brings the copies

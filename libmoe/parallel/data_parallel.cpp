@@ -8,13 +8,6 @@
 #include "libmoe/core/ops.h"
 
 namespace moe {
-namespace {
-
-// Reductions under way while the backward pass goes on: each holds a layer's gradients when these are
-// divided.
-constexpr std::size_t kReductionsAhead = 2;
-
-}  // namespace
 
 DataParallel::DataParallel(const ProcessGrid& grid, ParameterList& parameters, bool overlap)
     : grid_(grid), parameters_(parameters), overlap_(overlap) {

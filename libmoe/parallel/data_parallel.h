@@ -12,6 +12,10 @@
 
 namespace moe {
 
+/// Reductions under way while the backward pass goes on: each holds a layer's gradients when these are
+/// divided.
+inline constexpr std::size_t kReductionsAhead = 2;
+
 /// Between the passes of an update and its optimizer step. Collective: all ranks of the grid call the same.
 /// With one rank nothing moves. Not thread-safe.
 class DataParallel final : public UnitObserver {

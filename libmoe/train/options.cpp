@@ -139,7 +139,7 @@ void describe_rest(TrainOptions& o, OptionTable& table) {
   table.add("average", &o.average, "", "At the end write the average of the kept models (OUTPUT.average.h5)");
   table.group("Reports");
   table.add("log-every", &o.log_every, "UPDATES", "Print a line so often").range(1, 1e9);
-  table.add("dry-run", &o.dry_run, "", "Print parameters and memory to stdout, and stop");
+  table.add("dry-run", &o.dry_run, "", "Print parameters and the memory of each rank to stdout, and stop");
   table.add("threads", &o.threads, "N", "Threads of a rank; 0 = its share of the processors").range(0, 1024);
 }
 

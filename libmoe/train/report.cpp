@@ -105,7 +105,7 @@ Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConf
                    std::int64_t n_epoch_sentences, int n_ranks)
     : stream_(stream),
       json_path_(json_path),
-      footprint_(footprint_of(config, 0)),
+      footprint_(footprint_of(config)),
       languages_(std::move(languages)),
       layer_names_(std::move(layer_names)),
       n_epoch_sentences_(n_epoch_sentences),

@@ -11,6 +11,7 @@
 #include "libmoe/base/signals.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
+#include "libmoe/train/dry_run.h"
 #include "libmoe/train/feeder.h"
 #include "libmoe/train/output_lock.h"
 #include "libmoe/train/report.h"
@@ -83,8 +84,9 @@ class Run {
   void introduce(const std::string& origin) {
     if (!reporter_) return;
     const Batcher& batcher = session_.batcher();
-    const Footprint footprint =
-        footprint_of(session_.model().config(), options_.batch_tokens, options_.recompute);
+    const Footprint footprint = footprint_of(
+        session_.model().config(), footprint_options(options_, session_.dataset(), session_.model().parts(),
+                                                     session_.stream().threads().n_threads()));
     log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
              with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
              with_commas(batcher.n_usable()), batcher.sources().size(),
@@ -307,10 +309,7 @@ int run_train(const TrainOptions& options, const std::shared_ptr<Communicator>& 
   Origin origin;
   on_every_rank(*world, [&] { origin = find_origin(options); });
   if (options.dry_run) {
-    if (world->rank() == 0)
-      fmt::print("{}",
-                 describe_footprint(footprint_of(origin.config, options.batch_tokens, options.recompute),
-                                    origin.config));
+    dry_run(options, origin, world);
     return 0;
   }
   catch_stop_signals();

@@ -45,7 +45,8 @@ std::vector<std::vector<std::int64_t>> fresh_ids(const ModelConfig& config) {
   return ids;
 }
 
-/// Ranks that were not bound to processors of their own divide the machine's.
+}  // namespace
+
 int threads_of(const TrainOptions& options, const Communicator& world) {
   if (options.threads > 0) return static_cast<int>(options.threads);
   const int available = available_processors();
@@ -53,7 +54,17 @@ int threads_of(const TrainOptions& options, const Communicator& world) {
   return bound ? available : std::max(1, available / world.ranks_on_machine());
 }
 
-}  // namespace
+ModelParts parts_of(const TrainOptions& options, const ModelConfig& config,
+                    std::shared_ptr<Communicator> world) {
+  ModelParts parts;
+  parts.grid = std::make_shared<ProcessGrid>(
+      std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),
+                                    .expert = static_cast<int>(options.expert_parallel)});
+  parts.zero_stage = static_cast<int>(options.zero_stage);
+  parts.partition_embedding = options.divides_tables(config, parts.grid->data().size());
+  parts.expert_stages.n_stages = static_cast<int>(options.expert_stages);
+  return parts;
+}
 
 Origin find_origin(const TrainOptions& options) {
   Origin origin;
@@ -98,19 +109,13 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   stream_.set_product(options.arithmetic.product());
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
   for (const std::string& model : options.methods.models()) inputs_.push_back(model);
-  ModelParts parts;
-  parts.grid = std::make_shared<ProcessGrid>(
-      std::move(world), GridOptions{.tensor = static_cast<int>(options.tensor_parallel),
-                                    .expert = static_cast<int>(options.expert_parallel)});
-  parts.zero_stage = static_cast<int>(options.zero_stage);
+  ModelParts parts = parts_of(options, origin.config, std::move(world));
   state_.seed = options.seed;
   if (origin.resumed) on_every_rank(parts.grid->world(), [&] { read_state(origin); });
   const bool keeps = keeps_choices(parts);
-  parts.partition_embedding = keeps && options.partition_embedding == "auto"
-                                  ? state_.choices.divided_tables
-                                  : options.divides_tables(origin.config, parts.grid->data().size());
+  if (keeps && options.partition_embedding == "auto")
+    parts.partition_embedding = state_.choices.divided_tables;
   state_.choices.divided_tables = parts.partition_embedding;
-  parts.expert_stages.n_stages = static_cast<int>(options.expert_stages);
   if (options.expert_stages == 0 && parts.grid->expert().size() > 1) {
     parts.expert_stages.costs = measure_stage_costs(stream_, *parts.grid);
     if (parts.grid->world().rank() == 0)

@@ -32,6 +32,13 @@ struct Origin {
 /// exists and cannot be continued, Error(bad_input) when dataset and model have different vocabularies.
 Origin find_origin(const TrainOptions& options);
 
+/// What this rank has of a model: the grid that the options lay over the ranks. Collective.
+ModelParts parts_of(const TrainOptions& options, const ModelConfig& config,
+                    std::shared_ptr<Communicator> world);
+/// Threads that this rank computes with. Ranks that were not bound to processors of their own divide the
+/// machine's.
+int threads_of(const TrainOptions& options, const Communicator& world);
+
 /// Not thread-safe.
 class Session {
  public:

@@ -75,7 +75,7 @@ TEST(TrainBench, PrintsTokensPerSecond) {
   }
   EXPECT_EQ(row["source tokens"], source);
   EXPECT_EQ(row["target tokens"], target);
-  const Footprint cost = footprint_of(tiny(), 0);
+  const Footprint cost = footprint_of(tiny());
   EXPECT_NEAR(row["GFLOP"],
               3e-9 * (cost.flops_per_source_token * source + cost.flops_per_target_token * target), 1e-9);
   options.model.n_heads = 3;

@@ -2,6 +2,7 @@
 // steps of 1e-2 that is 1e-4 of the derivative, and the extrapolated differences have no larger error of
 // their own for smooth maps: hence tolerances of 1e-3 and 2e-3.
 #include <cmath>
+#include <set>
 
 #include "libmoe/nn/attention.h"
 #include "libmoe/nn/embedding.h"
@@ -94,7 +95,7 @@ TEST_F(Modules, FeedForward) {
 
 TEST_F(Modules, LearnedEmbedding) {
   const Table table(parameters_, "table", 6, 4);
-  const Embedding embedding(stream_, parameters_, "decoder", table, 5, true);
+  const Embedding embedding(parameters_, "decoder", table, 5, true);
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}),
                dy = random_tensor(stream_, {4, 4}, 2);
@@ -217,6 +218,29 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   const LossSums same =
       projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
   EXPECT_EQ(same.loss, sums.loss);
+}
+
+// A run that goes on after a change of the program draws what it would have drawn: the numbers of uses stay,
+// each stream is of one update, layer and use, and no two are the same.
+TEST(PassRandom, StreamsAreNumberedByUpdateLayerAndUse) {
+  const std::pair<RandomUse, std::uint64_t> numbers[] = {
+      {RandomUse::embedding_dropout, 0},  {RandomUse::attention_dropout, 1},
+      {RandomUse::attention_residual, 2}, {RandomUse::cross_dropout, 3},
+      {RandomUse::cross_residual, 4},     {RandomUse::ffn_residual, 5},
+      {RandomUse::gate_noise, 6},         {RandomUse::gate_jitter, 7},
+      {RandomUse::second_choice, 8},      {RandomUse::token_selection, 9},
+      {RandomUse::expert_dropout, 10}};
+  std::set<std::uint64_t> sequences;
+  for (const std::uint64_t update : {0ull, 1ull, 255ull, 256ull, (1ull << 40) - 1})
+    for (const std::uint32_t layer : {0u, 1u, 255u, 256u, 1999u})
+      for (const auto& [use, number] : numbers) {
+        const PassRandom random{.seed = 77, .update = update, .layer = layer, .first_row = 1'000'000'007};
+        const kernels::RandomStream stream = random.stream(use, 4096);
+        EXPECT_EQ(stream.seed, 77u);
+        EXPECT_EQ(stream.sequence, update * 16'777'216 + layer * 256 + number);
+        EXPECT_EQ(stream.first_index, 4'096'000'028'672u);
+        EXPECT_TRUE(sequences.insert(stream.sequence).second);
+      }
 }
 
 TEST(PassRandom, StreamsDiffer) {

@@ -1,4 +1,4 @@
-// The parts of a training run: feeder, state, options, footprint, update.
+// The parts of a training run: feeder, state, options, update.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -6,7 +6,6 @@
 #include "libmoe/base/error.h"
 #include "libmoe/eval/expert_use.h"
 #include "libmoe/train/feeder.h"
-#include "libmoe/train/footprint.h"
 #include "libmoe/train/report.h"
 #include "libmoe/train/state.h"
 #include "libmoe/train/update.h"
@@ -91,95 +90,6 @@ TEST(TrainOptions, SaysWhatDoesNotFit) {
   EXPECT_NE(message([](TrainOptions& o) { o.patience = 2; }).find("--valid-every"), std::string::npos);
   EXPECT_NE(message([](TrainOptions& o) { o.valid_metric = "bleu"; }).find("--valid-sentences"),
             std::string::npos);
-}
-
-TEST(Footprint, CountsTheParametersThatTheModelHas) {
-  const auto device = Device::open();
-  Stream stream(*device, 1);
-  std::vector<ModelConfig> configs(5, tiny_config());
-  configs[1].tie_embeddings = false;
-  configs[1].positions = "learned";
-  configs[2].architecture = "decoder-only";
-  configs[2].residual_experts = true;
-  configs[3].n_experts = 0;
-  configs[3].architecture = "decoder-only";
-  configs[3].tie_embeddings = false;
-  configs[4].experts_per_layer.assign(static_cast<std::size_t>(configs[4].n_moe_layers()), 3);
-  for (const ModelConfig& config : configs) {
-    const Transformer model(stream, config);
-    std::int64_t n_experts = 0;
-    for (const auto& p : model.parameters().all())
-      if (p->n_experts > 0) n_experts += p->value.shape.n_elements();
-    const Footprint f = footprint_of(config, 100);
-    EXPECT_EQ(f.n_parameters, model.parameters().n_elements()) << config.to_json();
-    EXPECT_EQ(f.n_expert_parameters, n_experts);
-    EXPECT_EQ(f.moment_bytes, 2 * f.weight_bytes);
-  }
-}
-
-// What a device held at most in an update, beside what the table of --dry-run says.
-TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
-  std::vector<ModelConfig> configs(5, tiny_config());
-  for (ModelConfig& c : configs) {
-    c.d_model = 32;
-    c.d_ffn = 128;
-    c.vocab_size = 300;
-    c.encoder_layers = c.decoder_layers = 3;
-    c.dropout = 0.1;
-    c.drop_tokens = false;
-  }
-  configs[1].top_k = 2;
-  configs[1].activation = "gelu";
-  configs[2].n_experts = 0;
-  configs[2].vocab_size = 6000;
-  configs[3].architecture = "decoder-only";
-  configs[4].drop_tokens = true;
-  std::vector<std::pair<ModelConfig, bool>> cases;
-  for (const ModelConfig& c : configs)
-    for (const bool recompute : {false, true}) cases.push_back({c, recompute});
-  constexpr std::int64_t kSentences = 80, kLength = 13;
-  for (const auto& [config, recompute] : cases) {
-    const auto device = Device::open();
-    Stream stream(*device, 2);
-    const std::int64_t workspace = device->memory_use().bytes_in_use;
-    Transformer model(stream, config);
-    model.initialise(stream, 1);
-    model.parameters().make_gradients(stream);
-    Adam adam(stream, model.parameters(), {});
-    DataParallel parallel(*model.parts().grid, model.parameters(), true);
-    UpdateBatches update;
-    Batch& batch = update.batches.emplace_back();
-    const bool has_source = config.architecture == "encoder-decoder";
-    for (std::int32_t i = 0; i < kSentences; ++i) {
-      const std::vector<std::int32_t> sentence(kLength, 5 + i % 40);
-      if (has_source) batch.source.add(sentence);
-      batch.target.add(sentence);
-      batch.labels.insert(batch.labels.end(), sentence.begin(), sentence.end());
-      batch.language.push_back(0);
-      batch.task.push_back(has_source ? Task::translate : Task::language_model);
-    }
-    update.n_sentences = kSentences;
-    update.n_source_tokens = batch.source.n_tokens();
-    update.n_target_tokens = batch.target.n_tokens();
-    run_update(stream, model, adam, parallel, update, {.rate = 1e-4, .recompute = recompute});
-    const Footprint f = footprint_of(config, update.n_source_tokens + update.n_target_tokens, recompute);
-    const auto peak = static_cast<double>(device->memory_use().peak_bytes - workspace);
-    EXPECT_NEAR(static_cast<double>(f.total_bytes()) / peak, 1, 0.08)
-        << config.to_json() << (recompute ? ", recompute" : "");
-    EXPECT_GT(f.activation_bytes, f.total_bytes() / 4);  // or nothing of them would be seen
-  }
-}
-
-TEST(Footprint, CountsOperationsOfADenseModel) {
-  ModelConfig c = tiny_config();
-  c.n_experts = 0;
-  c.encoder_layers = 3;
-  c.decoder_layers = 2;
-  const double D = static_cast<double>(c.d_model), F = static_cast<double>(c.d_ffn),
-               V = static_cast<double>(c.vocab_size);
-  const Footprint f = footprint_of(c, 0);
-  EXPECT_DOUBLE_EQ(f.flops_per_source_token, 3 * (8 * D * D + 4 * D * F) + 2 * 4 * D * D);
-  EXPECT_DOUBLE_EQ(f.flops_per_target_token, 2 * (12 * D * D + 4 * D * F) + 2 * D * V);
 }
 
 TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
