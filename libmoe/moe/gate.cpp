@@ -22,7 +22,7 @@ void check_choices(std::int64_t n_rows, std::int64_t n_experts_of_token, const s
   if (n_rows > kMost / n_experts_of_token)
     usage_error(
         "{}: {} tokens in a pass, each to {} experts, are more than the {} choices of a layer; take "
-        "fewer tokens, or a smaller --top-k",
+        "fewer tokens, or fewer experts for each",
         option, n_rows, n_experts_of_token, kMost);
 }
 

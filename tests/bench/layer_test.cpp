@@ -46,6 +46,21 @@ TEST(LayerBench, RowsBeyondCapacityAreNotCounted) {
   EXPECT_LE(row_of(options)["expert rows"], 4 * 25);  // ceil(100 / 4 * 0.5 * 2) rows in each expert
 }
 
+TEST(LayerBench, MoreChoicesThanNumbersIsAUsageError) {
+  LayerBenchOptions options = small();
+  options.tokens = 1 << 24;
+  options.experts = options.top_k = 128;
+  try {
+    run_layer_bench(options);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::usage);
+    EXPECT_NE(std::string(e.what()).find("--tokens: 16777216 tokens in a pass, each to 128 experts"),
+              std::string::npos)
+        << e.what();
+  }
+}
+
 TEST(LayerBench, MoreChoicesThanExpertsIsAUsageError) {
   LayerBenchOptions options = small();
   options.top_k = 5;

@@ -56,6 +56,24 @@ class Translate : public ::testing::Test {
   std::unique_ptr<Transformer> model_;
 };
 
+TEST_F(Translate, MoreChoicesOfExpertsThanNumbersAreRefused) {
+  ModelConfig config = test::translation_config();
+  config.n_experts = config.top_k = 4;
+  load(config);
+  SearchOptions options;
+  options.batch_tokens = 1 << 24;
+  options.beam_size = 64;
+  try {
+    translate(stream_, *model_, *vocabulary_, inputs(1), options);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::usage);
+    EXPECT_NE(std::string(e.what()).find("--batch-tokens and --beam-size: 1073741824 tokens"),
+              std::string::npos)
+        << e.what();
+  }
+}
+
 TEST_F(Translate, ScoresAreTheSumOfTheModelsLogProbabilities) {
   for (const char* architecture : {"encoder-decoder", "decoder-only"})
     for (const std::int64_t beam : {1, 4}) {

@@ -145,7 +145,7 @@ TEST(Config, ChoicesOfAPassFitTheirNumbers) {
   config.check_batch((std::int64_t{1} << 30) - 1, "--batch-tokens", true);
   EXPECT_EQ(fault(std::int64_t{1} << 30, true),
             "--batch-tokens: 1073741824 tokens in a pass, each to 2 experts, are more than the 2147483647 "
-            "choices of a layer; take fewer tokens, or a smaller --top-k");
+            "choices of a layer; take fewer tokens, or fewer experts for each");
   config.dense_training = true;
   EXPECT_NE(fault(std::int64_t{1} << 26, true).find("each to 32 experts"), std::string::npos);
   config.check_batch(std::int64_t{1} << 26, "--batch-tokens", false);

@@ -47,6 +47,22 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
 
 }  // namespace
 
+// Before anything is made, also for --dry-run.
+TEST_F(TrainRun, MoreChoicesOfExpertsThanNumbersAreRefused) {
+  TrainOptions options = small_options(folder);
+  options.batch_tokens = 100'000'000;
+  options.model.n_experts = 32;
+  options.model.dense_training = true;
+  for (const bool dry_run : {false, true}) {
+    options.dry_run = dry_run;
+    const auto [code, message] = failure(options);
+    EXPECT_EQ(code, static_cast<int>(ErrorCode::usage));
+    EXPECT_EQ(message,
+              "--batch-tokens: 100000000 tokens in a pass, each to 32 experts, are more than the 2147483647 "
+              "choices of a layer; take fewer tokens, or fewer experts for each");
+  }
+}
+
 TEST_F(TrainRun, AResumedRunRepeatsTheLossesBitForBit) {
   TrainOptions straight = small_options(folder);
   straight.updates = 20;
