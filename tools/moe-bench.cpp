@@ -46,12 +46,11 @@ are dropped.)";
        "speed of one MoE layer, forward and backward",
        "Times clearing the gradients, a forward and a backward pass of one "
        "Mixture-of-Experts layer (gate, dispatch, experts, combine, load balancing loss) "
-       "on random rows. 'expert rows' are the rows that the experts computed: choices "
-       "beyond an expert's capacity are dropped. GFLOP are three times the operations of "
+       "on random rows. 'expert rows' are the rows that the experts computed: with --drop-tokens, "
+       "choices beyond an expert's capacity are dropped. GFLOP are three times the operations of "
        "the forward matrix products of these rows, and MFU is their rate over the "
        "measured rate of fp32 multiply-add.",
-       {{"Eight experts that drop no row",
-         "moe-bench layer --d-model 64 --d-ffn 256 --tokens 512 --no-drop-tokens --repeat 3"}},
+       {{"Eight experts", "moe-bench layer --d-model 64 --d-ffn 256 --tokens 512 --repeat 3"}},
        [&](OptionTable& t) { layer.describe(t); },
        [&] { return bench::run_layer_bench(layer); }});
   tool.commands.push_back({"train",

@@ -14,18 +14,26 @@ moe-prep, and writes one model file that also holds what a later run needs to go
 
 A run is safe to repeat: when the output exists, training continues from it with the same losses, bit for
 bit, as an uninterrupted run would have had (on the same kind of processor), and does nothing when it was
-already complete. SIGTERM and SIGINT let the current update finish, save, and end with 143 or 130. When
-the loss or a gradient stops being finite, the run ends with 1, names the first bad tensor and leaves the
-last good file as it is.
+already complete. What it does differently from before (another dataset, rate, batch, option of the
+model) is said in a line each. SIGTERM, SIGINT, SIGUSR1 (under mpiexec the launcher's own) and SIGXCPU (the
+limit of processor time) let the current update finish, save, and end with 128 + the signal's number; SIGHUP
+is ignored, so that a run outlives its terminal. When the loss or a gradient stops being finite, the run ends
+with 1, names the first bad tensor and leaves the last good file as it is.
 
-Beside OUTPUT.h5 stand OUTPUT.best.h5 (the best validation), and with --keep OUTPUT.u1000.h5 (the model
-after 1000 updates) and with --average OUTPUT.average.h5.
+Beside OUTPUT.h5 stand OUTPUT.best.h5 (the best validation, without a capacity of experts, as inference
+runs; a run that starts from another model and has --valid-every measures that first), and with --keep
+OUTPUT.u1000.h5 (the model after 1000 updates) and with --average OUTPUT.average.h5.
 
 Sentences are drawn one by one from all directions and tasks, without replacement in each, until a
 micro-batch has --batch-tokens tokens; no token is padding. The loss of an update is divided by all its
 target tokens, so --accumulate 4 with a quarter of the tokens learns like one large batch. With
 --minutes, a cosine schedule follows the clock: it ends at its floor when the time is up, and such a run
 does not repeat bit for bit.
+
+A run that goes on or starts from other models has their options of the model, but for those that are given:
+on the command line, in the environment or in a file of -c, also when they have the default value. One that
+would give the model another shape is refused, and so is another model to start from. A file that
+--dump-config wrote gives every option.
 
 A run may start from other models, with a fresh optimizer: --init-from takes one as it is, --aggregate
 unites the experts of several (top-k above one stays what it was: a model united with itself is the same
@@ -69,12 +77,17 @@ dead, spread, dropped, entropy).)";
       {"Four experts from each of its feed-forward networks, two for each token",
        "moe-train --data data.h5 --upcycle dense.h5 --n-experts 4 --top-k 2 --expert-interval 1 --output "
        "upcycled.h5 --batch-tokens 512 --learning-rate 1e-3 --updates 5 --valid-sentences 0"}};
-  command.describe = [&](moe::OptionTable& table) {
+  const auto describe = [&](moe::OptionTable& table) {
     options.describe(table);
     world.describe(table);
   };
   command.knows_ranks = true;
-  command.run = [&] { return moe::run_train(options, moe::open_world(world)); };
+  command.describe = describe;
+  command.run = [&] {
+    moe::OptionTable table;
+    describe(table);
+    return moe::run_train(options, moe::open_world(world, moe::start_facts(tool.name, table)));
+  };
   tool.commands = {command};
   tool.see_also = {"moe-prep(1)", "moe-prune(1)", "moe-infer(1)", "moe-bench(1)", "moe-h5(5)"};
   return moe::tools::run_tool(argc, argv, tool);

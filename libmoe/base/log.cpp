@@ -1,11 +1,16 @@
 #include "libmoe/base/log.h"
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <mutex>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/progress.h"
@@ -56,6 +61,37 @@ void set_stderr_pattern(spdlog::sinks::sink& sink, const std::string& program) {
   sink.set_formatter(std::move(formatter));
 }
 
+/// The file of --log. When it cannot be written any more, one warning says so, and nothing more goes there.
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(const std::string& path) : path_(path), file_(std::fopen(path.c_str(), "a")) {
+    if (!file_)
+      fail(ErrorCode::failed, "--log {}: {}; choose a file in a folder that can be written", path,
+           std::strerror(errno));
+    set_pattern_("%Y-%m-%dT%H:%M:%S.%e %l: %v");
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() && std::fflush(file_.get()) == 0)
+      return;
+    const int error = errno;
+    set_level(spdlog::level::off);  // before the warning, which would come here too
+    log_warn("--log: cannot write {}: {}. Nothing more is written there, the work goes on", path_,
+             std::strerror(error));
+  }
+  void flush_() override {}
+
+ private:
+  struct Close {
+    void operator()(std::FILE* f) const { std::fclose(f); }
+  };
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
 spdlog::logger& logger() {
   static spdlog::logger& instance = []() -> spdlog::logger& {
     // Never destroyed: other threads may have something to say while the process ends.
@@ -74,15 +110,7 @@ void start_logging(const LogOptions& options) {
   logger().sinks().resize(1);
   set_stderr_pattern(*logger().sinks().front(), options.program);
   if (options.file.empty()) return;
-  try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
-    sink->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
-    logger().sinks().push_back(std::move(sink));
-    logger().flush_on(spdlog::level::info);
-  } catch (const spdlog::spdlog_ex& e) {
-    fail(ErrorCode::failed, "--log {}: {}; choose a file in a folder that can be written", options.file,
-         e.what());
-  }
+  logger().sinks().push_back(std::make_shared<FileSink>(options.file));
 }
 
 LogLevel parse_log_level(const std::string& name) {

@@ -1,5 +1,6 @@
 #include "libmoe/base/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -15,8 +16,14 @@ struct ByteUnit {
   double factor;
 };
 constexpr ByteUnit kUnits[] = {{"TiB", 0x1p40}, {"GiB", 0x1p30}, {"MiB", 0x1p20}, {"KiB", 0x1p10},
+                               {"T", 0x1p40},   {"G", 0x1p30},   {"M", 0x1p20},   {"K", 0x1p10},
                                {"TB", 1e12},    {"GB", 1e9},     {"MB", 1e6},     {"kB", 1e3},
                                {"B", 1},        {"", 1}};
+
+bool same_in_any_case(std::string_view a, std::string_view b) {
+  const auto small = [](char c) { return 'A' <= c && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::ranges::equal(a, b, {}, small, small);
+}
 
 template <class T>
 T parse_number(const Option& option, const std::string& text) {
@@ -46,9 +53,9 @@ Bytes parse_bytes(const std::string& text) {
   const auto [rest, status] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(rest, text.data() + text.size());
   for (const ByteUnit& u : kUnits)
-    if (status == std::errc() && unit == u.name && number >= 0 && number * u.factor < 0x1p62)
+    if (status == std::errc() && same_in_any_case(unit, u.name) && number >= 0 && number * u.factor < 0x1p62)
       return {static_cast<std::int64_t>(std::llround(number * u.factor))};
-  usage_error("'{}' is not a size: write 512MiB, 2GiB or a number of bytes", text);
+  usage_error("'{}' is not a size: write 512MiB, 2G or a number of bytes", text);
 }
 
 std::string format_bytes(std::int64_t bytes) {
@@ -68,8 +75,15 @@ Option& OptionTable::add(std::string name, Option::Target target, std::string va
   option.value_name = std::move(value_name);
   option.help = std::move(help);
   option.group = group_;
+  option.given = given_;
   options_.push_back(std::move(option));
   return options_.back();
+}
+
+std::vector<std::pair<std::string, std::string>> OptionTable::texts() const {
+  std::vector<std::pair<std::string, std::string>> texts;
+  for (const Option& option : options_) texts.emplace_back(option.name, to_text(option.target));
+  return texts;
 }
 
 std::string to_text(const Option::Target& target) {
@@ -118,6 +132,7 @@ void set_from_text(const Option& option, const std::string& text) {
     }
   };
   std::visit(Visitor{option, text}, option.target);
+  if (option.given != nullptr) option.given->insert(option.name);
 }
 
 }  // namespace moe

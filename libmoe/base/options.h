@@ -2,17 +2,20 @@
 // configuration, --help, man pages and completions all come from that description. Knows no parser.
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 namespace moe {
 
-/// A number of bytes, written 512MiB, 2GiB, 1000000 on the command line.
+/// A number of bytes, written 512MiB, 2G, 1000000 on the command line.
 struct Bytes {
   std::int64_t value = 0;
 };
-/// "512MiB" -> 536870912. Units B, KiB, MiB, GiB, TiB, kB, MB, GB, TB. Throws Error(usage).
+/// "512MiB" -> 536870912. Units in any case: KiB or K, MiB or M, GiB or G, TiB or T of 1024; kB, MB, GB, TB
+/// of 1000; B. Throws Error(usage).
 Bytes parse_bytes(const std::string& text);
 std::string format_bytes(std::int64_t bytes);
 
@@ -29,8 +32,10 @@ struct Option {
   double min = 0, max = 0;           // inclusive range of a number, used when has_range
   bool has_range = false;
   bool required = false;
-  bool positional = false;  // an argument without dashes; a vector takes one or more
-  bool is_file = false;     // completions offer files
+  bool positional = false;                 // an argument without dashes; a vector takes one or more
+  bool is_file = false;                    // completions offer files
+  bool differs_by_rank = false;            // ranks of one run may have different values
+  std::set<std::string>* given = nullptr;  // where the name goes when a value is given
 
   Option& short_name(char c) {
     letter = c;
@@ -58,6 +63,10 @@ struct Option {
     is_file = true;
     return *this;
   }
+  Option& by_rank() {
+    differs_by_rank = true;
+    return *this;
+  }
 };
 
 /// The options of one command, in the order in which help shows them.
@@ -65,19 +74,25 @@ class OptionTable {
  public:
   /// Options added from here on stand under this heading.
   void group(std::string heading) { group_ = std::move(heading); }
+  /// The names of options added from here on go there when they are given a value, be it that of the default.
+  /// names must outlive the table.
+  void note_given(std::set<std::string>& names) { given_ = &names; }
   /// target must outlive the table; its current value is the default shown.
   Option& add(std::string name, Option::Target target, std::string value_name, std::string help);
   const std::vector<Option>& options() const { return options_; }
+  /// Name and value of each.
+  std::vector<std::pair<std::string, std::string>> texts() const;
 
  private:
   std::string group_ = "Options";
+  std::set<std::string>* given_ = nullptr;
   std::vector<Option> options_;
 };
 
 /// The value as text, as shown in help and written to a configuration file ("true", "0.1", "512MiB").
 std::string to_text(const Option::Target& target);
-/// Parses and checks one value against type, range and choices; appends for a vector. Throws Error(usage)
-/// naming the option.
+/// Parses and checks one value against type, range and choices; appends for a vector. The option then counts
+/// as given. Throws Error(usage) naming the option.
 void set_from_text(const Option& option, const std::string& text);
 
 }  // namespace moe

@@ -11,6 +11,12 @@
 namespace moe {
 namespace {
 
+// Where nobody reads, or nothing can be written, the work goes on all the same.
+template <class... Args>
+void say(fmt::format_string<Args...> f, Args&&... args) {
+  std::fputs(fmt::format(f, std::forward<Args>(args)...).c_str(), stderr);
+}
+
 using Clock = std::chrono::steady_clock;
 ProgressMode mode = ProgressMode::automatic;
 std::mutex terminal;
@@ -64,9 +70,7 @@ void Progress::draw(bool last) {
   const std::int64_t done = before_ + done_;
   const std::lock_guard lock(terminal);
   if (mode == ProgressMode::json) {
-    fmt::print(
-        stderr,
-        R"({{"progress":"{}","unit":"{}","done":{},"total":{},"seconds":{:.3f},"seconds_left":{:.3f}}})"
+    say(R"({{"progress":"{}","unit":"{}","done":{},"total":{},"seconds":{:.3f},"seconds_left":{:.3f}}})"
         "\n",
         what_, unit_, done, total_, seconds, left);
   } else {
@@ -75,12 +79,12 @@ void Progress::draw(bool last) {
                                  100.0 * static_cast<double>(done) / static_cast<double>(total_))
                    : fmt::format("{} {}", done, unit_);
     const bool has_end = total_ > 0 || most_seconds_ > 0;
-    fmt::print(stderr, "\r\033[K{}: {}, {:.{}f}/s, {}{}{}", what_, share, rate, rate < 10 ? 1 : 0,
-               clock_text(last || !has_end ? seconds : left),
-               !has_end ? ""
-               : last   ? " in all"
-                        : " left",
-               last ? "\n" : "");
+    say("\r\033[K{}: {}, {:.{}f}/s, {}{}{}", what_, share, rate, rate < 10 ? 1 : 0,
+        clock_text(last || !has_end ? seconds : left),
+        !has_end ? ""
+        : last   ? " in all"
+                 : " left",
+        last ? "\n" : "");
     line_drawn = !last;
   }
   std::fflush(stderr);
@@ -90,7 +94,7 @@ void clear_progress_line() {
   if (!line_drawn) return;
   const std::lock_guard lock(terminal);
   if (!line_drawn.exchange(false)) return;
-  fmt::print(stderr, "\r\033[K");
+  say("\r\033[K");
   std::fflush(stderr);
 }
 

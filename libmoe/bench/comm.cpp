@@ -14,8 +14,7 @@ const std::vector<std::string> kOps{"all-reduce", "all-gather", "reduce-scatter"
 /// Times operations on all ranks at once.
 class CommBench {
  public:
-  explicit CommBench(const CommOptions& options)
-      : options_(options), machine_(1), flat_options_(options.world), world_(open(flat_options_)) {
+  explicit CommBench(const CommOptions& options) : options_(options), machine_(1), world_(open(options)) {
     const WorldFacts facts = world_facts(*world_);
     topology_ = facts.topology;
     if (topology_.uniform_node_size() > 0) costs_ = measure_costs(*world_, topology_, machine_.stream());
@@ -47,9 +46,12 @@ class CommBench {
   }
 
  private:
-  static std::shared_ptr<Communicator> open(WorldOptions& options) {
-    options.all_to_all = "flat";
-    auto world = open_world(options);
+  static std::shared_ptr<Communicator> open(CommOptions options) {
+    OptionTable table;
+    options.describe(table);
+    const Facts facts = start_facts("moe-bench comm", table);
+    options.world.all_to_all = "flat";
+    auto world = open_world(options.world, facts);
     if (world->size() == 1)
       usage_error("moe-bench comm measures ranks: start it as `mpiexec -n 2 moe-bench comm`");
     return world;
@@ -128,7 +130,6 @@ class CommBench {
 
   const CommOptions& options_;
   Machine machine_;
-  WorldOptions flat_options_;
   std::shared_ptr<Communicator> world_;
   std::unique_ptr<Communicator> two_steps_;
   Topology topology_;

@@ -160,7 +160,7 @@ void DoctorOptions::describe(OptionTable& table) {
 }
 
 int run_doctor(const DoctorOptions& options, const std::string& libraries) {
-  const std::shared_ptr<Communicator> world = open_world();
+  const std::shared_ptr<Communicator> world = open_world({}, start_facts("moe-bench doctor", {}));
   Findings f;
   Machine machine(0);
   add_processor(f, machine);

@@ -31,9 +31,10 @@ void LayerBenchOptions::describe(OptionTable& table) {
   table.add("d-ffn", &d_ffn, "F", "expert hidden width").range(1, 1 << 20);
   table.add("experts", &experts, "E", "experts").range(1, 1 << 16);
   table.add("top-k", &top_k, "K", "experts that each row goes to").range(1, 1 << 16);
-  table.add("drop-tokens", &drop_tokens, "",
-            "limit the rows of an expert to its capacity; without, no row is dropped");
-  table.add("capacity-factor", &capacity_factor, "X", "capacity of an expert, in shares of an even load")
+  table.add("drop-tokens", &drop_tokens, "", "limit the rows of an expert to its capacity");
+  table
+      .add("capacity-factor", &capacity_factor, "X",
+           "with --drop-tokens: capacity of an expert, in shares of an even load")
       .range(1e-3, 1e6);
   arithmetic.describe(table);
   measure.describe(table);

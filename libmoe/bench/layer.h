@@ -9,7 +9,7 @@ namespace moe::bench {
 struct LayerBenchOptions {
   MeasureOptions measure;
   std::int64_t tokens = 4096, d_model = 512, d_ffn = 2048, experts = 8, top_k = 1;
-  bool drop_tokens = true;
+  bool drop_tokens = false;
   double capacity_factor = 1;
   Arithmetic arithmetic;
   void describe(OptionTable& table);

@@ -52,7 +52,10 @@ MpiCommunicator::~MpiCommunicator() {
 
 void MpiCommunicator::make_window() {
   const bool one_node = std::find(group_.near.begin(), group_.near.end(), false) == group_.near.end();
-  if (!runtime_->options().shared_memory || group_.size == 1 || !one_node) return;
+  if (group_.size == 1 || !one_node) return;
+  std::array<std::int64_t, 1> without{!runtime_->options().shared_memory};
+  all_reduce(Reduce::max, std::span<std::int64_t>(without));
+  if (without[0] != 0) return;
   static int n_made = 0;
   std::string shm = fmt::format("/moe-{}-{}", getpid(), n_made++);
   broadcast(shm, 0);

@@ -36,7 +36,7 @@ std::string mpi_library() {
   return text;
 }
 
-std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
+std::shared_ptr<Communicator> open_world(const WorldOptions& options, const Facts& facts) {
   const AllToAllWay way = parse_all_to_all(options.all_to_all);
   const Launch launch = read_launch();
   check_launcher_in_reach(launch);
@@ -50,6 +50,7 @@ std::shared_ptr<Communicator> open_world(const WorldOptions& options) {
   std::vector<int> all(static_cast<std::size_t>(runtime->size()));
   std::iota(all.begin(), all.end(), 0);
   auto world = std::make_unique<MpiCommunicator>(runtime, MPI_COMM_WORLD, std::move(all), "world");
+  require_same(*world, facts);
   Device::use_cpu_isa(common_isa(*world, Device::cpu_isa()));
   if (topology.one_node() || topology.uniform_node_size() < 2) return world;
   HierarchyOptions hierarchy{way, {}};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "libmoe/base/options.h"
+#include "libmoe/comm/agreement.h"
 #include "libmoe/comm/communicator.h"
 #include "libmoe/comm/heartbeat.h"
 #include "libmoe/comm/hierarchical.h"
@@ -34,9 +35,10 @@ std::string mpi_library();
 /// can say so, the lost rank's watcher has named it: a process that this one forks before MPI starts, see
 /// watcher.h.
 ///
-/// Throws Error(device) when the ranks do not come together, Error(usage) when the launcher's variables tell
-/// of other processes and MPI finds none, or cannot reach the launcher.
-std::shared_ptr<Communicator> open_world(const WorldOptions& options = {});
+/// Throws Error(device) when the ranks do not come together; Error(usage) when the launcher's variables tell
+/// of other processes and MPI finds none, or cannot reach the launcher, and when ranks bring other facts, see
+/// require_same().
+std::shared_ptr<Communicator> open_world(const WorldOptions& options = {}, const Facts& facts = {});
 
 /// What is known about a communicator.
 struct WorldFacts {

@@ -191,4 +191,8 @@ std::vector<std::string> Dataset::sources() const {
   return impl_->file.provenance().sources;
 }
 
+std::uint64_t Dataset::digest() const {
+  return impl_->file.digest();
+}
+
 }  // namespace moe

@@ -74,6 +74,8 @@ class Dataset {
   std::string vocabulary_training() const;
   /// Corpus sources with their licences.
   std::vector<std::string> sources() const;
+  /// Of the names and checksums of all that it holds: equal for equal content.
+  std::uint64_t digest() const;
 
  private:
   struct Impl;

@@ -19,6 +19,9 @@ using Json = nlohmann::ordered_json;
 constexpr double kMaxWidth = kernels::kWorkspaceBytesPerThread / (2 * sizeof(float));
 constexpr double kMaxLayers = 1000, kMaxExperts = 1 << 16, kMaxVocabulary = 1 << 24;
 
+// Validation had a capacity of its own once; files of that time name it.
+constexpr const char* kNoLonger = "eval_capacity_factor";
+
 // Every field under its name in JSON.
 template <class Config, class Visitor>
 void visit_fields(Config& c, Visitor&& visit) {
@@ -42,7 +45,6 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("expert_interval", c.expert_interval);
   visit("drop_tokens", c.drop_tokens);
   visit("capacity_factor", c.capacity_factor);
-  visit("eval_capacity_factor", c.eval_capacity_factor);
   visit("min_capacity", c.min_capacity);
   visit("capacity_scope", c.capacity_scope);
   visit("drop_policy", c.drop_policy);
@@ -152,7 +154,6 @@ void check_experts(const ModelConfig& c) {
         "smaller interval, or --n-experts 0 for a dense model",
         c.expert_interval);
   check_range("capacity-factor", c.capacity_factor, 1e-3, 1e6);
-  check_range("eval-capacity-factor", c.eval_capacity_factor, 1e-3, 1e6);
   check_range("min-capacity", c.min_capacity, 0, 1 << 30);
   check_word("capacity-scope", c.capacity_scope, {"global", "rank"});
   check_word("drop-policy", c.drop_policy, {"position", "probability"});
@@ -216,13 +217,13 @@ void describe_experts(ModelConfig& c, OptionTable& table) {
   table.add("expert-interval", &c.expert_interval, "N", "Every N-th layer of each stack has experts")
       .range(1, kMaxLayers);
   table.add("drop-tokens", &c.drop_tokens, "",
-            "Limit the tokens of an expert to its capacity; without, no token is dropped");
+            "In training limit the tokens of an expert to its capacity; validation and inference drop none");
   table
       .add("capacity-factor", &c.capacity_factor, "X",
-           "Capacity of an expert in training, in shares of an even load")
+           "With --drop-tokens: capacity of an expert, in shares of an even load")
       .range(1e-3, 1e6);
-  table.add("eval-capacity-factor", &c.eval_capacity_factor, "X", "The same in validation").range(1e-3, 1e6);
-  table.add("min-capacity", &c.min_capacity, "TOKENS", "Least capacity of an expert").range(0, 1 << 30);
+  table.add("min-capacity", &c.min_capacity, "TOKENS", "With --drop-tokens: least capacity of an expert")
+      .range(0, 1 << 30);
   table
       .add(
           "capacity-scope", &c.capacity_scope, "NAME",
@@ -338,7 +339,7 @@ ModelConfig ModelConfig::from_json(const std::string& text, const std::string& w
   });
   if (n_known != json.size())
     for (const auto& [key, value] : json.items()) {
-      bool known = false;
+      bool known = key == kNoLonger;
       visit_fields(config, [&](const char* name, auto&) { known |= key == name; });
       if (!known)
         bad_input("{}: the model's configuration has the unknown key '{}'; use a newer program", where, key);

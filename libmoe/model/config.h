@@ -23,8 +23,8 @@ struct ModelConfig {
   // Mixture of Experts; n_experts = 0: dense
   std::int64_t n_experts = 8, top_k = 1;
   std::int64_t expert_interval = 2;  // an MoE in every n-th layer of each stack: layers n-1, 2n-1, ...
-  bool drop_tokens = true;           // false: dropless
-  double capacity_factor = 1.0, eval_capacity_factor = 2.0;
+  bool drop_tokens = false;          // in training, what exceeds an expert's capacity; false: dropless
+  double capacity_factor = 1.0;
   std::int64_t min_capacity = 4;
   std::string capacity_scope = "global";  // whose tokens share an expert's places: "global" (all of the
                                           // micro-batch), or "rank" (each data-parallel rank's own)

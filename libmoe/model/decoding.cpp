@@ -55,7 +55,7 @@ EncoderOutput Transformer::encode(Stream& stream, const Ragged& source, ExpertSo
   const DeviceRows rows = m.upload(stream, source, {});
   LayerPass pass;
   pass.rows = rows.ranges();
-  pass.moe.dropless = true;
+  pass.moe.statistics = false;
   pass.experts = experts;
   std::vector<MoeRecord> records;
   EncoderOutput output;

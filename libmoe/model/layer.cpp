@@ -53,7 +53,6 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   m.activation = activation_of(c);
   m.drop_tokens = c.drop_tokens;
   m.capacity_factor = c.capacity_factor;
-  m.eval_capacity_factor = c.eval_capacity_factor;
   m.min_capacity = c.min_capacity;
   m.capacity_scope = c.capacity_scope == "rank" ? CapacityScope::rank : CapacityScope::global;
   m.keep = c.drop_policy == "probability" ? ops::KeepOrder::probability : ops::KeepOrder::position;
@@ -224,7 +223,7 @@ void TransformerLayer::step(Stream& stream, const TensorView& x, const Step& ste
   ffn_norm_.forward(stream, x, h);
   if (moe_) {
     MoeLayer::Saved unused;
-    moe_->forward(stream, h, {.dropless = true}, experts, moe_layer_, y, unused);
+    moe_->forward(stream, h, {.statistics = false}, experts, moe_layer_, y, unused);
   } else {
     FeedForward::Saved unused;
     feed_forward_->forward(stream, h, y, unused);

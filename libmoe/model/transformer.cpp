@@ -213,7 +213,7 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   const DeviceRows target = m.upload(stream, batch.target, {});
   LayerPass pass = layer_pass(m.config, options, target, 0, {});
   pass.attention.causal = true;
-  pass.moe.dropless = true;
+  pass.moe.statistics = false;
   EncoderOutput memory;
   DeviceRows source;
   if (m.encoder) {

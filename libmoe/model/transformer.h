@@ -15,7 +15,7 @@
 namespace moe {
 
 struct PassOptions {
-  bool training = true;   // dropout, gate noise, train capacity
+  bool training = true;   // dropout, gate noise, capacity
   bool backward = true;   // accumulate gradients
   double loss_scale = 1;  // of the summed token loss; 1 / target tokens of the whole update
   double aux_scale = 1;   // share of this micro-batch in the update, for the auxiliary losses

@@ -20,8 +20,8 @@ struct MoeConfig {
   std::int64_t width = 0, hidden = 0;     // D, F
   std::int64_t n_experts = 0, top_k = 1;  // the gate takes min(top_k, n_experts)
   ops::Activation activation = ops::Activation::relu;
-  bool drop_tokens = true;  // false: dropless
-  double capacity_factor = 1, eval_capacity_factor = 2;
+  bool drop_tokens = false;  // in training; false: dropless
+  double capacity_factor = 1;
   std::int64_t min_capacity = 4;
   CapacityScope capacity_scope = CapacityScope::global;
   ops::KeepOrder keep = ops::KeepOrder::position;  // who stays when an expert overflows

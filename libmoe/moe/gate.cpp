@@ -73,12 +73,12 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
 }
 
 ops::MoeKeep Gate::keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const {
-  if (pass.dropless || !config_.drop_tokens || dense(pass)) return {};
-  const double factor = pass.training ? config_.capacity_factor : config_.eval_capacity_factor;
-  const bool random = pass.training && config_.use_rts && config_.keep == ops::KeepOrder::position;
+  if (!pass.training || !config_.drop_tokens || dense(pass)) return {};
+  const bool random = config_.use_rts && config_.keep == ops::KeepOrder::position;
   PassRandom numbers = pass.random;
   numbers.first_row = first_row;
-  return {.capacity = expert_capacity(n_tokens, n_experts(), factor, top_k_, config_.min_capacity),
+  return {.capacity =
+              expert_capacity(n_tokens, n_experts(), config_.capacity_factor, top_k_, config_.min_capacity),
           .order = random ? ops::KeepOrder::random : config_.keep,
           .random = numbers.stream(RandomUse::token_selection, top_k_)};
 }

@@ -13,8 +13,8 @@ namespace moe {
 
 /// How one pass runs through an MoE layer.
 struct MoePass {
-  bool training = false;  // noise, dropout, training capacity
-  bool dropless = false;  // inference: whatever the configuration says, no choice is dropped
+  bool training = false;   // noise, dropout, capacity
+  bool statistics = true;  // what losses and reports need; inference does without
   PassRandom random{};
   double aux_scale = 1;  // of the auxiliary losses' gradients, times their weights
   TensorView group{};    // [T] i32 group of each token for the statistics, or empty

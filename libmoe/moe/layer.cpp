@@ -110,7 +110,7 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   saved.micro_batch = micro_batch_rows(grid_->data(), pass.tokens_by_rank, t);
   saved.plan = plan(stream, pass, saved.micro_batch, saved.gate);
   PendingPtr sums;
-  if (!pass.dropless) {
+  if (pass.statistics) {
     saved.statistics = gate_.statistics(stream, saved.gate, pass, saved.micro_batch.n_rows);
     if (saved.micro_batch.divided())
       sums = grid_->data().start_all_reduce(stream, Reduce::sum, saved.statistics.shared());

@@ -111,7 +111,6 @@ void analyze(const AnalyzeOptions& options) {
         "{} has another vocabulary than {}; use the dataset that the model was trained on, or make one with "
         "moe-prep build --vocabulary-from and that dataset",
         options.data, options.model);
-  checkpoint.config.drop_tokens = false;
   checkpoint.config.check_batch(options.batch_tokens, "--batch-tokens", false);
   const auto device = Device::open();
   Stream stream(*device, static_cast<int>(options.threads));

@@ -24,9 +24,10 @@ void MethodOptions::describe(OptionTable& table) {
            "network, and the gate is new")
       .file();
   table
-      .add("resize-experts", &resize_experts, "N",
-           "Experts of each layer that has them from here on, also of a run that continues: the kept ones "
-           "keep their optimizer state, further ones are copies; 0 = as many as there are")
+      .add(
+          "resize-experts", &resize_experts, "N",
+          "Experts of each layer that has them from here on, also of a run that continues, whatever --n-experts "
+          "says: the kept ones keep their optimizer state, further ones are copies; 0 = as many as there are")
       .range(0, 1 << 16);
   table
       .add("resize-by", &resize_by, "RULE",
@@ -50,6 +51,12 @@ void MethodOptions::check(const std::string& init_from, const std::string& outpu
     if (file == output)
       usage_error("--output and --{} are both {}: write to another file",
                   upcycle.empty() ? "aggregate" : "upcycle", output);
+}
+
+void MethodOptions::check_new() const {
+  if (resize_experts > 0)
+    usage_error("--resize-experts {}: a new model has as many experts as --n-experts says", resize_experts);
+  if (delink) usage_error("--delink: the layers of a new model share their weights only with --share-layers");
 }
 
 bool MethodOptions::changes(const ModelConfig& config) const {
@@ -94,8 +101,9 @@ void prepare_model(const MethodOptions& options, const Dataset& dataset, const s
 
 ModelConfig asked_after(const MethodOptions& options, const ModelConfig& asked, const ModelConfig& has) {
   ModelConfig result = asked;
-  if (options.resize_experts > 0 || !options.aggregate.empty()) result.n_experts = has.n_experts;
+  if (options.resize_experts > 0) result.n_experts = has.n_experts;
   if (options.delink) result.share_layers = has.share_layers;
+  if (!options.upcycle.empty() && asked.gate_weights == "auto") result.gate_weights = has.gate_weights;
   return result;
 }
 

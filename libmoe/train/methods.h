@@ -23,6 +23,8 @@ struct MethodOptions {
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit the others.
   void check(const std::string& init_from, const std::string& output) const;
+  /// Throws Error(usage) naming the option that changes a model, for a run that starts from none.
+  void check_new() const;
   /// Whether a new run starts from models that these options name.
   bool has_models() const { return !aggregate.empty() || !upcycle.empty(); }
   /// Whether prepare_model() would change a model of this configuration.
@@ -42,7 +44,7 @@ void prepare_model(const MethodOptions& options, const Dataset& dataset, const s
                    std::int64_t n_threads, const std::string& path, Checkpoint& checkpoint);
 
 /// The model's options as they count for a checkpoint with this configuration, which the methods have
-/// changed: its own number of experts where the options here have decided that.
+/// changed: its own where the options here have decided them.
 ModelConfig asked_after(const MethodOptions& options, const ModelConfig& asked, const ModelConfig& has);
 
 }  // namespace moe

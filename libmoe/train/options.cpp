@@ -11,7 +11,7 @@ namespace {
 
 void describe_files(TrainOptions& o, OptionTable& table) {
   table.group("Files");
-  table.add("data", &o.data, "FILE", "Dataset made by moe-prep").require().file();
+  table.add("data", &o.data, "FILE", "Dataset made by moe-prep").require().file().by_rank();
   table
       .add("output", &o.output, "FILE",
            "Model to write, with what a later run needs to go on; when it exists, training continues from "
@@ -27,7 +27,8 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   o.methods.describe(table);
   table.add("force", &o.force, "", "Start anew and overwrite the output");
   table.add("log-json", &o.log_json, "FILE", "Append a JSON object per report and validation to this file")
-      .file();
+      .file()
+      .by_rank();
 }
 
 void describe_data(TrainOptions& o, OptionTable& table) {
@@ -138,9 +139,11 @@ void describe_rest(TrainOptions& o, OptionTable& table) {
       .range(0, 1000);
   table.add("average", &o.average, "", "At the end write the average of the kept models (OUTPUT.average.h5)");
   table.group("Reports");
-  table.add("log-every", &o.log_every, "UPDATES", "Print a line so often").range(1, 1e9);
+  table.add("log-every", &o.log_every, "UPDATES", "Print a line so often").range(1, 1e9).by_rank();
   table.add("dry-run", &o.dry_run, "", "Print parameters and the memory of each rank to stdout, and stop");
-  table.add("threads", &o.threads, "N", "Threads of a rank; 0 = its share of the processors").range(0, 1024);
+  table.add("threads", &o.threads, "N", "Threads of a rank; 0 = its share of the processors")
+      .range(0, 1024)
+      .by_rank();
 }
 
 void describe_ranks(TrainOptions& o, OptionTable& table) {
@@ -189,6 +192,7 @@ bool gives_shape(const std::string& option) {
 }
 
 void TrainOptions::describe(OptionTable& table) {
+  table.note_given(given);
   describe_files(*this, table);
   model.describe(table);
   describe_data(*this, table);
@@ -270,16 +274,16 @@ std::string TrainOptions::beside_output(const std::string& word) const {
   return output.substr(0, output.size() - 3) + "." + word + ".h5";
 }
 
-ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked, const std::string& path) {
-  ModelConfig result = model, wanted = asked, standard;
-  OptionTable result_table, wanted_table, standard_table;
+ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked,
+                        const std::set<std::string>& given, const std::string& path) {
+  ModelConfig result = model, wanted = asked;
+  OptionTable result_table, wanted_table;
   result.describe(result_table);
   wanted.describe(wanted_table);
-  standard.describe(standard_table);
   for (std::size_t i = 0; i < result_table.options().size(); ++i) {
     const Option& option = result_table.options()[i];
     const std::string has = to_text(option.target), wants = to_text(wanted_table.options()[i].target);
-    if (wants == has || wants == to_text(standard_table.options()[i].target)) continue;
+    if (wants == has || !given.contains(option.name)) continue;
     if (gives_shape(option.name))
       usage_error("--{} {} does not fit the model {} ({}): leave it out, or train a new model", option.name,
                   wants, path, has);

@@ -1,6 +1,7 @@
 // What a training run is told.
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "libmoe/base/options.h"
@@ -16,6 +17,7 @@
 namespace moe {
 
 struct TrainOptions {
+  std::set<std::string> given;  // names of the options that a user set, be it to the default
   // Files
   std::string data, output, init_from, log_json;
   bool force = false;
@@ -72,9 +74,9 @@ struct TrainOptions {
 /// Whether a model's option decides its shape; the others may change from run to run.
 bool gives_shape(const std::string& option);
 
-/// The configuration of a run that starts from another model: its shape, with the options for which the user
-/// asked for something else than the default (dropout, capacity, losses). Throws Error(usage) when the user
-/// asked for another shape.
-ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked, const std::string& path);
+/// The configuration of a run that starts from the model in path: the model's, with the options of asked that
+/// are given (dropout, capacity, losses). Throws Error(usage) when another shape is given.
+ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked,
+                        const std::set<std::string>& given, const std::string& path);
 
 }  // namespace moe

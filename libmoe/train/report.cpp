@@ -123,9 +123,11 @@ void Reporter::measure_ceiling() {
 
 void Reporter::write(const std::string& json) {
   if (!json_) return;
-  std::fputs((json + "\n").c_str(), json_.get());
-  if (std::fflush(json_.get()) != 0)
-    fail(ErrorCode::failed, "--log-json: cannot write {}: {}", json_path_, std::strerror(errno));
+  const bool put = std::fputs((json + "\n").c_str(), json_.get()) >= 0;
+  if (put && std::fflush(json_.get()) == 0) return;
+  log_warn("--log-json: cannot write {}: {}. Nothing more is written there, the run goes on", json_path_,
+           std::strerror(errno));
+  json_.reset();
 }
 
 std::int64_t Reporter::epoch(const RunState& state) const {
@@ -192,12 +194,12 @@ void Reporter::interval(const Interval& interval, const RunState& state, double 
   write(j.dump());
 }
 
-void Reporter::validation(const ValidationReport& report, const RunState& state, bool is_best) {
+void Reporter::validation(const ValidationReport& report, const RunState& state, const std::string& verdict) {
   const std::string scores =
       report.decoded ? fmt::format(" : BLEU {:.2f} : chrF++ {:.2f}", report.bleu, report.chrf) : "";
   log_info("[valid] Ep. {} : Up. {} : loss {:.4f} : nll {:.4f}{} : {}", epoch(state), state.update,
            report.loss, report.nll, scores,
-           is_best ? "new best" : fmt::format("stalled {} times", state.n_stalled));
+           verdict.empty() ? fmt::format("stalled {} times", state.n_stalled) : verdict);
   Json directions = Json::array();
   for (const DirectionScore& d : report.directions) {
     const std::string decoded =
@@ -213,7 +215,7 @@ void Reporter::validation(const ValidationReport& report, const RunState& state,
   }
   Json j{{"event", "valid"},         {"epoch", epoch(state)},    {"update", state.update},
          {"tokens", state.n_tokens}, {"seconds", state.seconds}, {"loss", report.loss},
-         {"nll", report.nll},        {"best", is_best},          {"stalled", state.n_stalled}};
+         {"nll", report.nll},        {"best", !verdict.empty()}, {"stalled", state.n_stalled}};
   if (report.decoded) {
     j["bleu"] = report.bleu;
     j["chrf"] = report.chrf;

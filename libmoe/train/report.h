@@ -32,8 +32,8 @@ struct Interval {
 /// Not thread-safe.
 class Reporter {
  public:
-  /// json_path empty: no JSON. Throws Error(failed) when it cannot be opened. The stream must outlive the
-  /// reporter.
+  /// json_path empty: no JSON. Throws Error(failed) when it cannot be opened; when it cannot be written
+  /// later, one warning says so, and the rest is not written. The stream must outlive the reporter.
   Reporter(Stream& stream, const std::string& json_path, const ModelConfig& config,
            std::vector<std::string> languages, std::vector<std::string> layer_names,
            std::int64_t n_epoch_sentences, int n_ranks);
@@ -41,7 +41,8 @@ class Reporter {
   /// Marian's line: Ep. epoch : Up. updates : Sen. sentences of the epoch : Cost loss per target token : Time
   /// : words/s (source and target tokens) : gNorm mean before clipping : L.r.
   void interval(const Interval& interval, const RunState& state, double rate);
-  void validation(const ValidationReport& report, const RunState& state, bool is_best);
+  /// verdict: "new best" or "the first"; empty when it is not the best.
+  void validation(const ValidationReport& report, const RunState& state, const std::string& verdict);
   /// A checkpoint is in place, or could not be written: then the run goes on, and tries again at the next
   /// one.
   void saved(const SaveReport& report, const std::string& path);

@@ -28,9 +28,7 @@ std::vector<Order> orders_of(const Checkpoint& checkpoint, const Dataset& datase
   if (!options.by_use) return orders;
   const auto device = Device::open();
   Stream stream(*device, static_cast<int>(options.n_threads));
-  ModelConfig config = checkpoint.config;
-  config.drop_tokens = false;
-  Transformer model(stream, config);
+  Transformer model(stream, checkpoint.config);
   upload_parameters(stream, checkpoint.parameters, model, path);
   const ExpertUse use = collect_expert_use(
       stream, model, dataset,

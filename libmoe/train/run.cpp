@@ -2,6 +2,8 @@
 
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <csignal>
 #include <optional>
 #include <tuple>
 
@@ -9,6 +11,7 @@
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
 #include "libmoe/base/signals.h"
+#include "libmoe/comm/agreement.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/train/dry_run.h"
@@ -21,6 +24,7 @@ namespace moe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr double kMuchLeftOut = 0.05;  // of the sentences
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -51,10 +55,12 @@ class Run {
     });
   }
 
-  int run(const std::string& origin) {
-    introduce(origin);
+  /// has_weights: it starts from those of another model, whose score is the first to be better than.
+  int run(const std::string& origin, const std::vector<std::string>& changes, bool has_weights) {
+    introduce(origin, changes);
     start_progress();
     Feeder feeder(session_.batcher());
+    if (has_weights && options_.valid_every > 0) validate();
     std::string reason;
     for (;;) {
       agree();
@@ -81,18 +87,26 @@ class Run {
     state_.seconds = common[1];
   }
 
-  void introduce(const std::string& origin) {
+  void introduce(const std::string& origin, const std::vector<std::string>& changes) {
     if (!reporter_) return;
     const Batcher& batcher = session_.batcher();
     const Footprint footprint = footprint_of(
         session_.model().config(), footprint_options(options_, session_.dataset(), session_.model().parts(),
                                                      session_.stream().threads().n_threads()));
-    log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
+    const std::string too_long =
+        batcher.n_too_long() == 0
+            ? ""
+            : fmt::format("{} too long for --max-length and left out", with_commas(batcher.n_too_long()));
+    log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}{}", origin,
              with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
-             with_commas(batcher.n_usable()), batcher.sources().size(),
-             batcher.n_too_long() > 0 ? fmt::format(", {} too long for --max-length and left out",
-                                                    with_commas(batcher.n_too_long()))
-                                      : "");
+             with_commas(batcher.n_usable()), batcher.sources().size(), too_long.empty() ? "" : ", ",
+             too_long);
+    for (const std::string& change : changes) log_info("{}", change);
+    const double share = static_cast<double>(batcher.n_too_long()) /
+                         static_cast<double>(batcher.n_too_long() + batcher.n_usable());
+    if (share > kMuchLeftOut)
+      log_warn("{:.1f}% of the sentences of {} are {} (now {})", 100 * share, options_.data, too_long,
+               session_.model().config().max_length);
     for (const TrainingSource& s : batcher.sources())
       log_debug("source {}: {} sentences, probability {:.4f}", s.name, s.usable.size(), s.probability);
     if (!session_.validator().has_sentences())
@@ -180,7 +194,8 @@ class Run {
                                                            : report.chrf;
     const bool better =
         options_.valid_metric == "loss" ? score < state_.best_score : score > state_.best_score;
-    const bool is_best = !state_.has_best || better;
+    const bool is_best = std::isfinite(score) && (!state_.has_best || better);
+    const std::string verdict = !is_best ? "" : state_.has_best ? "new best" : "the first";
     if (is_best) {
       best_before_ = {state_.has_best, state_.best_score, state_.best_update};
       state_.has_best = save_best_ = true;
@@ -188,7 +203,7 @@ class Run {
       state_.best_update = state_.update;
     }
     state_.n_stalled = is_best ? 0 : state_.n_stalled + 1;
-    if (reporter_) reporter_->validation(report, state_, is_best);
+    if (reporter_) reporter_->validation(report, state_, verdict);
   }
 
   void save() {
@@ -218,7 +233,7 @@ class Run {
   }
 
   void finish_save() {
-    if (session_.saver().busy()) note(session_.saver().wait());
+    while (session_.saver().busy()) note(session_.saver().wait());
   }
 
   /// What became of a save.
@@ -226,10 +241,18 @@ class Run {
     if (reporter_) reporter_->saved(report, targets_.back().path);
     save_error_ = report.error;
     for (std::size_t t = 0; t < targets_.size(); ++t) note(targets_[t].path, t < report.n_in_place, report);
-    if (!report.error.empty()) return;
+    if (!report.error.empty()) return save_output_alone(report);
     if (targets_.back().with_training && world_.rank() == 0)
       for (const std::string& path : gone_) remove_checkpoint(path);
     if (targets_.back().with_training) gone_.clear();
+  }
+
+  /// A model beside the output that cannot be written costs no state of the run.
+  void save_output_alone(const SaveReport& report) {
+    if (!targets_.back().with_training || report.n_in_place + 1 >= targets_.size()) return;
+    targets_ = {targets_.back()};
+    asked_update_ = state_.update;
+    session_.start_save(targets_);
   }
 
   void note(const std::string& path, bool in_place, const SaveReport& report) {
@@ -312,12 +335,19 @@ int run_train(const TrainOptions& options, const std::shared_ptr<Communicator>& 
     dry_run(options, origin, world);
     return 0;
   }
-  catch_stop_signals();
   const std::string description = origin.resumed        ? "continuing " + origin.path
                                   : origin.path.empty() ? "new model"
                                                         : "starting from " + origin.path;
+  require_same(*world,
+               {{"what --data holds (checksum)", origin.state.dataset},
+                {"what --output holds", fmt::format("{} at update {}", description, origin.state.update)},
+                {"the model", origin.config.to_json()}});
+  catch_stop_signals();
+  std::signal(SIGPIPE, SIG_IGN);  // messages that nobody reads are no reason to end
+  const std::vector<std::string> changes = origin.changes;
+  const bool has_weights = !origin.path.empty() && !origin.resumed;
   Session session(options, std::move(origin), world);
-  return Run(options, session).run(description);
+  return Run(options, session).run(description, changes, has_weights);
 }
 
 }  // namespace moe

@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <numeric>
 
+#include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
+#include "libmoe/train/course.h"
 
 namespace moe {
 namespace {
@@ -28,6 +30,7 @@ void open_existing(const std::string& path, Origin& origin) {
     origin.file = std::make_shared<CheckpointFile>(path);
     origin.checkpoint = origin.file->header();
     origin.checkpoint.training.json = origin.file->read_state();
+    origin.state = RunState::from_json(origin.checkpoint.training.json, path);
   } catch (const Error& e) {
     if (e.code() != ErrorCode::bad_input) throw;
     fail(e.code(), "{}. To train another model choose another --output, or overwrite this file with --force",
@@ -43,6 +46,33 @@ std::vector<std::vector<std::int64_t>> fresh_ids(const ModelConfig& config) {
     std::iota(ids.back().begin(), ids.back().end(), 0);
   }
   return ids;
+}
+
+/// The model to go on with or to start from, as the methods change it and the options ask for it.
+void take_model(const TrainOptions& options, Origin& origin) {
+  check_vocabulary(origin, options);
+  if (options.methods.changes(origin.checkpoint.config)) {
+    if (origin.file) origin.checkpoint = load_checkpoint(origin.path, origin.resumed);
+    prepare_model(options.methods, *origin.dataset, options.directions, options.threads, origin.path,
+                  origin.checkpoint);
+  }
+  const ModelConfig& has = origin.checkpoint.config;
+  origin.config =
+      config_from(has, asked_after(options.methods, options.model, has), options.given, origin.path);
+}
+
+/// The state of a run that begins or goes on.
+void take_state(const TrainOptions& options, Origin& origin) {
+  const std::string dataset = checksum_text(origin.dataset->digest());
+  RunState& state = origin.state;
+  if (origin.resumed) {
+    origin.changes = change_course(options, origin.config, dataset, origin.path, state);
+    return;
+  }
+  state.seed = options.seed;
+  state.course = course_of(options, origin.config);
+  state.dataset = dataset;
+  state.measure = measure_of(options, dataset);
 }
 
 }  // namespace
@@ -72,6 +102,8 @@ Origin find_origin(const TrainOptions& options) {
   if (!options.force && std::filesystem::exists(options.output)) {
     origin.path = options.output;
     open_existing(options.output, origin);
+    // The model's own options, as they were: also of files that hold no others.
+    for (auto& [name, value] : model_texts(origin.checkpoint.config)) origin.state.course[name] = value;
     origin.resumed = true;
   } else if (!options.init_from.empty()) {
     origin.path = options.init_from;
@@ -83,20 +115,15 @@ Origin find_origin(const TrainOptions& options) {
         combined_model(options.methods, options.model, static_cast<std::uint64_t>(options.seed));
   }
   if (origin.path.empty()) {
+    options.methods.check_new();
     origin.config = options.model;
     origin.config.vocab_size = origin.dataset->vocabulary().size();
   } else {
-    check_vocabulary(origin, options);
-    if (options.methods.changes(origin.checkpoint.config)) {
-      if (origin.file) origin.checkpoint = load_checkpoint(origin.path, origin.resumed);
-      prepare_model(options.methods, *origin.dataset, options.directions, options.threads, origin.path,
-                    origin.checkpoint);
-    }
-    const ModelConfig& has = origin.checkpoint.config;
-    origin.config = config_from(has, asked_after(options.methods, options.model, has), origin.path);
+    take_model(options, origin);
   }
   origin.config.check();
   origin.config.check_batch(options.batch_tokens, "--batch-tokens", true);
+  if (!options.dry_run) take_state(options, origin);
   return origin;
 }
 
@@ -110,8 +137,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
   for (const std::string& model : options.methods.models()) inputs_.push_back(model);
   ModelParts parts = parts_of(options, origin.config, std::move(world));
-  state_.seed = options.seed;
-  if (origin.resumed) on_every_rank(parts.grid->world(), [&] { read_state(origin); });
+  state_ = origin.state;
   const bool keeps = keeps_choices(parts);
   if (keeps && options.partition_embedding == "auto")
     parts.partition_embedding = state_.choices.divided_tables;
@@ -150,12 +176,6 @@ void Session::load(const Origin& origin) {
     origin.file->load_parameters(stream_, *model_);
   else
     upload_parameters(stream_, origin.checkpoint.parameters, *model_, origin.path);
-}
-
-void Session::read_state(const Origin& origin) {
-  state_ = RunState::from_json(origin.checkpoint.training.json, origin.path);
-  if (state_.seed != options_.seed)
-    usage_error("--seed {} is not the seed of the run in {}, {}", options_.seed, origin.path, state_.seed);
 }
 
 /// Whether what an earlier run chose by itself holds here; the state knows this layout from now on.

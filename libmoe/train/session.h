@@ -24,12 +24,15 @@ struct Origin {
   std::shared_ptr<const Dataset> dataset;
   Checkpoint checkpoint;  // without tensors when these are read from the file
   std::shared_ptr<const CheckpointFile> file;
-  std::string path;      // of the checkpoint; empty for a new model
-  bool resumed = false;  // with the training state of an earlier run
+  std::string path;                  // of the checkpoint; empty for a new model
+  bool resumed = false;              // with the training state of an earlier run
+  RunState state;                    // of a run that is resumed, or as a run begins
+  std::vector<std::string> changes;  // what a resumed run does differently, a sentence each
 };
 
 /// Reads the dataset and, when there is one, the model to start from. Throws Error(usage) when the output
-/// exists and cannot be continued, Error(bad_input) when dataset and model have different vocabularies.
+/// exists and cannot be continued as the options say, or when they change a model and there is none;
+/// Error(bad_input) when dataset and model have different vocabularies.
 Origin find_origin(const TrainOptions& options);
 
 /// What this rank has of a model: the grid that the options lay over the ranks. Collective.
@@ -61,7 +64,6 @@ class Session {
 
  private:
   void load(const Origin& origin);
-  void read_state(const Origin& origin);
   bool keeps_choices(const ModelParts& parts);
   void go_on(const Origin& origin);
 

@@ -23,13 +23,16 @@ std::string RunState::to_json() const {
               {"divided_tables", choices.divided_tables},
               {"task_costs", choices.task_costs},
               {"task_cost_updates", choices.n_cost_updates},
+              {"course", course},
+              {"dataset", dataset},
+              {"measure", measure},
               {"has_best", has_best},
               {"best_score", best_score},
               {"best_update", best_update},
               {"stalled", n_stalled},
               {"validated_update", validated_update},
               {"kept", kept}}
-      .dump();
+      .dump(-1, ' ', false, Json::error_handler_t::replace);  // names of files may hold any bytes
 }
 
 RunState RunState::from_json(const std::string& json, const std::string& where) {
@@ -52,6 +55,9 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     optional("divided_tables", s.choices.divided_tables);
     optional("task_costs", s.choices.task_costs);
     optional("task_cost_updates", s.choices.n_cost_updates);
+    optional("course", s.course);
+    optional("dataset", s.dataset);
+    optional("measure", s.measure);
     j.at("has_best").get_to(s.has_best);
     j.at("best_score").get_to(s.best_score);
     j.at("best_update").get_to(s.best_update);

@@ -1,6 +1,7 @@
 // What a run remembers between sessions, beside the model.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct RunState {
   std::int64_t seed = 1;
   DataCursor cursor;
   LayoutChoices choices;
+  std::map<std::string, std::string> course;  // what the run was told, see course_of(); empty in older files
+  std::string dataset;                        // digest() of its dataset; empty in older files
+  std::string measure;                        // what best_score is of, see measure_of(); empty in older files
   bool has_best = false;
   double best_score = 0;
   std::int64_t best_update = 0;

@@ -15,18 +15,18 @@ MARGIN = 1e-4
 BASE = dict(architecture="encoder-decoder", encoder_layers=2, decoder_layers=2, d_model=12, d_ffn=20, n_heads=3,
             vocab_size=17, max_length=12, activation="relu", positions="sinusoidal", tie_embeddings=True,
             norm_epsilon=1e-5, dropout=0.0, n_experts=4, top_k=1, expert_interval=2, drop_tokens=True,
-            capacity_factor=1.0, eval_capacity_factor=1.0, min_capacity=1, use_rts=False,
+            capacity_factor=1.0, min_capacity=1, use_rts=False,
             renormalise_after_capacity=True, aux_loss=0.05, z_loss=0.0, residual_experts=False)
 CASES = {
     "top1_drops": dict(training=True, capacity_factor=0.9),
     "top2_dropless": dict(training=False, top_k=2, drop_tokens=False, z_loss=0.02),
-    "top4_drops": dict(training=False, top_k=4, n_experts=6, eval_capacity_factor=0.8),
+    "top4_drops": dict(training=True, top_k=4, n_experts=6, capacity_factor=0.8),
     "top3_probability": dict(training=True, top_k=3, n_experts=5, capacity_factor=0.7, drop_policy="probability",
                              renormalise_after_capacity=False),
     "residual_gelu_learned": dict(training=True, activation="gelu", positions="learned", residual_experts=True,
                                   drop_tokens=False),
-    "decoder_only_untied": dict(training=False, architecture="decoder-only", tie_embeddings=False, top_k=2,
-                                eval_capacity_factor=0.7, renormalise_after_capacity=False, z_loss=0.01),
+    "decoder_only_untied": dict(training=True, architecture="decoder-only", tie_embeddings=False, top_k=3,
+                                capacity_factor=0.7, renormalise_after_capacity=False, z_loss=0.01),
 }
 
 
@@ -107,10 +107,9 @@ class Model:
     def keep(self, choices, p):
         """Which of the (token, rank) choices of one expert stay."""
         c, t, k = self.c, len(p), self.c["top_k"]
-        if self.dropless or not c["drop_tokens"]:
+        if self.dropless or not c["training"] or not c["drop_tokens"]:
             return choices
-        factor = c["capacity_factor" if c["training"] else "eval_capacity_factor"]
-        capacity = max(c["min_capacity"], math.ceil(t / c["n_experts"] * factor * k - 1e-9))
+        capacity = max(c["min_capacity"], math.ceil(t / c["n_experts"] * c["capacity_factor"] * k - 1e-9))
         if c.get("drop_policy") == "probability":
             ranked = sorted(choices, key=lambda i: -p[i[0]].item())
             if len(ranked) > capacity:

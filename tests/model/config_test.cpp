@@ -90,6 +90,8 @@ TEST(Config, JsonIsReadStrictly) {
   read_fault(R"({"experts_per_layer": [1]})");
   EXPECT_NE(read_fault(R"({"n_heads": 7})").find("7 heads do not divide"), std::string::npos);
   EXPECT_EQ(ModelConfig::from_json(R"({"dropout": 0})", "x").dropout, 0);
+  // Files of earlier versions have it.
+  EXPECT_EQ(ModelConfig::from_json(R"({"eval_capacity_factor": 2.0, "dropout": 0})", "x").dropout, 0);
 }
 
 TEST(Config, ChecksNameTheOption) {

@@ -296,6 +296,7 @@ TEST(ExpertParallel, ALayerOverRanksIsTheLayerOfOneProcess) {
       c.n_experts = split.n_experts;
       c.top_k = top_k;
       c.activation = ops::Activation::gelu;
+      c.drop_tokens = true;
       c.capacity_factor = 0.8;
       c.min_capacity = 1;
       c.expert_dropout = 0.3;

@@ -52,17 +52,32 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   EXPECT_NEAR(test::dot(stream_, y, v), test::dot(stream_, ones, dw), 1e-5);
 }
 
+TEST_F(Layer, OnlyTrainingHasACapacity) {
+  MoeConfig c = base_config();
+  c.drop_tokens = true;
+  c.capacity_factor = 0.1;
+  const MoeLayer layer(parameters_, "moe", c, grid_);
+  test::randomise(stream_, parameters_, 0.6f);
+  const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
+  MoeLayer::Saved training, validation;
+  run(layer, x, {.training = true}, training);
+  run(layer, x, {}, validation);
+  EXPECT_GT(training.plan.n_dropped(), 0);
+  EXPECT_EQ(validation.plan.n_dropped(), 0);
+}
+
 // Top-1 by hand from the parameters, in fp64.
 TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
   MoeConfig c = base_config();
   c.activation = ops::Activation::relu;
   c.drop_tokens = true;
-  c.eval_capacity_factor = 1.0;
+  c.capacity_factor = 1.0;
+  c.use_rts = false;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
   MoeLayer::Saved saved;
-  const std::vector<float> y = run(layer, x, {}, saved), xs = host(x);
+  const std::vector<float> y = run(layer, x, {.training = true}, saved), xs = host(x);
   const auto w = [&](const char* name) { return host(parameters_.find(name)->value); };
   const std::vector<float> gate = w("moe.gate.weight"), w1 = w("moe.experts.in.weight"),
                            b1 = w("moe.experts.in.bias");
@@ -109,12 +124,13 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
     MoeConfig c = base_config();
     c.top_k = 2;
     c.drop_tokens = true;
-    c.eval_capacity_factor = 0.6;
+    c.capacity_factor = 0.6;
+    c.use_rts = false;
     c.renormalise_after_capacity = after;
     const MoeLayer layer(parameters, "moe", c, grid_);
     test::randomise(stream_, parameters, 0.8f);
     MoeLayer::Saved saved;
-    run(layer, random_tensor(stream_, {kTokens, kWidth}, 4), {}, saved);
+    run(layer, random_tensor(stream_, {kTokens, kWidth}, 4), {.training = true}, saved);
     const std::vector<float> w = host(saved.weight), p = host(saved.gate.probability);
     const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen),
                row = to_host<std::int32_t>(stream_, saved.plan.row);

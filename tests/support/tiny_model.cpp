@@ -14,6 +14,7 @@ ModelConfig tiny_config() {
   c.vocab_size = 23;
   c.max_length = 40;
   c.n_experts = 4;
+  c.drop_tokens = true;
   c.dropout = 0;
   return c;
 }

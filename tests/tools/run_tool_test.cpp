@@ -130,7 +130,7 @@ TEST_F(RunTool, UsageErrorsAreOneLineAndTwo) {
       {{"one", "two"}, "moe-test: error: argument 'two' is one too many (see moe-test --help)\n"},
       {{"-z"}, "moe-test: error: unknown option -z (see moe-test --help)\n"},
       {{"--memory", "2 XB"},
-       "moe-test: error: --memory: '2 XB' is not a size: write 512MiB, 2GiB or a number of bytes\n"}};
+       "moe-test: error: --memory: '2 XB' is not a size: write 512MiB, 2G or a number of bytes\n"}};
   for (const auto& [arguments, message] : kCases) {
     const Outcome o = run(arguments);
     EXPECT_EQ(o.code, 2);
@@ -162,6 +162,27 @@ TEST_F(RunTool, CommandLineBeatsEnvironmentBeatsFiles) {
       "moe-test: error: environment variable MOE_BEAM_SIZE: --beam-size: 'many' is not a whole number in "
       "range\n");
   for (const char* name : {"MOE_BEAM_SIZE", "MOE_PENALTY", "MOE_CACHE"}) unsetenv(name);
+}
+
+TEST_F(RunTool, AMisspeltVariableIsWarnedOf) {
+  const std::pair<const char*, const char*> kCases[] = {
+      {"MOE_BEAM_SICE", "MOE_BEAM_SIZE"}, {"MOE_PENALITY", "MOE_PENALTY"}, {"MOE_REFS", "MOE_REF"}};
+  for (const auto& [name, meant] : kCases) {
+    setenv(name, "5", 1);
+    const Outcome o = run({});
+    EXPECT_EQ(o.code, 0);
+    EXPECT_EQ(o.err,
+              fmt::format("moe-test: warning: environment variable {} is no option; did you mean {}?\n", name,
+                          meant));
+    EXPECT_EQ(run({"-q"}).err, "");
+    unsetenv(name);
+  }
+  for (const char* name :
+       {"MOE_CPU_ISA", "MOE_BEAM_SIZE", "MOE_SOMETHING_OF_ANOTHER_TOOL", "MOEBEAM_SIZE", "MOE_TAXT2"}) {
+    setenv(name, "5", 1);
+    EXPECT_EQ(run({}).err, "") << name;
+    unsetenv(name);
+  }
 }
 
 TEST_F(RunTool, FaultsOfAFileNameFileLineAndKey) {

@@ -58,38 +58,42 @@ int exit_code(const Process& process) {
 
 }  // namespace
 
+std::vector<std::string> command_line(const TempDir& folder) {
+  write_small_dataset(folder / "data.h5");
+  return {std::string(MOE_BINARY_DIR) + "/bin/moe-train",
+          "--data",
+          folder / "data.h5",
+          "--output",
+          folder / "model.h5",
+          "--d-model",
+          "32",
+          "--d-ffn",
+          "48",
+          "--n-heads",
+          "2",
+          "--n-experts",
+          "4",
+          "--max-length",
+          "64",
+          "--encoder-layers",
+          "2",
+          "--decoder-layers",
+          "2",
+          "--batch-tokens",
+          "200",
+          "--log-every",
+          "1",
+          "--valid-sentences",
+          "0",
+          "--updates",
+          "1000000"};
+}
+
 TEST(Signals, ASignalSavesAndTheRunGoesOn) {
   TempDir folder;
-  write_small_dataset(folder / "data.h5");
-  std::vector<std::string> line{std::string(MOE_BINARY_DIR) + "/bin/moe-train",
-                                "--data",
-                                folder / "data.h5",
-                                "--output",
-                                folder / "model.h5",
-                                "--d-model",
-                                "32",
-                                "--d-ffn",
-                                "48",
-                                "--n-heads",
-                                "2",
-                                "--n-experts",
-                                "4",
-                                "--max-length",
-                                "64",
-                                "--encoder-layers",
-                                "2",
-                                "--decoder-layers",
-                                "2",
-                                "--batch-tokens",
-                                "200",
-                                "--log-every",
-                                "1",
-                                "--valid-sentences",
-                                "0",
-                                "--updates",
-                                "1000000"};
+  std::vector<std::string> line = command_line(folder);
   std::int64_t updates = 0;
-  for (const int signal : {SIGTERM, SIGINT}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGXCPU}) {
     const Process process = start_tool(line);
     ASSERT_TRUE(wait_for_line(process, "Ep. "));
     kill(process.pid, signal);
@@ -104,4 +108,29 @@ TEST(Signals, ASignalSavesAndTheRunGoesOn) {
   const Process process = start_tool(line);
   EXPECT_TRUE(wait_for_line(process, "continuing "));
   EXPECT_EQ(exit_code(process), 0);
+}
+
+TEST(Signals, AClosedTerminalEndsNothingAndARepeatedSignalDoesNotDisturbTheSave) {
+  TempDir folder;
+  const Process process = start_tool(command_line(folder));
+  ASSERT_TRUE(wait_for_line(process, "Ep. "));
+  kill(process.pid, SIGHUP);
+  ASSERT_TRUE(wait_for_line(process, "Ep. "));
+  kill(process.pid, SIGXCPU);  // and again, as the kernel does while the run saves
+  kill(process.pid, SIGXCPU);
+  EXPECT_EQ(exit_code(process), 128 + SIGXCPU);
+  EXPECT_NO_THROW(load_checkpoint(folder / "model.h5", true));
+}
+
+TEST(Signals, MessagesThatNobodyReadsEndNothing) {
+  TempDir folder;
+  std::vector<std::string> line = command_line(folder);
+  line.back() = "40";
+  const Process process = start_tool(line);
+  ASSERT_TRUE(wait_for_line(process, "Ep. "));
+  std::fclose(process.stderr_end);
+  int status = 0;
+  waitpid(process.pid, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_NO_THROW(load_checkpoint(folder / "model.h5", true));
 }

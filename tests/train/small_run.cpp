@@ -27,7 +27,7 @@ std::string backwards(const std::string& sentence) {
 
 }  // namespace
 
-void write_small_dataset(const std::string& path, const std::vector<std::string>& languages) {
+void write_small_dataset(const std::string& path, const std::vector<std::string>& languages, int n_pairs) {
   const auto vocabulary = small_vocabulary(languages);
   DatasetWriter writer(path, *vocabulary, false);
   const int pair = writer.add_part(0, 1, 1), text = writer.add_part(1, -1, 1);
@@ -35,7 +35,7 @@ void write_small_dataset(const std::string& path, const std::vector<std::string>
     PartData data;
     PartText texts;
     const int first = split == Split::train ? 0 : 60;
-    for (int i = first; i < (split == Split::train ? 60 : 68); ++i) {
+    for (int i = first; i < (split == Split::train ? n_pairs : 68); ++i) {
       add(*vocabulary, small_sentence(i), data.source, texts.source);
       add(*vocabulary, backwards(small_sentence(i)), data.target, texts.target);
     }
@@ -60,6 +60,7 @@ TrainOptions small_options(const TempDir& folder) {
   o.model.n_experts = 4;
   o.model.max_length = 64;
   o.model.dropout = 0;
+  o.model.drop_tokens = true;
   o.batch_tokens = 200;
   o.schedule.rate = 3e-3;
   o.schedule.warmup = 5;

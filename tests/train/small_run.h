@@ -8,9 +8,10 @@
 
 namespace moe::test {
 
-/// English and an invented second language of the same words the other way round: 60 pairs in train, 8 in
-/// dev; 20 monolingual sentences of the second language. Needs no other thread to be running.
-void write_small_dataset(const std::string& path, const std::vector<std::string>& languages = {"eng", "deu"});
+/// English and an invented second language of the same words the other way round: n_pairs (up to 60) in
+/// train, 8 in dev; 20 monolingual sentences of the second language. Needs no other thread to be running.
+void write_small_dataset(const std::string& path, const std::vector<std::string>& languages = {"eng", "deu"},
+                         int n_pairs = 60);
 
 /// A model of a few thousand parameters with 4 experts in every other layer, no dropout, no validation, 10
 /// updates.

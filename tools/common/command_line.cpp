@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "libmoe/base/error.h"
+#include "tools/common/nearest.h"
 
 namespace moe::tools {
 namespace {
@@ -41,29 +42,9 @@ void collect(const CLI::App& app, const CommandOptions& options, ParsedLine& lin
   }
 }
 
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string nearest(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  std::size_t best_distance = 3;
-  for (const std::string& name : known)
-    if (const std::size_t distance = edit_distance(word, name); distance < best_distance) {
-      best = name;
-      best_distance = distance;
-    }
-  return best.empty() ? "" : fmt::format("; did you mean {}?", best);
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& known) {
+  const std::string name = nearest(word, known, 2);
+  return name.empty() ? "" : fmt::format("; did you mean {}?", name);
 }
 
 [[noreturn]] void refuse(const std::string& word, const Tool& tool, const ParsedLine& line,
@@ -78,11 +59,11 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
         for (const Option& option : table->options)
           if (!option.positional && !hidden(option)) known.push_back("--" + option.name);
     const std::string name = word.substr(0, word.find('='));
-    usage_error("unknown option {}{} ({})", name, nearest(name, known), help);
+    usage_error("unknown option {}{} ({})", name, did_you_mean(name, known), help);
   }
   if (line.command == nullptr) {
     for (const Command& command : tool.commands) known.push_back(command.name);
-    usage_error("unknown command '{}'{} ({})", word, nearest(word, known), help);
+    usage_error("unknown command '{}'{} ({})", word, did_you_mean(word, known), help);
   }
   usage_error("argument '{}' is one too many ({})", word, help);
 }

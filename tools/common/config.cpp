@@ -1,6 +1,7 @@
 #include "tools/common/config.h"
 
 #include <toml++/toml.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,7 +9,9 @@
 #include <sstream>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/log.h"
 #include "libmoe/text/byte_source.h"
+#include "tools/common/nearest.h"
 
 namespace moe::tools {
 namespace {
@@ -140,6 +143,22 @@ void read_environment(const CommandOptions& options) {
     } catch (const Error& e) {
       usage_error("environment variable {}: {}", name, e.what());
     }
+  }
+}
+
+void warn_of_misspelt_environment(const CommandOptions& options) {
+  constexpr std::string_view kOfTheTests = "MOE_UPDATE";
+  constexpr std::size_t kShort = 12;  // with the prefix: one letter may be wrong, two in longer names
+  std::vector<std::string> known;
+  for (const Option& option : options.options)
+    if (!command_line_only(option) && !option.positional) known.push_back(environment_name(option));
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string name(text.substr(0, text.find('=')));
+    if (!name.starts_with("MOE_") || name == kOfTheTests || std::ranges::find(known, name) != known.end())
+      continue;
+    if (const std::string meant = nearest(name, known, name.size() < kShort ? 1 : 2); !meant.empty())
+      log_warn("environment variable {} is no option; did you mean {}?", name, meant);
   }
 }
 

@@ -17,6 +17,9 @@ void read_config_file(const std::string& path, const std::string& command,
 /// and false. Throws Error(usage) naming the variable.
 void read_environment(const CommandOptions& options);
 
+/// Warns of each variable MOE_... that is no option but looks like a misspelt one.
+void warn_of_misspelt_environment(const CommandOptions& options);
+
 /// "beam-size" -> "MOE_BEAM_SIZE"
 std::string environment_name(const Option& option);
 

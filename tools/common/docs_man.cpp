@@ -100,6 +100,8 @@ std::string option_entry(const Option& option, const std::string& default_text) 
   const std::string notes = value_notes(option, default_text);
   std::string help = help_sentence(option);
   if (!notes.empty()) help += " (" + notes + ")";
+  if (option.value_name.starts_with("BYTES"))
+    help += "; units are K or KiB, M, G and T of 1024, kB, MB, GB and TB of 1000, in any case";
   return fmt::format(".It {}\n{}", option_macro(option), running_text(help + "."));
 }
 
@@ -140,7 +142,7 @@ std::string environment_section() {
   return ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n.It Ev MOE_SOME_OPTION\n" +
          running_text(
              "Value of --some-option, for every option. The command line wins over the environment, the "
-             "environment over files given with -c.") +
+             "environment over files given with -c. A variable that looks like a misspelt one is warned of.") +
          ".It Ev MOE_CPU_ISA\n" +
          running_text(
              "Instruction set of the kernels: baseline, avx2, avx512, avx512bf16, or ref for the plain reference "

@@ -116,6 +116,7 @@ int run_checked(int argc, char** argv, const Tool& tool) {
   start(tool, shared);
   const std::string& name = line.command->name;
   if (!line.command->knows_ranks) refuse_ranks(name.empty() ? tool.name : tool.name + " " + name);
+  warn_of_misspelt_environment(options);
   check_required(tool, *line.command, options);
   return line.command->run();
 }
@@ -150,7 +151,7 @@ int run_tool(int argc, char** argv, const Tool& tool) {
     h5::set_command_line(argc, argv);
     code = run_checked(argc, argv, tool);
   } catch (const Error& e) {
-    log_message(LogLevel::error, e.what());
+    if (*e.what() != 0) log_message(LogLevel::error, e.what());  // otherwise another rank has said it
     code = static_cast<int>(e.code());
   } catch (const std::bad_alloc&) {
     log_message(LogLevel::error,
