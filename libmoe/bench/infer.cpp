@@ -21,7 +21,7 @@ std::vector<TranslationInput> read_inputs(const InferBenchOptions& options,
   const auto most = static_cast<std::size_t>(max_source_tokens(loaded.model->config()));
   std::vector<TranslationInput> inputs;
   if (!options.input.empty()) {
-    LineReader lines(options.input, options.encoding);
+    LineReader lines(options.input, {options.encoding});
     NormaliseCounts unused;
     for (std::string line; lines.next(line);) {
       auto tokens = loaded.vocabulary->encode(normalise(line, unused));

@@ -10,7 +10,7 @@ namespace moe::infer {
 
 InputLines::InputLines(const InferOptions& options, const Vocabulary& vocabulary, const ModelConfig& config)
     : vocabulary_(&vocabulary),
-      reader_(options.input, options.encoding),
+      reader_(options.input, {options.encoding}),
       strict_(options.strict),
       skips_(options.on_error == "skip"),
       max_tokens_(max_source_tokens(config)) {

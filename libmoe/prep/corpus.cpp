@@ -75,7 +75,7 @@ Corpus from_options(const BuildOptions& o) {
   entry.files = {group_files("FILE", o.files, o.aligned), group_files("--dev", o.dev, o.aligned),
                  group_files("--test", o.test, o.aligned)};
   entry.columns = parse_columns(o.columns);
-  entry.encoding = o.encoding;
+  entry.encoding.name = o.encoding;
   entry.licence = o.licence;
   entry.attribution = o.attribution;
   corpus.has_given_splits = !o.dev.empty() || !o.test.empty();

@@ -22,7 +22,8 @@ struct CorpusEntry {
   std::size_t part = 0;
   std::array<std::vector<FileSet>, 3> files;  // per split
   std::array<std::size_t, 2> columns{0, 0};   // counted from 1; 0: the line has two columns
-  std::string encoding = kUtf8, licence, attribution;
+  Encoding encoding;
+  std::string licence, attribution;
 };
 
 struct Corpus {

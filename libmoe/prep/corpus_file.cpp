@@ -123,7 +123,7 @@ class Parser {
     }
     if (!any) fault(t, "{} names no files: give train, dev or test", where);
     if (const toml::node* node = t.get("columns")) entry.columns = columns(*node);
-    entry.encoding = encoding(t, where, encoding_);
+    entry.encoding = {encoding(t, where, encoding_), "encoding = \"{}\" in the corpus file"};
     entry.licence = text(t, "licence", where, licence_);
     entry.attribution = text(t, "attribution", where, attribution_);
     if (const toml::node* node = t.get("weight")) {

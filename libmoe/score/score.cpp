@@ -105,7 +105,7 @@ std::vector<std::unique_ptr<Metric>> chosen_metrics(const ScoreOptions& options)
 }
 
 std::vector<std::string> read_lines(const std::string& path, const std::string& encoding) {
-  LineReader reader(path, encoding);
+  LineReader reader(path, {encoding});
   std::vector<std::string> lines;
   for (std::string line; reader.next(line);) {
     if (reader.cut())

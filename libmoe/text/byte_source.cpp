@@ -152,13 +152,18 @@ class DecodedSource : public ByteSource {
 
 class ConvertedSource : public ByteSource {
  public:
-  ConvertedSource(std::unique_ptr<ByteSource> raw, const std::string& encoding)
-      : raw_(std::move(raw)), converter_(encoding), block_(kBlockBytes) {}
+  ConvertedSource(std::unique_ptr<ByteSource> raw, std::string name, const std::string& encoding)
+      : raw_(std::move(raw)),
+        name_(std::move(name)),
+        encoding_(encoding),
+        converter_(encoding),
+        block_(kBlockBytes) {}
 
   std::size_t read(std::span<char> buffer) override {
     while (at_ == text_.size() && !ended_) {
       const std::size_t n = raw_->read(block_);
       ended_ = n == 0;
+      if (begin_.size() < kBlockBytes) refuse_utf8({block_.data(), n});
       text_ = converter_.convert(std::span<const char>(block_.data(), n), ended_);
       at_ = 0;
     }
@@ -168,7 +173,17 @@ class ConvertedSource : public ByteSource {
   }
 
  private:
+  /// UTF-8 read as anything else would be letters without sense, and no fault.
+  void refuse_utf8(std::string_view bytes) {
+    begin_ += bytes;
+    if (is_surely_utf8(begin_))
+      bad_input("{}: is UTF-8, not {}; convert what is not with iconv -f {} -t UTF-8", name_, encoding_,
+                encoding_);
+  }
+
   std::unique_ptr<ByteSource> raw_;
+  std::string name_, encoding_;
+  std::string begin_;  // of the bytes
   Converter converter_;
   std::vector<char> block_;
   std::string text_;
@@ -180,17 +195,23 @@ std::unique_ptr<PeekedSource> peeked(std::unique_ptr<ByteSource> source) {
   return std::make_unique<PeekedSource>(std::move(source));
 }
 
+std::string advice(const FileKind& kind, const Encoding& encoding) {
+  if (!kind.encoding) return std::string(kind.to_do.empty() ? "decompress it once" : kind.to_do);
+  return fmt::format("give {}, or convert it with iconv -f {} -t UTF-8",
+                     encoding.written(std::string(kind.name)), kind.name);
+}
+
 }  // namespace
 
 std::string display_name(const std::string& path) {
   return path == "-" ? "standard input" : path;
 }
 
-std::unique_ptr<ByteSource> ByteSource::open(const std::string& path, const std::string& encoding) {
-  if (!is_encoding(encoding))
+std::unique_ptr<ByteSource> ByteSource::open(const std::string& path, const Encoding& encoding) {
+  if (!is_encoding(encoding.name))
     usage_error(
         "--encoding: ICU knows no '{}'; write a name such as ISO-8859-1, windows-1251, Shift_JIS or UTF-16",
-        encoding);
+        encoding.name);
   const std::string name = display_name(path);
   auto source = peeked(std::make_unique<PlainSource>(path));
   const FileKind* kind = file_kind(source->head());
@@ -198,11 +219,12 @@ std::unique_ptr<ByteSource> ByteSource::open(const std::string& path, const std:
     source = peeked(std::make_unique<DecodedSource>(std::move(source), std::move(decoder), name, kind->name));
     kind = file_kind(source->head());
   }
-  const bool utf8 = is_utf8(encoding);
-  if (kind != nullptr && (utf8 || !kind->name.starts_with("UTF-")))
-    bad_input("{}: is {}, not text; {}", name, kind->name,
-              kind->to_do.empty() ? "decompress it once" : kind->to_do);
-  if (!utf8) source = peeked(std::make_unique<ConvertedSource>(std::move(source), encoding));
+  const bool utf8 = is_utf8(encoding.name);
+  if (kind != nullptr && (utf8 || !kind->encoding))
+    bad_input("{}: is {}, not text; {}", name, kind->name, advice(*kind, encoding));
+  if (!utf8) {
+    source = peeked(std::make_unique<ConvertedSource>(std::move(source), name, encoding.name));
+  }
   source->skip_byte_order_mark();
   return source;
 }

@@ -14,9 +14,10 @@ namespace moe {
 class ByteSource {
  public:
   /// path "-" is standard input. A byte order mark at the beginning is left out. Throws Error(bad_input)
-  /// naming the file when it cannot be read or, by its first bytes, is no text; Error(usage) naming
+  /// naming the file when it cannot be read or, by its first bytes, is no text of that encoding; Error(usage)
+  /// naming
   /// --encoding when there is no such encoding.
-  static std::unique_ptr<ByteSource> open(const std::string& path, const std::string& encoding = kUtf8);
+  static std::unique_ptr<ByteSource> open(const std::string& path, const Encoding& encoding = {});
   virtual ~ByteSource() = default;
   /// Fills the front of buffer; returns the number of bytes, 0 at the end. Returns what has arrived rather
   /// than wait for a full buffer. Throws Error(bad_input) naming a file that is truncated or altered.

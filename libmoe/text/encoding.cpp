@@ -6,6 +6,7 @@
 #include <unicode/utf16.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -44,6 +45,10 @@ std::string to_utf8(const std::u16string& units) {
 
 }  // namespace
 
+std::string Encoding::written(const std::string& other_name) const {
+  return fmt::vformat(option, fmt::make_format_args(other_name));
+}
+
 bool is_encoding(const std::string& name) {
   UErrorCode status = U_ZERO_ERROR;
   const icu::LocalUConverterPointer converter(name.empty() ? nullptr : ucnv_open(name.c_str(), &status));
@@ -52,6 +57,14 @@ bool is_encoding(const std::string& name) {
 
 bool is_utf8(const std::string& name) {
   return ucnv_compareNames(name.c_str(), kUtf8) == 0;
+}
+
+bool is_surely_utf8(std::string_view bytes) {
+  // Two bytes of Shift_JIS or GBK are one of UTF-8 by chance in about one of seven characters: not eight
+  // times.
+  constexpr std::ptrdiff_t kLeastBytes = 16;
+  const auto n = std::count_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0x80) != 0; });
+  return n >= kLeastBytes && is_utf8_text(bytes, true);
 }
 
 bool is_utf8_text(std::string_view bytes, bool cut) {

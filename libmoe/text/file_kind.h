@@ -10,7 +10,8 @@ struct FileKind {
   std::string magic;       // its bytes from offset on
   std::size_t offset;      // of the magic, in bytes
   std::string_view name;   // "gzip", "a PDF document"
-  std::string_view to_do;  // how text is had from it; empty: decoder.h decodes it
+  std::string_view to_do;  // how text is had from it; empty: decoder.h or encoding.h does
+  bool encoding = false;   // text of the encoding that is its name
 };
 
 /// The kind of a file that begins with these bytes; null when they are of none that is known. Thread-safe.

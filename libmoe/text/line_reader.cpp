@@ -13,7 +13,7 @@ constexpr std::size_t kGuessBytes = 1 << 14;
 
 }  // namespace
 
-LineReader::LineReader(const std::string& path, const std::string& encoding, std::size_t max_line_bytes)
+LineReader::LineReader(const std::string& path, const Encoding& encoding, std::size_t max_line_bytes)
     : path_(path),
       encoding_(encoding),
       max_line_bytes_(max_line_bytes),
@@ -55,15 +55,15 @@ void LineReader::note_broken(const std::string& line) {
 
 void LineReader::judge() const {
   if (n_broken_ * kBrokenShare <= line_number_) return;
-  const std::string what =
-      fmt::format("{}: {} of {}{} lines are not {}, the first is line {}", display_name(path_), n_broken_,
-                  line_number_ == kJudgedLines ? "the first " : "", line_number_, encoding_, first_broken_);
-  if (!is_utf8(encoding_)) bad_input("{}; name another --encoding", what);
+  const std::string what = fmt::format(
+      "{}: {} of {}{} lines are not {}, the first is line {}", display_name(path_), n_broken_,
+      line_number_ == kJudgedLines ? "the first " : "", line_number_, encoding_.name, first_broken_);
+  if (!is_utf8(encoding_.name)) bad_input("{}; give another name: {}", what, encoding_.written("NAME"));
   const std::string guess = guess_encoding(broken_text_);
   if (broken_text_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))
     bad_input("{}: is binary data, not text; name a text file", display_name(path_));
-  if (guess.empty()) bad_input("{}; name the text's encoding with --encoding", what);
-  bad_input("{}; the text is probably {}: give --encoding {}", what, guess, guess);
+  if (guess.empty()) bad_input("{}; say what it is: {}", what, encoding_.written("NAME"));
+  bad_input("{}; the text is probably {}: give {}", what, guess, encoding_.written(guess));
 }
 
 }  // namespace moe

@@ -17,7 +17,7 @@ class LineReader {
   /// Lines after which it is judged whether the file is text, besides at its end.
   static constexpr std::int64_t kJudgedLines = 1000;
   /// Throws as ByteSource::open().
-  explicit LineReader(const std::string& path, const std::string& encoding = kUtf8,
+  explicit LineReader(const std::string& path, const Encoding& encoding = {},
                       std::size_t max_line_bytes = kMaxLineBytes);
 
   /// The next line without its LF; false at the end. A CR before the LF stays, as do broken bytes. Throws as
@@ -38,7 +38,8 @@ class LineReader {
   void note_broken(const std::string& line);
   void judge() const;
 
-  std::string path_, encoding_;
+  std::string path_;
+  Encoding encoding_;
   std::size_t max_line_bytes_;
   std::unique_ptr<ByteSource> source_;
   std::vector<char> buffer_;

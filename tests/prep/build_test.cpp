@@ -282,6 +282,8 @@ TEST_F(Build, ReadsOtherEncodingsByTheirNames) {
     run_build(o);
     EXPECT_EQ(Dataset(o.output).load(0, Split::train).target.tokens, expected);
   }
+  o.corpus = file("corpus.toml", "[[pair]]\nsource='eng'\ntarget='deu'\ntrain='latin1.tsv'\n");
+  EXPECT_TRUE(error().ends_with("give encoding = \"ISO-8859-1\" in the corpus file")) << error();
   o.encoding = "UTF-16";
   EXPECT_TRUE(has(error(ErrorCode::usage), "--corpus stands alone"));
 }

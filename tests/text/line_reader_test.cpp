@@ -64,7 +64,7 @@ std::string xz(const std::string& text) {
 }
 
 std::vector<std::string> lines_of(const std::string& path, const std::string& encoding = kUtf8) {
-  LineReader reader(path, encoding);
+  LineReader reader(path, {encoding});
   std::vector<std::string> lines;
   for (std::string line; reader.next(line);) lines.push_back(line);
   EXPECT_EQ(reader.line_number(), static_cast<std::int64_t>(lines.size()));
@@ -157,7 +157,7 @@ TEST(LineReader, KeepsWhatEditorsLeave) {
 TEST(LineReader, CutsLongLines) {
   const test::TempDir dir;
   write_file(dir / "a", std::string(1000000, 'x') + "\nshort\n" + std::string(100, 'y') + "\n");
-  LineReader reader(dir / "a", kUtf8, 100);
+  LineReader reader(dir / "a", {}, 100);
   std::string line;
   ASSERT_TRUE(reader.next(line));
   EXPECT_EQ(line, std::string(100, 'x'));
@@ -199,31 +199,33 @@ TEST(LineReader, NamesTheKindOfWhatIsNoText) {
   const std::string zeros(600, '\0');
   std::string tar = "folder/name" + zeros;
   tar.replace(257, 5, "ustar");
-  const Kind kKinds[] = {{"\x04\x22\x4d\x18" + zeros, "is lz4, not text; decompress it with lz4 -d"},
-                         {std::string("\x5d\0\0\x80", 4) + zeros, "is lzma"},
-                         {"LZIP\x01" + zeros, "is lzip"},
-                         {"\x1f\x9d\x90", "is compressed by compress"},
-                         {"PK\x03\x04", "is a zip archive"},
-                         {"7z\xbc\xaf\x27\x1c", "is a 7z archive"},
-                         {"Rar!\x1a\x07", "is a RAR archive"},
-                         {tar, "is a tar archive, not text; unpack it with tar -xf"},
-                         {gzip(tar), "is a tar archive"},
-                         {xz(gzip("text")), "is gzip, not text; decompress it once"},
-                         {std::string("\xff\xfe\0\0a\0\0\0", 8), "is UTF-32"},
-                         {std::string("\0\0\xfe\xff\0\0\0a", 8), "is UTF-32"},
-                         {"\xfe\xff", "is UTF-16"},
-                         {"%PDF-1.7\n", "is a PDF document, not text; name a text file"},
-                         {"{\\rtf1", "is an RTF document"},
-                         {"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an office document"},
-                         {"\x89PNG\r\n\x1a\n", "is a PNG picture"},
-                         {"\xff\xd8\xff\xe0", "is a JPEG picture"},
-                         {"GIF89a", "is a GIF picture"},
-                         {"\x7f"
-                          "ELF\x02",
-                          "is an ELF program"},
-                         {"\x89HDF\r\n\x1a\n", "is an HDF5 file"},
-                         {std::string("SQLite format 3\0", 16), "is an SQLite database"},
-                         {"PAR1\x15", "is a Parquet file"}};
+  const Kind kKinds[] = {
+      {"\x04\x22\x4d\x18" + zeros, "is lz4, not text; decompress it with lz4 -d"},
+      {std::string("\x5d\0\0\x80", 4) + zeros, "is lzma"},
+      {"LZIP\x01" + zeros, "is lzip"},
+      {"\x1f\x9d\x90", "is compressed by compress"},
+      {"PK\x03\x04", "is a zip archive"},
+      {"7z\xbc\xaf\x27\x1c", "is a 7z archive"},
+      {"Rar!\x1a\x07", "is a RAR archive"},
+      {tar, "is a tar archive, not text; unpack it with tar -xf"},
+      {gzip(tar), "is a tar archive"},
+      {xz(gzip("text")), "is gzip, not text; decompress it once"},
+      {std::string("\xff\xfe\0\0a\0\0\0", 8), "is UTF-32"},
+      {std::string("\0\0\xfe\xff\0\0\0a", 8), "is UTF-32"},
+      {"\xfe\xff",
+       "is UTF-16, not text; give --encoding UTF-16, or convert it with iconv -f UTF-16 -t UTF-8"},
+      {"%PDF-1.7\n", "is a PDF document, not text; name a text file"},
+      {"{\\rtf1", "is an RTF document"},
+      {"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an office document"},
+      {"\x89PNG\r\n\x1a\n", "is a PNG picture"},
+      {"\xff\xd8\xff\xe0", "is a JPEG picture"},
+      {"GIF89a", "is a GIF picture"},
+      {"\x7f"
+       "ELF\x02",
+       "is an ELF program"},
+      {"\x89HDF\r\n\x1a\n", "is an HDF5 file"},
+      {std::string("SQLite format 3\0", 16), "is an SQLite database"},
+      {"PAR1\x15", "is a Parquet file"}};
   for (const Kind& kind : kKinds) {
     write_file(dir / "file", kind.bytes);
     EXPECT_NE(message_of(dir / "file").find("file: " + kind.name), std::string::npos)
@@ -263,7 +265,7 @@ TEST(LineReader, RefusesFilesOfWhichMoreThanATwentiethIsNotUtf8) {
   std::string cut;
   for (int i = 0; i < 9; ++i) cut += std::string(static_cast<std::size_t>(i), 'x') + "\U0001F469\n";
   write_file(dir / "a", cut);
-  LineReader narrow(dir / "a", kUtf8, 6);
+  LineReader narrow(dir / "a", {}, 6);
   for (int i = 0; i < 9; ++i) ASSERT_TRUE(narrow.next(line));
   EXPECT_FALSE(narrow.next(line));
 }
@@ -327,7 +329,12 @@ TEST(LineReader, CountsWhatAnEncodingGivesNoMeaning) {
   EXPECT_EQ(lines_of(dir / "a", "Shift_JIS").back(), "\u3042 \xff");
   write_file(dir / "a", "\x82\n\x82\n");
   const std::string message = message_of(dir / "a", "Shift_JIS");
-  EXPECT_NE(message.find("are not Shift_JIS"), std::string::npos) << message;
+  EXPECT_TRUE(message.ends_with(
+      "2 of 2 lines are not Shift_JIS, the first is line 1; give another name: --encoding NAME"))
+      << message;
+  write_file(dir / "b",
+             "Die B\u00e4ume bl\u00fchen sch\u00f6n \u00fcber dem Flu\u00df. \u00c4\u00d6\u00dc\n");
+  EXPECT_NE(message_of(dir / "b", "ISO-8859-1").find("b: is UTF-8, not ISO-8859-1"), std::string::npos);
   EXPECT_THROW(lines_of(dir / "a", "no-such-encoding"), Error);
 }
 
