@@ -22,9 +22,9 @@ namespace moe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr std::size_t kSpareStrangers = 64;      // beside all ranks at once
 constexpr std::int64_t kSpareDescriptors = 256;  // for files, and for the MPI library's own connections
-constexpr std::size_t kMostStrangers = 1024;
-constexpr double kLauncherSeconds = 3;  // from the launcher's signal to giving up without a name
+constexpr double kLauncherSeconds = 3;           // from the launcher's signal to giving up without a name
 constexpr int kDeviceCode = 4;
 
 double seconds_since(Clock::time_point t) {
@@ -129,7 +129,7 @@ struct Heartbeat::Impl {
     for (int fd = listener->accept(); fd >= 0; fd = listener->accept()) {
       Connection c(fd, key, 0, Connection::kAnyRank);
       if (fd + kSpareDescriptors >= most_descriptors) continue;  // refused
-      if (strangers.size() >= kMostStrangers) strangers.erase(strangers.begin());
+      if (strangers.size() >= peers_by_rank.size() + kSpareStrangers) strangers.erase(strangers.begin());
       strangers.push_back(std::move(c));
     }
     for (std::size_t i = strangers.size(); i-- > 0;) {

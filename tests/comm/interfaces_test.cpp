@@ -14,7 +14,7 @@ namespace {
 using Addresses = std::vector<std::string>;
 
 // An address of documentation, that no machine has (RFC 5737).
-const Addresses kElsewhere{"192.0.2.1"};
+const Addresses kElsewhere{"203.0.113.1"};
 
 struct Address : testing::Test {
   void SetUp() override { forget(); }
@@ -49,7 +49,7 @@ TEST_F(Address, IsThatOfTheLaunchersInterface) {
     forget();
     return address_for({own, kElsewhere});
   }();
-  setenv("MPIR_CVAR_CH3_INTERFACE_HOSTNAME", "192.0.2.7", 1);  // of no interface here
+  setenv("MPIR_CVAR_CH3_INTERFACE_HOSTNAME", "203.0.113.7", 1);  // of no interface here
   setenv("MPIR_CVAR_NEMESIS_TCP_NETWORK_IFACE", "bridge-of-the-launcher", 1);
   EXPECT_EQ(address_for({own, kElsewhere}), without);
   struct if_nameindex* names = if_nameindex();

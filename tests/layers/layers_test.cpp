@@ -22,8 +22,9 @@ const std::map<std::string, int> kLayers = {
 
 // Libraries that only some folders may include.
 const std::multimap<std::string, std::string> kOwners = {
-    {"hdf5.h", "libmoe/h5"},          {"CLI/", "tools/common"},    {"mpi.h", "libmoe/comm"},
-    {"sentencepiece", "libmoe/text"}, {"unicode/", "libmoe/text"}, {"unicode/", "libmoe/metrics"}};
+    {"hdf5.h", "libmoe/h5"},       {"CLI/", "tools/common"},         {"mpi.h", "libmoe/comm"},
+    {"sodium.h", "libmoe/comm"},   {"sentencepiece", "libmoe/text"}, {"unicode/", "libmoe/text"},
+    {"unicode/", "libmoe/metrics"}};
 
 bool may_include(const std::string& folder, const std::string& target) {
   bool owned = false;
