@@ -45,6 +45,11 @@ work of one layer; --delink goes on with weights of each layer's own.
 --dense-training sends every token through all experts while training and through --top-k of them
 afterwards; --aux-loss then weighs the mutual-information loss.
 
+--dry-run prints the model's parameters and, of each rank, the bytes of the tensors that it holds and of those
+that it has for a time: "together" is the most at one time, in an update or in validation. What lies besides,
+on the host, adds to that: the training split, the program, copies while a checkpoint is written. Started
+under mpiexec or srun it takes the ranks as they are, in a column for all that take the same.
+
 The line printed every --log-every updates: epoch, updates, sentences of the epoch, loss per target token
 (label smoothing included), seconds, source and target tokens per second, mean gradient norm before
 clipping, learning rate. --log-json adds the model's share of the measured fp32 arithmetic ceiling (mfu:

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
+
+#include "libmoe/train/report.h"
 
 namespace moe {
 namespace {
@@ -75,6 +78,17 @@ void add_validation(const TrainOptions& options, const Dataset& dataset, Footpri
   if (options.model.architecture == "decoder-only") footprint.valid_sentences = 0;
 }
 
+std::int64_t corpus_bytes(const Dataset& dataset) {
+  constexpr auto kTrain = static_cast<std::size_t>(Split::train);
+  std::int64_t n_tokens = 0, n_sentences = 0;
+  for (const Part& part : dataset.parts()) {
+    n_tokens += part.n_source_tokens[kTrain] + part.n_target_tokens[kTrain];
+    n_sentences += part.n_sentences[kTrain] * (part.target < 0 ? 1 : 2);
+  }
+  return 4 * n_tokens +
+         (8 + 4) * n_sentences;  // where each begins; those of a direction that are not too long
+}
+
 }  // namespace
 
 FootprintOptions footprint_options(const TrainOptions& options, const Dataset& dataset,
@@ -89,19 +103,8 @@ FootprintOptions footprint_options(const TrainOptions& options, const Dataset& d
   return footprint;
 }
 
-std::int64_t corpus_bytes(const Dataset& dataset) {
-  constexpr auto kTrain = static_cast<std::size_t>(Split::train);
-  std::int64_t n_tokens = 0, n_sentences = 0;
-  for (const Part& part : dataset.parts()) {
-    n_tokens += part.n_source_tokens[kTrain] + part.n_target_tokens[kTrain];
-    n_sentences += part.n_sentences[kTrain] * (part.target < 0 ? 1 : 2);
-  }
-  return 4 * n_tokens +
-         (8 + 4) * n_sentences;  // where each begins; those of a direction that are not too long
-}
-
 std::string describe_footprints(const std::vector<Footprint>& ranks, const ModelConfig& config,
-                                std::int64_t corpus_bytes) {
+                                const BesideDevice& beside) {
   const std::vector<Column> columns = columns_of(ranks);
   const Footprint& first = columns[0].footprint;
   std::string text;
@@ -133,7 +136,8 @@ std::string describe_footprints(const std::vector<Footprint>& ranks, const Model
   bytes("or, in validation", [](const Footprint& f) { return f.validation_bytes; });
   bytes("scratch, positions", [](const Footprint& f) { return f.scratch_bytes; });
   bytes("together, about", [](const Footprint& f) { return f.total_bytes(); });
-  bytes("besides: dataset", [&](const Footprint&) { return corpus_bytes; });
+  bytes("besides: dataset", [&](const Footprint&) { return beside.corpus_bytes; });
+  bytes("besides: program", [&](const Footprint&) { return beside.program_bytes; });
   bytes("besides: while saving", [](const Footprint& f) { return f.saving_bytes; });
   return text;
 }
@@ -143,8 +147,10 @@ void dry_run(const TrainOptions& options, const Origin& origin, const std::share
   const std::vector<Footprint> ranks = gather_footprints(
       *world, footprint_of(origin.config,
                            footprint_options(options, *origin.dataset, parts, threads_of(options, *world))));
+  std::array<std::int64_t, 1> program{resident_bytes()};
+  world->all_reduce(Reduce::max, std::span<std::int64_t>(program));
   if (world->rank() == 0)
-    fmt::print("{}", describe_footprints(ranks, origin.config, corpus_bytes(*origin.dataset)));
+    fmt::print("{}", describe_footprints(ranks, origin.config, {corpus_bytes(*origin.dataset), program[0]}));
 }
 
 }  // namespace moe

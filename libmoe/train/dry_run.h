@@ -14,12 +14,15 @@ namespace moe {
 FootprintOptions footprint_options(const TrainOptions& options, const Dataset& dataset,
                                    const ModelParts& parts, int n_threads);
 
-/// Bytes that each rank holds of the training split: ids of tokens, and numbers of sentences.
-std::int64_t corpus_bytes(const Dataset& dataset);
+/// What each rank holds outside of its device.
+struct BesideDevice {
+  std::int64_t corpus_bytes = 0;   // of the training split: ids of tokens, and numbers of sentences
+  std::int64_t program_bytes = 0;  // code, libraries and what they hold before a run
+};
 
 /// A table for people: parameters of the model, and bytes, in a column for all ranks that take the same.
 std::string describe_footprints(const std::vector<Footprint>& ranks, const ModelConfig& config,
-                                std::int64_t corpus_bytes);
+                                const BesideDevice& beside);
 
 /// The table of this run, on rank 0's stdout. Collective.
 void dry_run(const TrainOptions& options, const Origin& origin, const std::shared_ptr<Communicator>& world);

@@ -187,8 +187,12 @@ class Run {
   void validate() {
     state_.validated_update = state_.update;
     if (!session_.validator().has_sentences()) return;
+    // Other tensors than those of an update: neither leaves its freed memory beside that of the other.
+    Device& device = session_.stream().device();
+    device.trim();
     const ValidationReport report = session_.validator().run(session_.stream(), session_.model(),
                                                              session_.parallel(), options_.label_smoothing);
+    device.trim();
     const double score = options_.valid_metric == "loss"   ? report.loss
                          : options_.valid_metric == "bleu" ? report.bleu
                                                            : report.chrf;

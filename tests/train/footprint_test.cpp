@@ -1,7 +1,10 @@
 // What --dry-run says of a run's memory, beside what runs take.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "libmoe/train/dry_run.h"
+#include "libmoe/train/run.h"
 #include "libmoe/train/update.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/support/tiny_model.h"
@@ -181,7 +184,7 @@ TEST(Footprint, OfManyRanksIsAColumnForEachKind) {
   f.saving_bytes = 12000;
   std::vector<Footprint> ranks(5, f);
   ModelConfig config;
-  EXPECT_EQ(describe_footprints({f}, config, 2048),
+  EXPECT_EQ(describe_footprints({f}, config, {2048, 5 << 20}),
             "parameters                      1000\n"
             "  of experts               250 (25%)\n"
             "  MoE layers                       2\n"
@@ -189,10 +192,11 @@ TEST(Footprint, OfManyRanksIsAColumnForEachKind) {
             "activations, about              3MiB\n"
             "together, about               3.0MiB\n"
             "besides: dataset                2KiB\n"
+            "besides: program                5MiB\n"
             "besides: while saving        11.7KiB\n");
   ranks[1].weight_bytes = ranks[4].weight_bytes = 8000;
   ranks[2].rounded_bytes = 1024;
-  EXPECT_EQ(describe_footprints(ranks, config, 0),
+  EXPECT_EQ(describe_footprints(ranks, config, {}),
             "parameters                      1000\n"
             "  of experts               250 (25%)\n"
             "  MoE layers                       2\n"
@@ -202,6 +206,20 @@ TEST(Footprint, OfManyRanksIsAColumnForEachKind) {
             "activations, about              3MiB          3MiB          3MiB\n"
             "together, about               3.0MiB        3.0MiB        3.0MiB\n"
             "besides: while saving        11.7KiB       11.7KiB       11.7KiB\n");
+}
+
+TEST(Footprint, DryRunSaysWhatTheRanksThatWereStartedTake) {
+  const TempDir dir;
+  TrainOptions options = small_options(dir);
+  test::write_small_dataset(options.data);
+  options.dry_run = true;
+  options.zero_stage = 1;
+  testing::internal::CaptureStdout();
+  test::run_ranks(2, [&](const std::shared_ptr<Communicator>& world) { run_train(options, world); });
+  const std::string text = testing::internal::GetCapturedStdout();
+  EXPECT_NE(text.find("of each rank                   0-1\nweights "), std::string::npos) << text;
+  EXPECT_NE(text.find("\ntogether, about "), std::string::npos) << text;
+  EXPECT_FALSE(std::filesystem::exists(options.output));
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, FootprintOfRun, testing::ValuesIn(kSettings),
