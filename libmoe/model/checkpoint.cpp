@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/files.h"
 #include "libmoe/data/vocabulary_file.h"
 #include "libmoe/model/checkpoint_file.h"
 #include "libmoe/model/checkpoint_format.h"
@@ -71,6 +72,8 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint,
                      const std::vector<std::string>& inputs, bool force) {
   MOE_CHECK(checkpoint.vocabulary && checkpoint.vocabulary->size() == checkpoint.config.vocab_size);
   h5::Writer writer(path, kWholeCheckpointKind, force);
+  const std::string file = follow_links(path);
+  const std::vector<std::string> former = parts_of(file);
   for (const auto& input : inputs) writer.add_input(input);
   write_checkpoint_header(writer, checkpoint.config, *checkpoint.vocabulary, checkpoint.expert_ids);
   write_tensors(writer, kParameterPrefix, checkpoint.parameters);
@@ -81,7 +84,7 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint,
     write_tensors(writer, kStepPrefix, training.expert_steps);
   }
   writer.commit();
-  remove_stale_parts(path, {});
+  remove_unnamed(file, former);
 }
 
 Checkpoint load_checkpoint(const std::string& path, bool with_training) {

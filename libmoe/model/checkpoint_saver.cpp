@@ -9,8 +9,10 @@
 #include <sstream>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/files.h"
 #include "libmoe/model/checkpoint_format.h"
 #include "libmoe/model/checkpoint_parts.h"
+#include "libmoe/model/named_parts.h"
 
 namespace moe {
 namespace {
@@ -86,6 +88,7 @@ void CheckpointSaver::start(const SaveRequest& request) {
   job_ = std::make_unique<Job>();
   const Stall stall(job_->stall_seconds);
   job_->request = request;
+  for (SaveTarget& target : job_->request.targets) target.path = follow_links(target.path);
   bool with_training = false;
   for (const SaveTarget& target : request.targets) with_training |= target.with_training;
   job_->shares = shares_of(model_);
@@ -93,7 +96,7 @@ void CheckpointSaver::start(const SaveRequest& request) {
     if (boxes_.empty()) boxes_ = gather_boxes(world(), job_->shares);
     std::string tags;  // one per line
     if (world().rank() == 0)
-      for (const SaveTarget& target : request.targets) tags += choose_tag(target.path, request.update) + "\n";
+      for (std::size_t t = 0; t < request.targets.size(); ++t) tags += new_tag(request.update) + "\n";
     world().broadcast(tags, 0);
     std::istringstream lines(tags);
     for (std::string tag; std::getline(lines, tag);) job_->tags.push_back(tag);
@@ -138,8 +141,10 @@ void CheckpointSaver::write_whole_file(const SaveTarget& target, bool last) {
       }
     write_tensors(writer, kStepPrefix, job.steps);
   }
+  const std::vector<std::string> former = parts_of(target.path);
   writer.commit();
-  remove_stale_parts(target.path, {});
+  remember_parts(target.path, {});
+  remove_unnamed(target.path, former);
   job.n_bytes += file_bytes(target.path);
   ++job.n_in_place;
 }
@@ -148,7 +153,7 @@ void CheckpointSaver::write_part_file(std::size_t index, bool last) {
   Job& job = *job_;
   const SaveTarget& target = job.request.targets[index];
   const std::string path = part_path(target.path, job.tags[index], world().rank());
-  h5::Writer writer(path, h5::kPartKind, true);
+  h5::Writer writer(path, h5::kPartKind, false);
   for (TensorShare& share : job.shares) write_share(writer, kValueShare, share, last);
   for (TensorShare& share : job.shares)
     for (const ShareKind& kind : kMomentShares)
@@ -209,8 +214,10 @@ void CheckpointSaver::write_index(std::size_t index) {
            part, r);
     writer.add_part(names[r], job.all_digests[r][index]);
   }
+  const std::vector<std::string> former = parts_of(target.path);
   writer.commit();
-  remove_stale_parts(target.path, names);
+  remember_parts(target.path, names);
+  remove_unnamed(target.path, former);
   job.n_bytes += file_bytes(target.path);
   ++job.n_in_place;
 }
@@ -220,16 +227,9 @@ void CheckpointSaver::remove_parts(std::size_t first) {
   const Job& job = *job_;
   for (std::size_t t = first; t < job.request.targets.size(); ++t) {
     const std::string& path = job.request.targets[t].path;
-    try {
-      if (fs::exists(path) && h5::format_of(path) == kCheckpointKind.name) {
-        const auto named = h5::Reader(path, kCheckpointKind).parts();
-        if (std::find(named.begin(), named.end(), part_name(path, job.tags[t], 0)) != named.end()) continue;
-      }
-    } catch (const Error&) {
-      continue;  // an index that cannot be read may still need them
-    }
-    std::error_code ignored;
-    for (int r = 0; r < world().size(); ++r) fs::remove(part_path(path, job.tags[t], r), ignored);
+    std::vector<std::string> names;
+    for (int r = 0; r < world().size(); ++r) names.push_back(part_name(path, job.tags[t], r));
+    remove_unnamed(path, names);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
+#include "libmoe/base/files.h"
 #include "libmoe/base/log.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
@@ -198,7 +199,10 @@ void Session::go_on(const Origin& origin) {
   else
     upload_moments(stream_, origin.checkpoint.training, *model_, origin.path, *adam_);
   batcher_->set_cursor(state_.cursor);
-  if (world().rank() == 0 && origin.file) remove_stale_parts(origin.path, origin.file->parts());
+  if (world().rank() == 0 && origin.file) {
+    const std::string file = follow_links(origin.path);
+    remove_unnamed(file, parts_of(file));
+  }
 }
 
 void Session::start_save(std::vector<SaveTarget> targets) {

@@ -221,10 +221,11 @@ TEST(Saver, PollingEndsASaveWithoutWaiting) {
 TEST(Saver, OldPartsAndLeftoversGo) {
   const TempDir dir;
   // A killed save, a killed writer, and what is not ours.
-  for (const std::string name : {"m.u7.r0000.h5", "m.u7.r0001.h5", "m.u0.r0003.h5.partial-123-4"})
+  for (const std::string name : {"m.u7.r0000.h5", "m.u7-2.r0001.h5", "m.u7-00ff.r0001.h5",
+                                 "m.u0.r0003.h5.partial-123-4", "m.u0-00ff.r0003.h5.partial-00ff"})
     std::ofstream(dir / name) << "x";
-  const std::vector<std::string> others{"m.best.u7.r0000.h5", "m.u7.h5", "m.u7.r0001.h5.txt", "m.ux.r0001.h5",
-                                        "n.u7.r0001.h5"};
+  const std::vector<std::string> others{"m.best.u7.r0000.h5", "m.u7.h5",       "m.u7.r0001.h5.txt",
+                                        "m.ux.r0001.h5",      "n.u7.r0001.h5", "m.u7-00fg.r0001.h5"};
   for (const std::string& name : others) std::ofstream(dir / name) << "x";
   on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
     rank.save(dir / "m.h5");
@@ -232,8 +233,11 @@ TEST(Saver, OldPartsAndLeftoversGo) {
     rank.n_updates = 7;
     rank.save(dir / "m.h5");
   });
-  std::vector<std::string> wanted = others;
-  wanted.insert(wanted.end(), {"m.h5", "m.u7.r0000.h5", "m.u7.r0001.h5"});
+  std::vector<std::string> wanted = others, parts = parts_in(dir / "m.h5");
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_TRUE(parts[0].starts_with("m.u7-") && parts[0].ends_with(".r0000.h5")) << parts[0];
+  wanted.push_back("m.h5");
+  wanted.insert(wanted.end(), parts.begin(), parts.end());
   std::sort(wanted.begin(), wanted.end());
   EXPECT_EQ(files_in(dir.path()), wanted);
   load_checkpoint(dir / "m.h5", true);
@@ -246,12 +250,86 @@ TEST(Saver, OldPartsAndLeftoversGo) {
 
 TEST(Saver, PartsAreNamedAfterTheCheckpoint) {
   const TempDir dir;
-  EXPECT_EQ(part_path("a/b.c.h5", "u12", 3), "a/b.c.u12.r0003.h5");
-  EXPECT_EQ(part_path("model", "u1", 12345), "model.u1.r12345");
-  EXPECT_EQ(choose_tag(dir / "m.h5", 5), "u5");
+  EXPECT_EQ(part_path("a/b.c.h5", "u12-ab", 3), "a/b.c.u12-ab.r0003.h5");
+  EXPECT_EQ(part_path("model", "u1-ab", 12345), "model.u1-ab.r12345");
+  EXPECT_NE(new_tag(5), new_tag(5));
   std::ofstream(dir / "m.u5.r0000.h5");
-  std::ofstream(dir / "m.u5-2.r0000.h5");
-  EXPECT_EQ(choose_tag(dir / "m.h5", 5), "u5-3");
+// An index may be moved and copied within its folder: it keeps what it needs, until no index needs it.
+TEST(Saver, AMovedIndexKeepsItsParts) {
+  const TempDir dir;
+  const auto save = [&](const std::string& name, int update) {
+    on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+      rank.n_updates = update;
+      rank.save(dir / name);
+    });
+  };
+  save("m.h5", 4);
+  fs::copy_file(dir / "m.h5", dir / "copy");
+  fs::rename(dir / "m.h5", dir / "kept.h5");
+  save("m.h5", 4);  // another run, as far as the first
+  save("m.h5", 6);
+  for (const std::string name : {"copy", "kept.h5", "m.h5"}) load_checkpoint(dir / name, true);
+  EXPECT_EQ(files_in(dir.path()).size(), 3u + 2 + 2);
+  save("kept.h5", 8);  // the run that was moved goes on: the copy still needs what it had
+  load_checkpoint(dir / "copy", true);
+  EXPECT_EQ(files_in(dir.path()).size(), 3u + 2 + 2 + 2);
+  const Checkpoint whole = load_checkpoint(dir / "m.h5", true);
+  save_checkpoint(dir / "copy", whole, {}, true);  // whole, in the place of an index
+  EXPECT_EQ(files_in(dir.path()).size(), 3u + 2 + 2);
+  remove_checkpoint(dir / "kept.h5");
+  EXPECT_EQ(files_in(dir.path()).size(), 2u + 2);
+  load_checkpoint(dir / "m.h5", true);
+}
+
+// An index that cannot be read may need any part; a file of another program needs none.
+TEST(Saver, WhileAnIndexIsDamagedNoPartGoes) {
+  const TempDir dir;
+  const auto save = [&] { on_ranks({.n_ranks = 2}, [&](Trainee& rank) { rank.save(dir / "m.h5"); }); };
+  H5Fclose(H5Fcreate((dir / "foreign").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+  save();
+  fs::copy_file(dir / "m.h5", dir / "whole");
+  fs::copy_file(dir / "m.h5", dir / "damaged");
+  fs::resize_file(dir / "damaged", fs::file_size(dir / "damaged") / 2);
+  fs::remove(dir / "whole");
+  testing::internal::CaptureStderr();
+  save();
+  save();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("damaged: damaged or not an HDF5 file"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_EQ(files_in(dir.path()).size(), 3u + 3 * 2);
+  fs::remove(dir / "damaged");
+  save();
+  EXPECT_EQ(files_in(dir.path()).size(), 2u + 2);
+}
+
+// The names in an index may be anybody's.
+TEST(Saver, NothingButPartsIsRemoved) {
+  const TempDir dir;
+  std::ofstream(dir / "thesis.txt") << "x";
+  {
+    h5::Writer writer(dir / "m.h5", kCheckpointKind, false);
+    writer.add_part("thesis.txt", 1);
+    writer.commit();
+  }
+  remove_checkpoint(dir / "m.h5");
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{"thesis.txt"});
+}
+
+TEST(Saver, ALinkIsFollowed) {
+  const TempDir dir;
+  fs::create_directory(dir / "disk");
+  fs::create_symlink("disk/model.h5", dir / "m.h5");
+  on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+    for (int i = 0; i < 2; ++i) rank.save(dir / "m.h5");
+  });
+  EXPECT_EQ(files_in(dir.path()), (std::vector<std::string>{"disk", "m.h5"}));
+  EXPECT_TRUE(fs::is_symlink(dir / "m.h5"));
+  EXPECT_EQ(files_in(dir / "disk").size(), 3u);
+  load_checkpoint(dir / "m.h5", true);
+}
+
+  std::ofstream(dir / part_name("m.h5", new_tag(5), 0));
   std::ofstream(dir / "m.h5");
   remove_checkpoint(dir / "m.h5");
   EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{});
@@ -259,6 +337,10 @@ TEST(Saver, PartsAreNamedAfterTheCheckpoint) {
 
 // Room for the first checkpoint only: the second fails on all ranks, tells why, and costs nothing.
 TEST(Saver, AFullDiskIsToldAndNothingIsLost) {
+  fs::permissions(dir / "m.h5", fs::perms::owner_read);
+  remove_checkpoint(dir / "m.h5");
+  EXPECT_EQ(files_in(dir.path()).size(), 3u);
+  fs::permissions(dir / "m.h5", fs::perms::owner_all);
   const TempDir dir;
   for (const int n_ranks : {1, 3}) {
     test::SmallDisk disk(dir / "disk", 100'000);
@@ -291,7 +373,7 @@ TEST(Saver, AFullDiskIsToldAndNothingIsLost) {
 TEST(Saver, AFaultOfOneRanksFileIsToldOnAll) {
   const TempDir dir;
   on_ranks({.n_ranks = 3}, [&](Trainee& rank) { rank.save(dir / "m.h5"); });
-  const std::string part = dir / "m.u0.r0002.h5";
+  const std::string part = dir / parts_in(dir / "m.h5")[2];
   const auto faults = [&](const Layout& layout) {
     std::vector<std::string> messages;
     std::mutex mutex;
@@ -333,7 +415,7 @@ TEST(Saver, AFaultOfOneRanksFileIsToldOnAll) {
     rank.n_updates = 0;
     rank.save(dir / "other.h5");
   });
-  fs::copy(dir / "other.u0.r0002.h5", part, fs::copy_options::overwrite_existing);
+  fs::copy(dir / parts_in(dir / "other.h5")[2], part, fs::copy_options::overwrite_existing);
   faults({.n_ranks = 2});
 }
 
