@@ -59,30 +59,21 @@ void write_checkpoint_header(h5::Writer& writer, const ModelConfig& config, cons
   write_expert_ids(writer, config, expert_ids);
 }
 
-void write_tensors(h5::Writer& writer, const std::string& prefix, const std::vector<HostTensor>& tensors) {
-  std::int64_t index = 0;
-  for (const HostTensor& tensor : tensors) {
-    const std::string path = prefix + tensor.name;
-    writer.write<float>(path, tensor.values, tensor.dims, h5::Storage::extent);
-    writer.attribute(path, "index", index++);
-  }
-}
-
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint,
                      const std::vector<std::string>& inputs, bool force) {
   MOE_CHECK(checkpoint.vocabulary && checkpoint.vocabulary->size() == checkpoint.config.vocab_size);
   h5::Writer writer(path, kWholeCheckpointKind, force);
-  const std::string file = follow_links(path);
-  const std::vector<std::string> former = parts_of(file);
   for (const auto& input : inputs) writer.add_input(input);
   write_checkpoint_header(writer, checkpoint.config, *checkpoint.vocabulary, checkpoint.expert_ids);
-  write_tensors(writer, kParameterPrefix, checkpoint.parameters);
+  write_arrays(writer, kParameterPrefix, checkpoint.parameters);
   const TrainingState& training = checkpoint.training;
   if (!training.json.empty()) {
     writer.write_text(kStateDataset, training.json);
-    write_tensors(writer, kMomentPrefix, training.moments);
-    write_tensors(writer, kStepPrefix, training.expert_steps);
+    write_arrays(writer, kMomentPrefix, training.moments);
+    write_arrays(writer, kStepPrefix, training.expert_steps);
   }
+  const std::string file = follow_links(path);
+  const std::vector<std::string> former = parts_of(file);
   writer.commit();
   remove_unnamed(file, former);
 }

@@ -18,17 +18,20 @@ namespace moe {
 inline constexpr h5::Kind kCheckpointKind{"moe-checkpoint", 2};
 
 /// Tensors on the host under a name, as stored.
-struct HostTensor {
+template <class T>
+struct HostArray {
   std::string name;
   std::vector<std::int64_t> dims;
-  std::vector<float> values;
+  std::vector<T> values;
 };
+using HostTensor = HostArray<float>;
+using HostCounts = HostArray<std::int64_t>;
 
 /// What a training run needs besides the model to go on bit for bit.
 struct TrainingState {
   std::string json;                      // cursor, update count, RNG seed, best scores: owned by train/
   std::vector<HostTensor> moments;       // "m/<parameter>", "v/<parameter>"
-  std::vector<HostTensor> expert_steps;  // "<parameter>": [E] or [1] step counts
+  std::vector<HostCounts> expert_steps;  // "<parameter>": [E] or [1] step counts
 };
 
 /// A model without a device.

@@ -72,6 +72,18 @@ HostTensor CheckpointFile::read_tensor(const std::string& prefix, const std::str
   return {name, reader_.info(dataset).dims, reader_.read<float>(dataset)};
 }
 
+// In older files they are f32.
+HostCounts CheckpointFile::read_steps(const std::string& name) const {
+  const h5::DatasetInfo info = reader_.info(kStepPrefix + name);
+  if (info.type != h5::Type::f32) return {name, info.dims, reader_.read<std::int64_t>(kStepPrefix + name)};
+  HostCounts counts{name, info.dims, {}};
+  for (const float n : reader_.read<float>(kStepPrefix + name)) {
+    if (!(n >= 0 && n <= 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", path(), n, name);
+    counts.values.push_back(static_cast<std::int64_t>(n));
+  }
+  return counts;
+}
+
 HostTensor CheckpointFile::read_parameter(const std::string& name) const {
   return read_tensor(kParameterPrefix, name);
 }
@@ -88,8 +100,7 @@ TrainingState CheckpointFile::read_training() const {
   state.json = read_state();
   for (const auto& name : names_in_order(kMomentPrefix))
     state.moments.push_back(read_tensor(kMomentPrefix, name));
-  for (const auto& name : names_in_order(kStepPrefix))
-    state.expert_steps.push_back(read_tensor(kStepPrefix, name));
+  for (const auto& name : names_in_order(kStepPrefix)) state.expert_steps.push_back(read_steps(name));
   return state;
 }
 
@@ -140,7 +151,7 @@ void CheckpointFile::load_parameters(Stream& stream, Transformer& model) const {
 }
 
 void CheckpointFile::load_steps(const Parameter& p, std::vector<std::int64_t>& steps) const {
-  const HostTensor counts = read_tensor(kStepPrefix, p.name);
+  const HostCounts counts = read_steps(p.name);
   if (counts.dims != std::vector<std::int64_t>{p.n_step_counts()})
     bad_input(
         "{}: the step counts of '{}' have another shape; continue from its weights alone with --init-from",

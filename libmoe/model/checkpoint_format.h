@@ -19,6 +19,14 @@ std::string expert_ids_path(std::size_t layer);
 void write_checkpoint_header(h5::Writer& writer, const ModelConfig& config, const Vocabulary& vocabulary,
                              const std::vector<std::vector<std::int64_t>>& expert_ids);
 /// In order, below a prefix.
-void write_tensors(h5::Writer& writer, const std::string& prefix, const std::vector<HostTensor>& tensors);
+template <class T>
+void write_arrays(h5::Writer& writer, const std::string& prefix, const std::vector<HostArray<T>>& arrays) {
+  std::int64_t index = 0;
+  for (const HostArray<T>& array : arrays) {
+    const std::string path = prefix + array.name;
+    writer.write<T>(path, array.values, array.dims, h5::Storage::extent);
+    writer.attribute(path, "index", index++);
+  }
+}
 
 }  // namespace moe

@@ -45,16 +45,19 @@ void add_over_ranks(Communicator& world, Stream& stream, HostTensor& tensor) {
   tensor.values = to_host<float>(stream, device);
 }
 
-using ByName = std::map<std::string, const HostTensor*>;
+template <class T>
+using ByName = std::map<std::string, const HostArray<T>*>;
 
-ByName by_name(const std::vector<HostTensor>& tensors) {
-  ByName map;
-  for (const HostTensor& t : tensors) map[t.name] = &t;
+template <class T>
+ByName<T> by_name(const std::vector<HostArray<T>>& tensors) {
+  ByName<T> map;
+  for (const HostArray<T>& t : tensors) map[t.name] = &t;
   return map;
 }
 
-const HostTensor& find(const ByName& tensors, const std::string& name, const std::vector<std::int64_t>& dims,
-                       const std::string& where) {
+template <class T>
+const HostArray<T>& find(const ByName<T>& tensors, const std::string& name,
+                         const std::vector<std::int64_t>& dims, const std::string& where) {
   const auto it = tensors.find(name);
   if (it == tensors.end() || it->second->dims != dims)
     bad_input("{}: the optimizer's '{}' {}; continue from its weights alone with --init-from", where, name,
@@ -104,7 +107,8 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
 void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model,
                     const std::string& where, Adam& adam) {
   const ParameterList& list = model.parameters();
-  const ByName tensors = by_name(state.moments), steps = by_name(state.expert_steps);
+  const auto tensors = by_name(state.moments);
+  const auto steps = by_name(state.expert_steps);
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const Parameter& p = *list.all()[i];
     const ParameterGroup& group = list.group_of(p);

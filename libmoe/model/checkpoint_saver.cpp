@@ -47,7 +47,7 @@ struct CheckpointSaver::Job {
   SaveRequest request;
   std::vector<std::string> tags;  // of each target, with several ranks
   std::vector<TensorShare> shares;
-  std::vector<HostTensor> steps;
+  std::vector<HostCounts> steps;
   std::vector<std::uint64_t> digests;                   // of this rank's part of each target
   std::vector<std::vector<std::uint64_t>> all_digests;  // [rank][target]
   bool indexing = false;                                // all parts are on the disk
@@ -139,7 +139,7 @@ void CheckpointSaver::write_whole_file(const SaveTarget& target, bool last) {
         write_whole(writer, kind, share, last);
         writer.attribute(kind.prefix + share.parameter->name, "index", index++);
       }
-    write_tensors(writer, kStepPrefix, job.steps);
+    write_arrays(writer, kStepPrefix, job.steps);
   }
   const std::vector<std::string> former = parts_of(target.path);
   writer.commit();
@@ -204,7 +204,7 @@ void CheckpointSaver::write_index(std::size_t index) {
     place = 0;
     for (std::size_t i = 0; i < job.shares.size(); ++i)
       for (const ShareKind& kind : kMomentShares) write_mapped(kind, i, place++);
-    write_tensors(writer, kStepPrefix, job.steps);
+    write_arrays(writer, kStepPrefix, job.steps);
   }
   for (std::size_t r = 0; r < names.size(); ++r) {
     if (const std::string part = part_path(target.path, job.tags[index], static_cast<int>(r));

@@ -93,7 +93,7 @@ ShareBoxes gather_boxes(Communicator& world, const std::vector<TensorShare>& sha
   return boxes;
 }
 
-std::vector<HostTensor> gather_steps(Communicator& world, const ParameterList& list, const Adam& adam) {
+std::vector<HostCounts> gather_steps(Communicator& world, const ParameterList& list, const Adam& adam) {
   std::vector<std::int64_t> counts;
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const Parameter& p = *list.all()[i];
@@ -102,23 +102,22 @@ std::vector<HostTensor> gather_steps(Communicator& world, const ParameterList& l
     std::copy(adam.steps()[i].begin(), adam.steps()[i].end(), counts.begin() + first + p.first_expert());
   }
   world.all_reduce(Reduce::max, std::span(counts));
-  std::vector<HostTensor> steps;
+  std::vector<HostCounts> steps;
   auto next = counts.begin();
   for (const auto& p : list.all()) {
     const std::int64_t n = p->n_step_counts();
-    steps.push_back({p->name, {n}, std::vector<float>(next, next + n)});
+    steps.push_back({p->name, {n}, std::vector<std::int64_t>(next, next + n)});
     next += n;
   }
   return steps;
 }
 
-void scatter_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
+void scatter_steps(const HostCounts& counts, const Parameter& p, const std::string& where,
                    std::vector<std::int64_t>& steps) {
   const auto first = static_cast<std::size_t>(p.first_expert());
   for (std::size_t e = 0; e < steps.size(); ++e) {
-    const float n = counts.values[first + e];
-    if (!(n >= 0 && n < 0x1p24f)) bad_input("{}: {} steps of '{}' make no sense", where, n, p.name);
-    steps[e] = static_cast<std::int64_t>(n);
+    steps[e] = counts.values[first + e];
+    if (steps[e] < 0) bad_input("{}: {} steps of '{}' make no sense", where, steps[e], p.name);
   }
 }
 

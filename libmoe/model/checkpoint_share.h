@@ -25,9 +25,9 @@ void copy_shares(Stream& stream, const ParameterList& list, const Adam* adam,
 using ShareBoxes = std::vector<std::vector<std::vector<Box>>>;
 ShareBoxes gather_boxes(Communicator& world, const std::vector<TensorShare>& shares);
 /// Whole step counts, of each parameter. Collective.
-std::vector<HostTensor> gather_steps(Communicator& world, const ParameterList& list, const Adam& adam);
+std::vector<HostCounts> gather_steps(Communicator& world, const ParameterList& list, const Adam& adam);
 /// This rank's from whole counts, which are as many as p has. Throws Error(bad_input) naming `where`.
-void scatter_steps(const HostTensor& counts, const Parameter& p, const std::string& where,
+void scatter_steps(const HostCounts& counts, const Parameter& p, const std::string& where,
                    std::vector<std::int64_t>& steps);
 
 /// A tensor of each parameter.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 #include <iterator>
 
 #include "libmoe/base/error.h"
@@ -33,11 +32,12 @@ LayerName parse(const std::string& name) {
 }
 
 /// factor(n): what the values of a tensor that n layers shared are multiplied by.
-void delink(const ModelConfig& config, const std::string& where, const std::function<float(float)>& factor,
-            std::vector<HostTensor>& tensors) {
+template <class T, class Factor>
+void delink(const ModelConfig& config, const std::string& where, const Factor& factor,
+            std::vector<HostArray<T>>& tensors) {
   const std::int64_t period = config.share_period();
-  std::vector<HostTensor> own;
-  for (HostTensor& tensor : tensors) {
+  std::vector<HostArray<T>> own;
+  for (HostArray<T>& tensor : tensors) {
     const LayerName name = parse(tensor.name);
     const std::int64_t n_layers = name.encoder ? config.encoder_layers : config.decoder_layers;
     if (name.layer >= std::min(period, n_layers))
@@ -48,9 +48,9 @@ void delink(const ModelConfig& config, const std::string& where, const std::func
       continue;
     }
     const std::int64_t n_sharing = (n_layers - name.layer + period - 1) / period;
-    const float f = factor(static_cast<float>(n_sharing));
+    const T f = static_cast<T>(factor(static_cast<T>(n_sharing)));
     if (f != 1)
-      for (float& value : tensor.values) value *= f;
+      for (T& value : tensor.values) value *= f;
     for (std::int64_t layer = name.layer; layer < n_layers; layer += period)
       own.push_back({fmt::format("{}{}{}", name.before, layer, name.after), tensor.dims, tensor.values});
   }
@@ -62,7 +62,7 @@ void delink(const ModelConfig& config, const std::string& where, const std::func
 void delink_layers(Checkpoint& checkpoint, const std::string& where) {
   const ModelConfig& config = checkpoint.config;
   if (!config.share_layers) return;
-  const auto same = [](float) { return 1.0f; };
+  const auto same = [](auto) { return 1; };
   delink(config, where, same, checkpoint.parameters);
   std::vector<HostTensor>& moments = checkpoint.training.moments;
   const auto second = std::stable_partition(moments.begin(), moments.end(),

@@ -12,7 +12,8 @@ namespace {
 using Sources = std::vector<std::int64_t>;
 
 /// Entries `sources` of one dimension of a tensor, which must have n of them.
-void choose(HostTensor& tensor, std::size_t dimension, std::int64_t n, const Sources& sources,
+template <class T>
+void choose(HostArray<T>& tensor, std::size_t dimension, std::int64_t n, const Sources& sources,
             const std::string& where) {
   if (tensor.dims.size() <= dimension || tensor.dims[dimension] != n)
     bad_input("{}: {} has shape [{}]; {} experts were expected in dimension {}", where, tensor.name,
@@ -21,7 +22,7 @@ void choose(HostTensor& tensor, std::size_t dimension, std::int64_t n, const Sou
   for (std::size_t i = 0; i < dimension; ++i) outer *= static_cast<std::size_t>(tensor.dims[i]);
   for (std::size_t i = dimension + 1; i < tensor.dims.size(); ++i)
     inner *= static_cast<std::size_t>(tensor.dims[i]);
-  std::vector<float> values;
+  std::vector<T> values;
   values.reserve(outer * inner * sources.size());
   for (std::size_t o = 0; o < outer; ++o)
     for (std::int64_t e : sources) {
@@ -33,8 +34,9 @@ void choose(HostTensor& tensor, std::size_t dimension, std::int64_t n, const Sou
   tensor.dims[dimension] = static_cast<std::int64_t>(sources.size());
 }
 
-HostTensor& find(std::vector<HostTensor>& tensors, const std::string& name, const std::string& where) {
-  for (HostTensor& t : tensors)
+template <class T>
+HostArray<T>& find(std::vector<HostArray<T>>& tensors, const std::string& name, const std::string& where) {
+  for (HostArray<T>& t : tensors)
     if (t.name == name) return t;
   bad_input("{}: {} is missing", where, name);
 }

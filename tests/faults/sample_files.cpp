@@ -99,11 +99,12 @@ Checkpoint sample_checkpoint() {
   return checkpoint;
 }
 
-std::string text_of(const std::vector<HostTensor>& tensors) {
+template <class T>
+std::string text_of(const std::vector<HostArray<T>>& tensors) {
   std::string all;
-  for (const HostTensor& t : tensors) {
+  for (const HostArray<T>& t : tensors) {
     all += fmt::format("{} {} ", t.name, t.dims);
-    all.append(reinterpret_cast<const char*>(t.values.data()), t.values.size() * sizeof(float));
+    all.append(reinterpret_cast<const char*>(t.values.data()), t.values.size() * sizeof(T));
   }
   return all;
 }

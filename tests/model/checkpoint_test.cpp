@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "libmoe/base/error.h"
+#include "libmoe/model/checkpoint_format.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/temp_dir.h"
 
@@ -29,11 +30,12 @@ Checkpoint sample(float shift = 0) {
                            {"m.experts.in.weight", {2, 1, 2}, {1e-30f, -7, 8, 9 - shift}}};
   checkpoint.training.json = R"({"update": 3})";
   checkpoint.training.moments = {{"m/z.weight", {2, 3}, {1, 2, 3, 4, 5, 6}}, {"m/a.bias", {1}, {9}}};
-  checkpoint.training.expert_steps = {{"m.experts.in.weight", {2}, {3, 0}}};
+  checkpoint.training.expert_steps = {{"m.experts.in.weight", {2}, {(1LL << 40) + 1, 0}}};
   return checkpoint;
 }
 
-void expect_equal(const std::vector<HostTensor>& a, const std::vector<HostTensor>& b) {
+template <class T>
+void expect_equal(const std::vector<HostArray<T>>& a, const std::vector<HostArray<T>>& b) {
   ASSERT_EQ(a.size(), b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
     EXPECT_EQ(a[i].name, b[i].name);
@@ -51,6 +53,25 @@ std::string fault(const std::function<void()>& action, ErrorCode code = ErrorCod
   }
   ADD_FAILURE() << "no error";
   return "";
+}
+
+// Adam's step counts were f32 in files once.
+TEST(Checkpoint, OlderStepCountsAreRead) {
+  const TempDir dir;
+  const auto write = [&](const std::string& name, const std::vector<float>& steps) {
+    const Checkpoint c = sample();
+    h5::Writer writer(dir / name, kWholeCheckpointKind, false);
+    write_checkpoint_header(writer, c.config, *c.vocabulary, c.expert_ids);
+    write_arrays(writer, kParameterPrefix, c.parameters);
+    writer.write_text(kStateDataset, c.training.json);
+    write_arrays(writer, kStepPrefix, std::vector<HostTensor>{{"m.experts.in.weight", {2}, steps}});
+    writer.commit();
+  };
+  write("old.h5", {0x1p24f, 0});
+  EXPECT_EQ(load_checkpoint(dir / "old.h5", true).training.expert_steps[0].values,
+            (std::vector<std::int64_t>{1 << 24, 0}));
+  write("wrong.h5", {3, -1});
+  EXPECT_NE(fault([&] { load_checkpoint(dir / "wrong.h5", true); }).find("-1 steps"), std::string::npos);
 }
 
 TEST(Checkpoint, RoundTripKeepsEverythingInOrder) {

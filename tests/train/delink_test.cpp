@@ -64,9 +64,7 @@ TrainingState training_of(Stream& stream, const Transformer& model, const Adam& 
       }
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const std::vector<std::int64_t>& steps = adam.steps()[i];
-    state.expert_steps.push_back({list.all()[i]->name,
-                                  {static_cast<std::int64_t>(steps.size())},
-                                  std::vector<float>(steps.begin(), steps.end())});
+    state.expert_steps.push_back({list.all()[i]->name, {static_cast<std::int64_t>(steps.size())}, steps});
   }
   return state;
 }

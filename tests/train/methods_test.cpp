@@ -245,10 +245,11 @@ struct Resize : testing::Test {
 };
 
 /// Tensor `name` of expert e; gate: its column.
-std::vector<float> of_expert(const std::vector<HostTensor>& tensors, const std::string& name, std::size_t e) {
-  for (const HostTensor& t : tensors) {
+template <class T>
+std::vector<T> of_expert(const std::vector<HostArray<T>>& tensors, const std::string& name, std::size_t e) {
+  for (const HostArray<T>& t : tensors) {
     if (t.name != name) continue;
-    std::vector<float> values;
+    std::vector<T> values;
     const bool gate = name.ends_with(kGateWeight);
     const auto n = static_cast<std::size_t>(t.dims[gate ? 1 : 0]), each = t.values.size() / n;
     for (std::size_t i = 0; i < each; ++i) values.push_back(t.values[gate ? i * n + e : e * each + i]);

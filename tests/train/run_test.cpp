@@ -33,7 +33,7 @@ struct TrainRun : testing::Test {
 };
 
 void expect_same(const Checkpoint& a, const Checkpoint& b) {
-  const auto compare = [](const std::vector<HostTensor>& x, const std::vector<HostTensor>& y) {
+  const auto compare = [](const auto& x, const auto& y) {
     ASSERT_EQ(x.size(), y.size());
     for (std::size_t i = 0; i < x.size(); ++i) {
       EXPECT_EQ(x[i].name, y[i].name);

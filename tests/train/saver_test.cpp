@@ -122,7 +122,7 @@ TEST_P(SavedLayouts, FilesHoldTheModelWhole) {
     EXPECT_EQ(loaded.parameters[i].values, parameters[i].values) << parameters[i].name;
   }
   EXPECT_EQ(loaded.training.moments.size(), 2 * parameters.size());
-  EXPECT_EQ(loaded.training.expert_steps[0].values, std::vector<float>{3});
+  EXPECT_EQ(loaded.training.expert_steps[0].values, std::vector<std::int64_t>{3});
   EXPECT_EQ(loaded.training.json, R"({"update": 3})");
   const HostTensor& moment = loaded.training.moments[1];
   EXPECT_EQ(read_with_hdf5(dir / "m.h5", "/optimizer/" + moment.name, moment.values.size()), moment.values);
@@ -215,7 +215,13 @@ TEST(Saver, PollingEndsASaveWithoutWaiting) {
     EXPECT_GT(report->n_bytes, 0);
     EXPECT_FALSE(rank.saver->busy());
   });
-  EXPECT_EQ(load_checkpoint(dir / "m.h5", true).training.expert_steps[0].values, std::vector<float>{0});
+  EXPECT_EQ(load_checkpoint(dir / "m.h5", true).training.expert_steps[0].values,
+            std::vector<std::int64_t>{0});
+}
+
+/// The parts of a checkpoint, by rank.
+std::vector<std::string> parts_in(const std::string& path) {
+  return h5::Reader(path, kCheckpointKind).parts();
 }
 
 TEST(Saver, OldPartsAndLeftoversGo) {
@@ -248,12 +254,6 @@ TEST(Saver, OldPartsAndLeftoversGo) {
   EXPECT_EQ(files_in(dir.path()), wanted);
 }
 
-TEST(Saver, PartsAreNamedAfterTheCheckpoint) {
-  const TempDir dir;
-  EXPECT_EQ(part_path("a/b.c.h5", "u12-ab", 3), "a/b.c.u12-ab.r0003.h5");
-  EXPECT_EQ(part_path("model", "u1-ab", 12345), "model.u1-ab.r12345");
-  EXPECT_NE(new_tag(5), new_tag(5));
-  std::ofstream(dir / "m.u5.r0000.h5");
 // An index may be moved and copied within its folder: it keeps what it needs, until no index needs it.
 TEST(Saver, AMovedIndexKeepsItsParts) {
   const TempDir dir;
@@ -329,18 +329,24 @@ TEST(Saver, ALinkIsFollowed) {
   load_checkpoint(dir / "m.h5", true);
 }
 
+TEST(Saver, PartsAreNamedAfterTheCheckpoint) {
+  const TempDir dir;
+  EXPECT_EQ(part_path("a/b.c.h5", "u12-ab", 3), "a/b.c.u12-ab.r0003.h5");
+  EXPECT_EQ(part_path("model", "u1-ab", 12345), "model.u1-ab.r12345");
+  EXPECT_NE(new_tag(5), new_tag(5));
+  std::ofstream(dir / "m.u5.r0000.h5");
   std::ofstream(dir / part_name("m.h5", new_tag(5), 0));
   std::ofstream(dir / "m.h5");
+  fs::permissions(dir / "m.h5", fs::perms::owner_read);
+  remove_checkpoint(dir / "m.h5");
+  EXPECT_EQ(files_in(dir.path()).size(), 3u);
+  fs::permissions(dir / "m.h5", fs::perms::owner_all);
   remove_checkpoint(dir / "m.h5");
   EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{});
 }
 
 // Room for the first checkpoint only: the second fails on all ranks, tells why, and costs nothing.
 TEST(Saver, AFullDiskIsToldAndNothingIsLost) {
-  fs::permissions(dir / "m.h5", fs::perms::owner_read);
-  remove_checkpoint(dir / "m.h5");
-  EXPECT_EQ(files_in(dir.path()).size(), 3u);
-  fs::permissions(dir / "m.h5", fs::perms::owner_all);
   const TempDir dir;
   for (const int n_ranks : {1, 3}) {
     test::SmallDisk disk(dir / "disk", 100'000);

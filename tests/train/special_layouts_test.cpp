@@ -231,8 +231,7 @@ TEST_P(UntouchedExperts, StayAsTheyWere) {
     const std::string& name = before[i].name;
     if (name.find(".moe.experts.") == std::string::npos) continue;
     const std::vector<std::int64_t>& wanted = steps[name.starts_with("decoder") ? 1 : 0];
-    EXPECT_EQ(after.training.expert_steps[i].values, std::vector<float>(wanted.begin(), wanted.end()))
-        << name;
+    EXPECT_EQ(after.training.expert_steps[i].values, wanted) << name;
     const std::size_t n = before[i].values.size() / 8;
     for (std::size_t j = 0; j < before[i].values.size(); ++j) {
       const bool untouched = wanted[j / n] == 0;
