@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -13,6 +15,7 @@
 #include "libmoe/infer/loaded_model.h"
 #include "libmoe/model/stored_model.h"
 #include "libmoe/text/vocabulary_trainer.h"
+#include "tests/infer/failing_reads.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
@@ -393,6 +396,26 @@ TEST_F(Infer, NamesAnExpertThatWasAltered) {
     const std::string message = fault(o, ErrorCode::bad_input);
     EXPECT_NE(message.find(copy + ": MoE layer 2, expert"), std::string::npos) << message;
   }
+}
+
+// The disk fails under some experts: the run ends, and says of which file, and what the system said.
+TEST_F(Infer, AFailingReadOfAnExpertIsTold) {
+  const ExpertFile experts = load_store(store()).experts;
+  infer::InferOptions o = options("old bridge\nblue river\nold bridge\n");
+  o.model = store();
+  for (const std::size_t layer : {std::size_t{1}, std::size_t{3}})
+    for (const std::int64_t bytes : {std::int64_t{0}, experts.total_bytes() / 2}) {
+      o.host_memory.value = bytes;
+      const h5::Extent extent = experts.sections[layer].extent;
+      const test::FailingReads failing(extent.offset, extent.offset + extent.bytes);
+      const std::string message = fault(o, ErrorCode::failed);
+      EXPECT_NE(message.find(fmt::format("{}: reading MoE layer {}, expert ", store(), layer)),
+                std::string::npos)
+          << message;
+      EXPECT_NE(message.find(std::strerror(EIO)), std::string::npos) << message;
+      EXPECT_GT(failing.n_failed(), 0);
+    }
+  EXPECT_FALSE(output(o).empty());  // a disk that works again
 }
 
 }  // namespace
