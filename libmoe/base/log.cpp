@@ -107,10 +107,14 @@ spdlog::logger& logger() {
 
 void start_logging(const LogOptions& options) {
   current_level = options.level;
-  logger().sinks().resize(1);
+  leave_log_file();
   set_stderr_pattern(*logger().sinks().front(), options.program);
   if (options.file.empty()) return;
   logger().sinks().push_back(std::make_shared<FileSink>(options.file));
+}
+
+void leave_log_file() {
+  logger().sinks().resize(1);
 }
 
 LogLevel parse_log_level(const std::string& name) {

@@ -18,6 +18,8 @@ struct LogOptions {
 /// At the start of a program, before other threads; a second call replaces the first. Throws Error when the
 /// file cannot be opened.
 void start_logging(const LogOptions& options);
+/// Nothing more is written to the file.
+void leave_log_file();
 LogLevel parse_log_level(const std::string& name);
 LogLevel log_level();
 

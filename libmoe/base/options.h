@@ -34,6 +34,7 @@ struct Option {
   bool required = false;
   bool positional = false;                 // an argument without dashes; a vector takes one or more
   bool is_file = false;                    // completions offer files
+  bool is_output = false;                  // a file that is written
   bool differs_by_rank = false;            // ranks of one run may have different values
   std::set<std::string>* given = nullptr;  // where the name goes when a value is given
 
@@ -61,6 +62,10 @@ struct Option {
   }
   Option& file() {
     is_file = true;
+    return *this;
+  }
+  Option& output() {
+    is_file = is_output = true;
     return *this;
   }
   Option& by_rank() {

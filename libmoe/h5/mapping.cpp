@@ -5,6 +5,7 @@
 
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
+#include "libmoe/base/outputs.h"
 #include "libmoe/h5/types.h"
 
 namespace moe::h5 {
@@ -184,6 +185,7 @@ const Reader& Parts::open(const std::string& name) {
     bad_input("{}: a part of it, {}, is a link to another folder; put the file itself there", path_,
               part.string());
   auto opened = std::make_unique<Reader>(part.string(), kPartKind);
+  check_input({path_ + "'s part " + part.string(), part.string()});
   if (opened->digest() != it->second)
     bad_input("{}: {} is not the part that was saved with it; restore both from the same save", path_,
               part.string());

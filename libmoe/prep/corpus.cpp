@@ -9,6 +9,7 @@
 #include <set>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/outputs.h"
 #include "libmoe/text/byte_source.h"
 #include "libmoe/text/script.h"
 
@@ -96,6 +97,7 @@ void check_files(const Corpus& corpus) {
                     corpus.parts[entry.part].name());
         for (const std::string& path : set) {
           if (path == "-" && ++n_stdin > 1) bad_input("standard input can be read once; name - once");
+          if (path != "-") check_input({path, path});
           if (path != "-" && access(path.c_str(), R_OK) != 0)
             bad_input("{}: {} ({})", path, std::strerror(errno), corpus.parts[entry.part].name());
           if (std::filesystem::is_regular_file(path)) ByteSource::open(path, entry.encoding);

@@ -60,7 +60,7 @@ void BuildOptions::describe(OptionTable& t) {
   t.add("seed", &seed, "N", "seed of the sample").range(0, 1e18);
 
   t.group("Output");
-  t.add("output", &output, "FILE", "dataset file to write").short_name('o').require().file();
+  t.add("output", &output, "FILE", "dataset file to write").short_name('o').require().output();
   t.add("force", &force, "", "replace the output file if it exists");
   t.add("temporary-folder", &temporary_folder, "DIR",
         "where text is kept aside, compressed; empty: the output's folder")

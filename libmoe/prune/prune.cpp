@@ -91,7 +91,7 @@ void AnalyzeOptions::describe(OptionTable& table) {
   table.add("output", &output, "FILE", "table to write, for moe-prune apply")
       .short_name('o')
       .require()
-      .file();
+      .output();
   table.add("split", &split, "SPLIT", "sentences to run over").one_of({"train", "dev", "test"});
   table.add("directions", &directions, "DIRECTIONS",
             "both, forward, backward, or pairs separated by commas (eng-deu,deu-eng), as for moe-train");
@@ -128,7 +128,7 @@ void ApplyOptions::describe(OptionTable& table) {
   table.add("model", &model, "FILE", "checkpoint of moe-train").short_name('m').require().file();
   table.add("use", &use, "FILE", "table of moe-prune analyze for this model; not needed with --by random")
       .file();
-  table.add("output", &output, "FILE", "checkpoint to write").short_name('o').require().file();
+  table.add("output", &output, "FILE", "checkpoint to write").short_name('o').require().output();
   table.add("force", &force, "", "replace the output file if it exists").short_name('f');
   table.group("What stays");
   table

@@ -11,7 +11,7 @@ namespace moe::shard {
 
 void SplitOptions::describe(OptionTable& table) {
   table.add("model", &model, "MODEL", "checkpoint to read").argument().require().file();
-  table.add("store", &store, "STORE", "store to write").argument().require().file();
+  table.add("store", &store, "STORE", "store to write").argument().require().output();
   table.add("force", &force, "", "replace STORE when it exists").short_name('f');
 }
 
@@ -26,7 +26,7 @@ void split_model(const SplitOptions& options) {
 
 void MergeOptions::describe(OptionTable& table) {
   table.add("store", &store, "STORE", "store to read").argument().require().file();
-  table.add("model", &model, "MODEL", "checkpoint to write").argument().require().file();
+  table.add("model", &model, "MODEL", "checkpoint to write").argument().require().output();
   table.add("force", &force, "", "replace MODEL when it exists").short_name('f');
 }
 

@@ -43,14 +43,10 @@ void MethodOptions::describe(OptionTable& table) {
             "Give each layer of a model trained with --share-layers its own copy of the weights, and go on");
 }
 
-void MethodOptions::check(const std::string& init_from, const std::string& output) const {
+void MethodOptions::check(const std::string& init_from) const {
   if (!init_from.empty() + !aggregate.empty() + !upcycle.empty() > 1)
     usage_error("--init-from, --aggregate and --upcycle: a run starts from one of them");
   if (aggregate.size() == 1) usage_error("--aggregate {}: it takes two models or more", aggregate[0]);
-  for (const std::string& file : models())
-    if (file == output)
-      usage_error("--output and --{} are both {}: write to another file",
-                  upcycle.empty() ? "aggregate" : "upcycle", output);
 }
 
 void MethodOptions::check_new() const {

@@ -22,7 +22,7 @@ struct MethodOptions {
   /// Adds them under the table's present heading.
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit the others.
-  void check(const std::string& init_from, const std::string& output) const;
+  void check(const std::string& init_from) const;
   /// Throws Error(usage) naming the option that changes a model, for a run that starts from none.
   void check_new() const;
   /// Whether a new run starts from models that these options name.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/files.h"
 #include "libmoe/parallel/table_traffic.h"
 
 namespace moe {
@@ -18,7 +20,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
            "it. FILE.lock keeps a second run from it meanwhile")
       .short_name('o')
       .require()
-      .file();
+      .output();
   table
       .add("init-from", &o.init_from, "FILE",
            "Start from the weights of this model, with a fresh optimizer; it must have the dataset's "
@@ -27,7 +29,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   o.methods.describe(table);
   table.add("force", &o.force, "", "Start anew and overwrite the output");
   table.add("log-json", &o.log_json, "FILE", "Append a JSON object per report and validation to this file")
-      .file()
+      .output()
       .by_rank();
 }
 
@@ -179,6 +181,37 @@ void describe_ranks(TrainOptions& o, OptionTable& table) {
   table.add("overlap", &o.overlap, "", "Exchange gradients and weights while the passes go on");
 }
 
+/// Whether a run may write the file as one of the models that it keeps, OUTPUT.u1000.h5.
+bool is_kept_model(const TrainOptions& o, const std::string& input) {
+  const std::string name = std::filesystem::path(follow_links(input)).filename();
+  const std::string before = std::filesystem::path(o.output).stem().string() + ".u", after = ".h5";
+  if (!name.starts_with(before) || !name.ends_with(after) || name.size() <= before.size() + after.size())
+    return false;
+  const std::string digits = name.substr(before.size(), name.size() - before.size() - after.size());
+  return digits.find_first_not_of("0123456789") == std::string::npos &&
+         same_file(input, o.beside_output("u" + digits));
+}
+
+/// The models that a run writes beside its output.
+void check_beside(const TrainOptions& o) {
+  const std::string best = o.beside_output("best"), average = o.beside_output("average");
+  std::vector<std::string> inputs = o.methods.models();
+  inputs.insert(inputs.end(), {o.data, o.init_from});
+  for (const std::string& input : inputs) {
+    if (input.empty()) continue;
+    if (same_file(input, best) || (o.average && same_file(input, average)) ||
+        (o.keep > 0 && is_kept_model(o, input)))
+      usage_error("{}: a run with --output {} writes over it; choose another --output", input, o.output);
+  }
+  if (o.force) return;
+  for (const std::string& model : {best, o.average ? average : best})
+    if (is_read_only(model))
+      usage_error(
+          "{}: the file is read-only, and the run would replace it; make it writable, choose another "
+          "--output, or overwrite it with --force",
+          model);
+}
+
 /// Options that give a model its shape.
 constexpr std::array kShape{
     "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",
@@ -206,9 +239,8 @@ void TrainOptions::check() const {
   if (updates == 0 && minutes == 0 && !dry_run)
     usage_error("give --updates or --minutes: a run needs an end");
   if (!output.ends_with(".h5")) usage_error("--output: '{}' must end with .h5", output);
-  if (output == data) usage_error("--output and --data are both {}: write to another file", output);
-  if (output == init_from) usage_error("--output and --init-from are both {}: write to another file", output);
-  methods.check(init_from, output);
+  methods.check(init_from);
+  check_beside(*this);
   if (average && keep < 2)
     usage_error("--average needs at least two models to average: give --keep 2 or more");
   if (patience > 0 && valid_every == 0) usage_error("--patience needs --valid-every");

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "libmoe/base/error.h"
+#include "libmoe/base/outputs.h"
 #include "tests/support/temp_dir.h"
 #include "tools/common/tool.h"
 
@@ -14,7 +16,7 @@ namespace {
 struct Options {
   std::int64_t beam_size = 4;
   double penalty = 0.5;
-  std::string text = "plain", input;
+  std::string text = "plain", input, output;
   Bytes memory{1000001};
   bool cache = true, force = false;
   std::vector<std::string> refs, metrics{"bleu"};
@@ -41,7 +43,8 @@ class RunTool : public ::testing::Test {
       table.add("force", &options.force, "", "Overwrite").short_name('f');
       table.add("ref", &options.refs, "FILE", "References").short_name('r').file();
       table.add("metric", &options.metrics, "NAME,...", "Metrics").one_of({"bleu", "chrf", "chrf++"});
-      table.add("input", &options.input, "IN", "Input file").argument();
+      table.add("output", &options.output, "FILE", "Output file").short_name('o').output();
+      table.add("input", &options.input, "IN", "Input file").argument().file();
     };
     command.run = [this] { return body(); };
     Tool made{"moe-test", "Try things", "Tries things out.", {command}, {}};
@@ -246,6 +249,49 @@ TEST_F(RunTool, HelpShowsDefaultsGroupsAndAnExample) {
       << o.out;
   EXPECT_NE(o.out.find("\nExample: Do it\n  moe-test in.txt\n"), std::string::npos) << o.out;
   EXPECT_EQ(o.out.find("emit-docs"), std::string::npos);
+}
+
+// One file under several names: none of them may be read and written. The body never runs.
+TEST_F(RunTool, NoOutputIsAnInput) {
+  const std::string real = file("real", "text"), absent = folder / "absent";
+  std::filesystem::create_symlink(real, folder / "link");
+  std::filesystem::create_hard_link(real, folder / "hard");
+  bool ran = false;
+  body = [&] { return ran = true, 0; };
+  for (const std::string& output : {real, folder / "link", folder / "hard", folder / "./real"})
+    for (const std::vector<std::string>& input : std::vector<std::vector<std::string>>{
+             {real}, {"--ref", "x", "--ref", real}, {"-c", real}, {"--log", real}}) {
+      std::vector<std::string> words{"-f", "-o", output};
+      words.insert(words.end(), input.begin(), input.end());
+      if (input[0] == "-c") file("real", "text = 'x'\n");
+      const Outcome o = run(words);
+      EXPECT_EQ(o.code, 2) << o.err;
+      EXPECT_NE(o.err.find("--output " + output), std::string::npos) << o.err;
+      EXPECT_NE(o.err.find("are one file"), std::string::npos) << o.err;
+    }
+  EXPECT_EQ(run({"-o", absent, "--log", folder / "./absent"}).code, 2);
+  EXPECT_FALSE(ran);
+  EXPECT_FALSE(std::filesystem::exists(absent));
+  EXPECT_EQ(run({"-o", absent, real, "--ref", real}).code, 0);
+  // Inputs that are found later.
+  body = [&] { return check_input({"part", real}), 0; };
+  const Outcome o = run({"--log", folder / "link"});
+  EXPECT_EQ(o.code, 2);
+  EXPECT_NE(o.err.find("part and --log"), std::string::npos) << o.err;
+  EXPECT_EQ(std::filesystem::file_size(real), std::string("text = 'x'\n").size());  // nor is that said there
+}
+
+TEST_F(RunTool, AReadOnlyOutputIsReplacedByForceAlone) {
+  const std::string real = file("real", "text");
+  std::filesystem::create_symlink(real, folder / "link");
+  std::filesystem::permissions(real, std::filesystem::perms::owner_read);
+  for (const std::string& output : {real, folder / "link"}) {
+    EXPECT_EQ(run({"-f", "-o", output}).code, 0);
+    const Outcome o = run({"-o", output});
+    EXPECT_EQ(o.code, 2);
+    EXPECT_NE(o.err.find("read-only; make it writable"), std::string::npos) << o.err;
+    EXPECT_EQ(run({output}).code, 0);
+  }
 }
 
 TEST_F(RunTool, ExceptionsBecomeExitCodes) {

@@ -18,6 +18,7 @@
 #include "tools/common/config.h"
 #include "tools/common/docs.h"
 #include "tools/common/help.h"
+#include "tools/common/outputs.h"
 #include "tools/common/tool.h"
 #include "tools/common/version.h"
 
@@ -113,6 +114,7 @@ int run_checked(int argc, char** argv, const Tool& tool) {
                                  options));
     return 0;
   }
+  check_outputs(options);
   start(tool, shared);
   const std::string& name = line.command->name;
   if (!line.command->knows_ranks) refuse_ranks(name.empty() ? tool.name : tool.name + " " + name);

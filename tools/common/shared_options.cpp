@@ -18,7 +18,7 @@ void SharedOptions::describe(OptionTable& table) {
   table.add("verbose", &verbose, "", "Print details too").short_name('v');
   table.add("log-level", &log_level, "LEVEL", "Least important messages to print")
       .one_of({"trace", "debug", "info", "warn", "error", "off"});
-  table.add("log", &log, "FILE", "Write messages to this file too, with the time").file();
+  table.add("log", &log, "FILE", "Write messages to this file too, with the time").output();
   table
       .add("progress", &progress, "MODE",
            "Show progress: a line on a terminal (auto), JSON lines, or nothing")
