@@ -281,6 +281,41 @@ TEST(Saver, AMovedIndexKeepsItsParts) {
   load_checkpoint(dir / "m.h5", true);
 }
 
+// Two runs save in one folder all the time, and their indexes are moved away while they do.
+TEST(Saver, RunsInOneFolderLeaveEachOthersParts) {
+  const TempDir dir;
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    on_ranks({.n_ranks = 2}, [&](Trainee& rank) {
+      for (;; ++rank.n_updates) {
+        rank.save(dir / "a.h5");
+        if (write(ends[1], ".", 1) != 1) _exit(1);
+      }
+    });
+    _exit(1);
+  }
+  close(ends[1]);
+  std::vector<std::string> moved;
+  for (int i = 0; i < 6; ++i) {
+    char note;
+    ASSERT_EQ(read(ends[0], &note, 1), 1);
+    on_ranks({.n_ranks = 2}, [&](Trainee& rank) { rank.save(dir / "b.h5"); });
+    for (const std::string run : {"a", "b"}) {
+      std::error_code absent;  // until the other run has saved again
+      const std::string to = dir / fmt::format("{}{}.h5", run, i);
+      fs::rename(dir / (run + ".h5"), to, absent);
+      if (!absent) moved.push_back(to);
+    }
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  close(ends[0]);
+  EXPECT_GT(moved.size(), 6u);
+  for (const std::string& path : moved) load_checkpoint(path, true);
+}
+
 // An index that cannot be read may need any part; a file of another program needs none.
 TEST(Saver, WhileAnIndexIsDamagedNoPartGoes) {
   const TempDir dir;
