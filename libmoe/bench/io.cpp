@@ -115,7 +115,8 @@ class IoBench {
       if (i >= 0) seconds.push_back(time);
     }
     const Timing t = summarise(seconds);
-    const double gigabytes = static_cast<double>(size_ / block * block) / 1e9;
+    const std::int64_t bytes = size_ / block * block;
+    const double gigabytes = static_cast<double>(bytes) / 1e9;
     rows.push_back({{"way", way.name},
                     {"block", format_bytes(block)},
                     {"depth", depth},
