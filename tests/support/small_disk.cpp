@@ -6,11 +6,6 @@
 
 #include <filesystem>
 
-// HDF5 1.10 loses the names of a mapped dataset's sources when the disk has no place for their list.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:H5MM_xstrdup";
-}
-
 namespace moe::test {
 
 SmallDisk::SmallDisk(const std::string& folder, int kib) : folder_(folder) {
