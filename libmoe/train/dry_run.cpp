@@ -6,22 +6,45 @@
 #include <array>
 #include <functional>
 
+#include "libmoe/base/options.h"
 #include "libmoe/train/report.h"
 
 namespace moe {
 namespace {
 
-/// Ranks that take the same memory.
+struct Row {
+  const char* name;
+  std::int64_t bytes;
+};
+
+std::vector<Row> rows_of(const Footprint& f, const BesideDevice& beside) {
+  return {{"weights", f.weight_bytes},
+          {"weights in bf16", f.rounded_bytes},
+          {"gradients", f.gradient_bytes},
+          {"Adam's moments", f.moment_bytes},
+          {"activations, about", f.activation_bytes},
+          {"exchanged, about", f.exchange_bytes},
+          {"or, in validation", f.validation_bytes},
+          {"scratch, positions", f.scratch_bytes},
+          {"together, about", f.total_bytes()},
+          {"besides: dataset", beside.corpus_bytes},
+          {"besides: program", beside.program_bytes},
+          {"besides: while saving", f.saving_bytes}};
+}
+
+/// Ranks whose figures read the same.
 struct Column {
-  Footprint footprint;
+  std::vector<std::string> figures;
   std::vector<std::size_t> ranks;
 };
 
-std::vector<Column> columns_of(const std::vector<Footprint>& ranks) {
+std::vector<Column> columns_of(const std::vector<Footprint>& ranks, const BesideDevice& beside) {
   std::vector<Column> columns;
   for (std::size_t r = 0; r < ranks.size(); ++r) {
-    auto same = std::ranges::find(columns, ranks[r], &Column::footprint);
-    if (same == columns.end()) same = columns.insert(same, {ranks[r], {}});
+    std::vector<std::string> figures;
+    for (const Row& row : rows_of(ranks[r], beside)) figures.push_back(format_bytes(row.bytes));
+    auto same = std::ranges::find(columns, figures, &Column::figures);
+    if (same == columns.end()) same = columns.insert(same, {figures, {}});
     same->ranks.push_back(r);
   }
   return columns;
@@ -105,40 +128,29 @@ FootprintOptions footprint_options(const TrainOptions& options, const Dataset& d
 
 std::string describe_footprints(const std::vector<Footprint>& ranks, const ModelConfig& config,
                                 const BesideDevice& beside) {
-  const std::vector<Column> columns = columns_of(ranks);
-  const Footprint& first = columns[0].footprint;
+  const std::vector<Column> columns = columns_of(ranks, beside);
   std::string text;
-  const auto line = [&](const char* name, const std::string& value) {
-    text += fmt::format("{:<22}{:>14}\n", name, value);
+  const auto line = [&](const char* name, const std::string& figure) {
+    text += fmt::format("{:<22}{:>14}\n", name, figure);
   };
-  const auto row = [&](const char* name, const std::function<std::string(const Column&)>& value) {
+  const Footprint& model = ranks[0];
+  line("parameters", std::to_string(model.n_parameters));
+  line("  of experts", fmt::format("{} ({:.0f}%)", model.n_expert_parameters,
+                                   100.0 * static_cast<double>(model.n_expert_parameters) /
+                                       static_cast<double>(model.n_parameters)));
+  line("  MoE layers", std::to_string(config.n_moe_layers()));
+  const auto row = [&](const char* name, const std::function<std::string(const Column&)>& figure) {
     text += fmt::format("{:<22}", name);
-    for (const Column& c : columns) text += fmt::format("{:>14}", value(c));
+    for (const Column& c : columns) text += fmt::format("{:>14}", figure(c));
     text += '\n';
   };
-  const auto bytes = [&](const char* name, const std::function<std::int64_t(const Footprint&)>& value) {
-    const auto of = [&](const Column& c) { return value(c.footprint); };
-    if (std::ranges::any_of(columns, [&](const Column& c) { return of(c) > 0; }))
-      row(name, [&](const Column& c) { return format_bytes(of(c)); });
-  };
-  line("parameters", fmt::format("{}", first.n_parameters));
-  line("  of experts", fmt::format("{} ({:.0f}%)", first.n_expert_parameters,
-                                   100.0 * static_cast<double>(first.n_expert_parameters) /
-                                       static_cast<double>(first.n_parameters)));
-  line("  MoE layers", fmt::format("{}", config.n_moe_layers()));
   if (ranks.size() > 1) row("of each rank", [](const Column& c) { return ranges_text(c.ranks); });
-  bytes("weights", [](const Footprint& f) { return f.weight_bytes; });
-  bytes("weights in bf16", [](const Footprint& f) { return f.rounded_bytes; });
-  bytes("gradients", [](const Footprint& f) { return f.gradient_bytes; });
-  bytes("Adam's moments", [](const Footprint& f) { return f.moment_bytes; });
-  bytes("activations, about", [](const Footprint& f) { return f.activation_bytes; });
-  bytes("exchanged, about", [](const Footprint& f) { return f.exchange_bytes; });
-  bytes("or, in validation", [](const Footprint& f) { return f.validation_bytes; });
-  bytes("scratch, positions", [](const Footprint& f) { return f.scratch_bytes; });
-  bytes("together, about", [](const Footprint& f) { return f.total_bytes(); });
-  bytes("besides: dataset", [&](const Footprint&) { return beside.corpus_bytes; });
-  bytes("besides: program", [&](const Footprint&) { return beside.program_bytes; });
-  bytes("besides: while saving", [](const Footprint& f) { return f.saving_bytes; });
+  const std::vector<Row> rows = rows_of(model, beside);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto is_zero = [&](const Column& c) { return c.figures[i] == format_bytes(0); };
+    if (!std::ranges::all_of(columns, is_zero))
+      row(rows[i].name, [&](const Column& c) { return c.figures[i]; });
+  }
   return text;
 }
 

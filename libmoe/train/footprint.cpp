@@ -20,7 +20,7 @@ void count_parameters(const ParameterList& layout, Footprint& f) {
 // See CheckpointSaver: values and both moments.
 std::int64_t saving_bytes(const ParameterList& layout) {
   std::int64_t n = 0;
-  for (const auto& p : layout.all()) n += layout.share_of(*p).size();
+  for (const ParameterGroup& group : layout.groups()) n += group.share.size();
   return 3 * kFloat * n;
 }
 

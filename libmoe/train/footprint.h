@@ -41,7 +41,6 @@ struct Footprint {
     return weight_bytes + rounded_bytes + gradient_bytes + moment_bytes + scratch_bytes +
            std::max(activation_bytes + exchange_bytes, validation_bytes);
   }
-  bool operator==(const Footprint&) const = default;
 };
 
 /// Throws Error(usage) when the parts do not fit the model.

@@ -217,7 +217,7 @@ TEST(Footprint, DryRunSaysWhatTheRanksThatWereStartedTake) {
   testing::internal::CaptureStdout();
   test::run_ranks(2, [&](const std::shared_ptr<Communicator>& world) { run_train(options, world); });
   const std::string text = testing::internal::GetCapturedStdout();
-  EXPECT_NE(text.find("of each rank                   0-1\nweights "), std::string::npos) << text;
+  EXPECT_NE(text.find("of each rank                     0-1\nweights "), std::string::npos) << text;
   EXPECT_NE(text.find("\ntogether, about "), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(options.output));
 }
