@@ -5,6 +5,7 @@ complete -c moe-prep -n '__fish_seen_subcommand_from build' -l pair -x -d 'The f
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l mono -x -d 'The files are text of one language, a sentence on each line'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l aligned -d 'With --pair: the files come in twos, XX and YY, line by line'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l columns -x -d 'With --pair: columns of XX and YY among others in each line, counted from 1'
+complete -c moe-prep -n '__fish_seen_subcommand_from build' -l encoding -x -d 'Encoding of the files, such as ISO-8859-1 or UTF-16'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l dev -r -F -d 'Files of the same kind for the development split'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l test -r -F -d 'Files of the same kind for the test split'
 complete -c moe-prep -n '__fish_seen_subcommand_from build' -l licence -x -d 'Licence of the files, kept in everything made from them'

@@ -20,7 +20,7 @@ complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l by -x -a 'use co
 complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l keep -x -d 'Experts kept in each layer; a layer with fewer keeps all'
 complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l keep-share -x -d 'Share of each layer\'s experts kept, rounded up'
 complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l per-layer -x -d 'Experts kept in each MoE layer, encoder first'
-complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l language -x -d 'Count only tokens of sentences in these target languages; without it all count'
+complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l language -x -d 'Count only tokens of sentences in these target languages, and the gate\'s probability for them; without it all count'
 complete -c moe-prune -n '__fish_seen_subcommand_from apply' -l seed -x -d 'Of --by random'
 complete -c moe-prune -s c -l config -r -F -d 'Read options from a TOML file (beam_size = 4); repeatable, later files win'
 complete -c moe-prune -l dump-config -d 'Print the options in effect as TOML for -c, and stop'

@@ -1,5 +1,6 @@
 # fish completion for moe-score, made by moe-score --emit-docs fish: see share/update-docs
 complete -c moe-score -s r -l ref -r -F -d 'References, one per line of the translations; again for further sets'
+complete -c moe-score -l encoding -x -d 'Encoding of all files, such as ISO-8859-1 or UTF-16'
 complete -c moe-score -s m -l metric -x -a 'bleu chrf chrf++' -d 'Metrics to compute'
 complete -c moe-score -l lowercase -d 'Ignore case'
 complete -c moe-score -l tokenize -x -a '13a intl zh char none' -d 'Tokenizer of BLEU'
