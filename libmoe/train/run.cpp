@@ -93,20 +93,18 @@ class Run {
     const Footprint footprint = footprint_of(
         session_.model().config(), footprint_options(options_, session_.dataset(), session_.model().parts(),
                                                      session_.stream().threads().n_threads()));
-    const std::string too_long =
-        batcher.n_too_long() == 0
-            ? ""
-            : fmt::format("{} too long for --max-length and left out", with_commas(batcher.n_too_long()));
-    log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}{}", origin,
+    log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
              with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
-             with_commas(batcher.n_usable()), batcher.sources().size(), too_long.empty() ? "" : ", ",
-             too_long);
+             with_commas(batcher.n_usable()), batcher.sources().size(),
+             batcher.n_too_long() > 0 ? fmt::format(", {} too long for --max-length and left out",
+                                                    with_commas(batcher.n_too_long()))
+                                      : "");
     for (const std::string& change : changes) log_info("{}", change);
     const double share = static_cast<double>(batcher.n_too_long()) /
                          static_cast<double>(batcher.n_too_long() + batcher.n_usable());
     if (share > kMuchLeftOut)
-      log_warn("{:.1f}% of the sentences of {} are {} (now {})", 100 * share, options_.data, too_long,
-               session_.model().config().max_length);
+      log_warn("{:.1f}% of the sentences of {} are longer than --max-length {} and left out", 100 * share,
+               options_.data, session_.model().config().max_length);
     for (const TrainingSource& s : batcher.sources())
       log_debug("source {}: {} sentences, probability {:.4f}", s.name, s.usable.size(), s.probability);
     if (!session_.validator().has_sentences())

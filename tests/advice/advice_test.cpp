@@ -26,6 +26,7 @@ const char* const kTools[] = {"moe-prep",  "moe-train", "moe-prune", "moe-shard"
 /// Options of other programs, and words that stand for any option.
 const Words kOthers{"mpi",       "kill-on-bad-exit",  // srun
                     "nodes",                          // sbatch
+                    "install",                        // cmake
                     "emit-docs",                      // of all tools, hidden
                     "some-name", "some-option"};      // of --help and ENVIRONMENT
 

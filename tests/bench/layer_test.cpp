@@ -42,6 +42,7 @@ TEST(LayerBench, CountsTheRowsAndOperationsOfTheExperts) {
 
 TEST(LayerBench, RowsBeyondCapacityAreNotCounted) {
   LayerBenchOptions options = small();
+  options.drop_tokens = true;
   options.capacity_factor = 0.5;
   EXPECT_LE(row_of(options)["expert rows"], 4 * 25);  // ceil(100 / 4 * 0.5 * 2) rows in each expert
 }
