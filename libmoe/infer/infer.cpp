@@ -51,7 +51,7 @@ class Translator {
   }
 
  private:
-  // What is wrong with a line waits until those before it are written.
+  // What is wrong with a line waits until those before it are written, unless these are no text either.
   bool read_window() {
     inputs_.clear();
     empty_.clear();
@@ -63,6 +63,8 @@ class Translator {
         empty_.push_back(input.tokens.empty());
         if (!input.tokens.empty()) inputs_.push_back(std::move(input));
       }
+    } catch (const NotText&) {
+      throw;
     } catch (const Error&) {
       fault_ = std::current_exception();
     }

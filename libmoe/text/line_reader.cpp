@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "libmoe/base/error.h"
-
 namespace moe {
 namespace {
 
@@ -54,16 +52,20 @@ void LineReader::note_broken(const std::string& line) {
 }
 
 void LineReader::judge() const {
-  if (n_broken_ * kBrokenShare <= line_number_) return;
+  if (n_broken_ * kBrokenShare > line_number_) throw NotText(why_no_text());
+}
+
+std::string LineReader::why_no_text() const {
   const std::string what = fmt::format(
       "{}: {} of {}{} lines are not {}, the first is line {}", display_name(path_), n_broken_,
       line_number_ == kJudgedLines ? "the first " : "", line_number_, encoding_.name, first_broken_);
-  if (!is_utf8(encoding_.name)) bad_input("{}; give another name: {}", what, encoding_.written("NAME"));
+  if (!is_utf8(encoding_.name))
+    return fmt::format("{}; give another name: {}", what, encoding_.written("NAME"));
   const std::string guess = guess_encoding(broken_text_);
   if (broken_text_.find('\0') != std::string::npos && !guess.starts_with("UTF-"))
-    bad_input("{}: is binary data, not text; name a text file", display_name(path_));
-  if (guess.empty()) bad_input("{}; say what it is: {}", what, encoding_.written("NAME"));
-  bad_input("{}; the text is probably {}: give {}", what, guess, encoding_.written(guess));
+    return fmt::format("{}: is binary data, not text; name a text file", display_name(path_));
+  if (guess.empty()) return fmt::format("{}; say what it is: {}", what, encoding_.written("NAME"));
+  return fmt::format("{}; the text is probably {}: give {}", what, guess, encoding_.written(guess));
 }
 
 }  // namespace moe

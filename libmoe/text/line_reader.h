@@ -3,11 +3,19 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "libmoe/base/error.h"
 #include "libmoe/text/byte_source.h"
 
 namespace moe {
+
+/// Error(bad_input): the lines given so far are no text in the encoding that they were read in.
+class NotText : public Error {
+ public:
+  explicit NotText(std::string message) : Error(ErrorCode::bad_input, std::move(message)) {}
+};
 
 /// Reads lines that end in LF or at the end of the file, of what ByteSource opens. Keeps at most
 /// max_line_bytes of a line. Not thread-safe.
@@ -21,8 +29,8 @@ class LineReader {
                       std::size_t max_line_bytes = kMaxLineBytes);
 
   /// The next line without its LF; false at the end. A CR before the LF stays, as do broken bytes. Throws as
-  /// ByteSource::read(), and Error(bad_input) naming the likely encoding when more than 5% of the first
-  /// kJudgedLines, or of all lines, are not UTF-8.
+  /// ByteSource::read(), and NotText naming the likely encoding when more than 5% of the first kJudgedLines,
+  /// or of all lines, are not UTF-8.
   bool next(std::string& line);
   /// The line that next() gave was longer than max_line_bytes: its rest was skipped.
   bool cut() const { return cut_; }
@@ -37,6 +45,7 @@ class LineReader {
  private:
   void note_broken(const std::string& line);
   void judge() const;
+  std::string why_no_text() const;
 
   std::string path_;
   Encoding encoding_;
