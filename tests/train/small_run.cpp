@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "libmoe/base/error.h"
 #include "libmoe/data/dataset_writer.h"
+#include "libmoe/train/run.h"
 #include "tests/support/small_vocabulary.h"
 
 namespace moe::test {
@@ -85,6 +87,15 @@ std::vector<double> logged(const std::string& path, const std::string& event, co
     if (const auto j = nlohmann::json::parse(line); j.at("event") == event)
       values.push_back(j.at(key).get<double>());
   return values;
+}
+
+std::pair<int, std::string> SmallRun::failure(const TrainOptions& options) {
+  try {
+    run_train(options);
+  } catch (const Error& e) {
+    return {static_cast<int>(e.code()), e.what()};
+  }
+  return {0, ""};
 }
 
 }  // namespace moe::test

@@ -1,6 +1,9 @@
 // A dataset and options for runs of a second.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libmoe/train/options.h"
@@ -21,5 +24,14 @@ TrainOptions small_options(const TempDir& folder);
 std::string contents(const std::string& path);
 /// The values of one number in the JSON Lines that are events of a kind.
 std::vector<double> logged(const std::string& path, const std::string& event, const std::string& key);
+
+/// A test with a folder that holds the small dataset, data.h5.
+struct SmallRun : testing::Test {
+  TempDir folder;
+  void SetUp() override { write_small_dataset(folder / "data.h5"); }
+
+  /// The code of the Error that the run throws, with its message; 0 when it throws none.
+  std::pair<int, std::string> failure(const TrainOptions& options);
+};
 
 }  // namespace moe::test
