@@ -338,11 +338,12 @@ ModelConfig ModelConfig::from_json(const std::string& text, const std::string& w
     if (!assign(*it, value)) bad_input("{}: the model's {} is not {}", where, name, kind_of(value));
   });
   if (n_known != json.size())
-    for (const auto& [key, value] : json.items()) {
-      bool known = key == kNoLonger;
-      visit_fields(config, [&](const char* name, auto&) { known |= key == name; });
+    for (const auto& item : json.items()) {
+      bool known = item.key() == kNoLonger;
+      visit_fields(config, [&](const char* name, auto&) { known |= item.key() == name; });
       if (!known)
-        bad_input("{}: the model's configuration has the unknown key '{}'; use a newer program", where, key);
+        bad_input("{}: the model's configuration has the unknown key '{}'; use a newer program", where,
+                  item.key());
     }
   try {
     config.check();

@@ -102,7 +102,7 @@ TEST(Damage, FilesOfOthersAreRefused) {
   int n_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string path = entry.path();
-    if (entry.path().extension().string().find("h") != 1) continue;
+    if (entry.path().extension().string().find('h') != 1) continue;
     ++n_files;
     for (const Kind kind : {Kind{"moe-dataset", 1}, Kind{"moe-checkpoint", 1}}) {
       const std::string message = refusal([&] { verify(path, kind, false); });

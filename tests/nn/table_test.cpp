@@ -129,7 +129,8 @@ Results run(Stream& stream, const TableGroups& groups, int first, int last) {
 class Tables : public testing::TestWithParam<TableCase> {};
 
 TEST_P(Tables, DividedAreAsWhole) {
-  const auto [n_ranks, tensor, over_data] = GetParam();
+  const int n_ranks = GetParam().n_ranks, tensor = GetParam().tensor;
+  const bool over_data = GetParam().over_data;
   const int n_data = n_ranks / tensor;
   const auto device = Device::open();
   Stream own(*device, 1);

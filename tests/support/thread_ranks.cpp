@@ -280,7 +280,8 @@ void run_ranks(int n, const std::function<void(std::shared_ptr<Communicator>)>& 
     threads.emplace_back([&, r] {
       all_exist.arrive_and_wait();
       try {
-        const auto lateness = std::make_shared<Lateness>(ending, std::mt19937(static_cast<unsigned>(r)));
+        const auto lateness =
+            std::make_shared<Lateness>(Lateness{ending, std::mt19937(static_cast<unsigned>(r))});
         body(std::make_shared<ThreadCommunicator>(board, lateness, r, n, "world"));
       } catch (...) {
         {

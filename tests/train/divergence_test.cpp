@@ -80,20 +80,24 @@ class Poison : public testing::TestWithParam<Layout> {
 };
 
 TEST_P(Poison, OfOneWeightIsNamed) {
-  for (const auto& [name, expert] :
-       {std::pair<std::string, std::int64_t>{"encoder.layers.1.moe.experts.in.weight", 2},
-        {"decoder.layers.1.moe.experts.out.weight", 3},
-        {"decoder.layers.1.moe.gate.weight", -1},
-        {"encoder.layers.0.ffn.in.weight", -1},
-        {"embedding.weight", -1}})
-    expect_all(messages(config_of(), GetParam(),
-                        [&](Trainee& rank) {
-                          train(rank);
-                          train(rank);
-                          poison(rank, name, expert, What::value);
-                          train(rank);
-                        }),
-               "parameter " + name + (expert < 0 ? "" : fmt::format(", expert {}", expert)));
+  struct Weight {
+    std::string name;
+    std::int64_t expert;
+  };
+  for (const Weight& weight : {Weight{"encoder.layers.1.moe.experts.in.weight", 2},
+                               {"decoder.layers.1.moe.experts.out.weight", 3},
+                               {"decoder.layers.1.moe.gate.weight", -1},
+                               {"encoder.layers.0.ffn.in.weight", -1},
+                               {"embedding.weight", -1}})
+    expect_all(
+        messages(config_of(), GetParam(),
+                 [&](Trainee& rank) {
+                   train(rank);
+                   train(rank);
+                   poison(rank, weight.name, weight.expert, What::value);
+                   train(rank);
+                 }),
+        "parameter " + weight.name + (weight.expert < 0 ? "" : fmt::format(", expert {}", weight.expert)));
 }
 
 // A backward pass begins at the back: what is bad in front of it may follow from that.
