@@ -59,15 +59,16 @@
 
 namespace moe::kernels {
 
+/// Kernels return 0, or a device error code that the error_text() of the device's RuntimeTable explains.
 struct KernelTable {
   int version;
   const char* name;  // "ref", "cpu-baseline", "cpu-avx2", ...
-#define MOE_SLOT(op, Args) void (*op)(const Context&, const Args&);
+#define MOE_SLOT(op, Args) int (*op)(const Context&, const Args&);
   MOE_KERNEL_OPS(MOE_SLOT)
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 8;
+inline constexpr int kKernelTableVersion = 9;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

@@ -4,6 +4,7 @@
 
 namespace moe::kernels::MOE_ISA {
 
+// None can fail; the table returns 0 for them.
 #define MOE_DECLARE(op, Args) void op(const Context&, const Args&);
 MOE_KERNEL_OPS(MOE_DECLARE)
 #undef MOE_DECLARE

@@ -8,7 +8,11 @@ namespace moe::kernels::MOE_ISA {
 const KernelTable& table() {
   static constexpr KernelTable kTable{.version = kKernelTableVersion,
                                       .name = "cpu-" MOE_TEXT(MOE_ISA),
-#define MOE_ENTRY(op, Args) .op = MOE_ISA::op,
+#define MOE_ENTRY(op, Args)                            \
+  .op = [](const Context& context, const Args& args) { \
+    MOE_ISA::op(context, args);                        \
+    return 0;                                          \
+  },
                                       MOE_KERNEL_OPS(MOE_ENTRY)
 #undef MOE_ENTRY
   };

@@ -5,7 +5,11 @@ namespace moe::kernels {
 const KernelTable& ref_table() {
   static constexpr KernelTable kTable{.version = kKernelTableVersion,
                                       .name = "ref",
-#define MOE_ENTRY(op, Args) .op = ref::op,
+#define MOE_ENTRY(op, Args)                            \
+  .op = [](const Context& context, const Args& args) { \
+    ref::op(context, args);                            \
+    return 0;                                          \
+  },
                                       MOE_KERNEL_OPS(MOE_ENTRY)
 #undef MOE_ENTRY
   };

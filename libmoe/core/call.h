@@ -5,14 +5,17 @@
 
 namespace moe {
 
-/// Runs a device's kernel; an empty slot throws Error(device) that names op and device.
+/// Runs a device's kernel; throws Error(device) that names op and device for an empty slot, and for a kernel
+/// that fails.
 template <class Args>
-void call_kernel(Stream& stream, void (*kernel)(const kernels::Context&, const Args&), const char* op,
+void call_kernel(Stream& stream, int (*kernel)(const kernels::Context&, const Args&), const char* op,
                  const Args& args) {
+  const Device& device = stream.device();
   if (kernel == nullptr)
     fail(ErrorCode::device, "device {}: its kernels ({}) have no {}; use another device or version",
-         stream.device().name(), stream.device().kernels().name, op);
-  kernel(stream.context(), args);
+         device.name(), device.kernels().name, op);
+  if (const int status = kernel(stream.context(), args); status != 0)
+    fail(ErrorCode::device, "device {}: {}: {}", device.name(), op, device.runtime().error_text(status));
 }
 
 }  // namespace moe

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "libmoe/core/call.h"
@@ -28,15 +29,33 @@ class Ops : public testing::Test {
 
 using OpsDeathTest = Ops;
 
-TEST_F(Ops, AnAbsentKernelIsAnErrorThatNamesOpAndDevice) {
+void expect_device_error(const std::function<void()>& call, const std::vector<std::string>& words) {
   try {
-    call_kernel(stream_, decltype(kernels::KernelTable::adam){nullptr}, "adam", kernels::AdamArgs{});
+    call();
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::device);
-    EXPECT_NE(std::string(error.what()).find("adam"), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("cpu"), std::string::npos) << error.what();
+    for (const std::string& word : words)
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
   }
+}
+
+TEST_F(Ops, AnAbsentKernelIsAnErrorThatNamesOpAndDevice) {
+  expect_device_error(
+      [&] {
+        call_kernel(stream_, decltype(kernels::KernelTable::adam){nullptr}, "adam", kernels::AdamArgs{});
+      },
+      {"adam", "cpu"});
+}
+
+TEST_F(Ops, AKernelThatFailsIsAnErrorThatNamesOpAndDevice) {
+  constexpr int kOutOfMemory = 1;
+  const auto kernel = [](const kernels::Context&, const kernels::AdamArgs&) { return kOutOfMemory; };
+  expect_device_error(
+      [&] {
+        call_kernel(stream_, decltype(kernels::KernelTable::adam){kernel}, "adam", kernels::AdamArgs{});
+      },
+      {"adam", "cpu", device_->runtime().error_text(kOutOfMemory)});
 }
 
 TEST_F(Ops, StridedViewsAreUsedInPlace) {
