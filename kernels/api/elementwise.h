@@ -49,6 +49,8 @@ struct BiasBackwardArgs {
 
 /// Rows whose contributions to a parameter's gradient are summed together before the ordered combine.
 inline constexpr std::int64_t kSumRows = 64;
+/// Columns that an op may sum, those of all its sums together.
+inline constexpr std::int64_t kSumMaxColumns = std::int64_t{1} << 20;
 
 /// y = residual + dropout(x): element i is dropped when uniform_at(random, i) < p, else scaled by 1/(1-p)
 /// (computed in fp32).

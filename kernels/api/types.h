@@ -25,24 +25,9 @@ constexpr std::size_t size_of(DType t) {
 
 enum class Activation : std::uint8_t { none, relu, gelu };
 
-/// Runs fn(arg, task, thread) for every task in [0, n_tasks), each exactly once, on threads
-/// [0, n_threads); returns when all are done. Which thread runs which task is unspecified, so results must
-/// not depend on it.
-struct Parallel {
-  void* self;
-  int n_threads;
-  void (*run)(void* self, std::int64_t n_tasks, void (*fn)(void* arg, std::int64_t task, int thread),
-              void* arg);
-};
-
-/// What a kernel may use besides its arguments: threads, and scratch memory that it must not assume cleared.
+/// What a kernel gets besides its arguments.
 struct Context {
-  const Parallel* parallel;
-  void* workspace;                         // 64-byte aligned, n_threads * workspace_bytes_per_thread bytes
-  std::size_t workspace_bytes_per_thread;  // at least kWorkspaceBytesPerThread
-  void* device_stream;                     // a device's own stream handle; null on the CPU
+  void* stream;  // the handle that the device's RuntimeTable made
 };
-
-inline constexpr std::size_t kWorkspaceBytesPerThread = 4u << 20;
 
 }  // namespace moe::kernels

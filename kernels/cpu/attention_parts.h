@@ -10,7 +10,7 @@ namespace moe::kernels::MOE_ISA {
 namespace {
 
 /// Floats per part of a thread's workspace; four parts.
-inline constexpr std::int64_t kAttentionPart = kWorkspaceBytesPerThread / sizeof(float) / 4;
+inline constexpr std::int64_t kAttentionPart = kWorkspaceOf<float> / 4;
 /// Queries whose scores are held at once.
 inline constexpr std::int64_t kQueryBlock = 16 * kTileRows;
 
@@ -64,9 +64,8 @@ void for_each_pair(const Context& context, const AttentionSegments& s, const Fn&
     work += (16 + static_cast<std::int64_t>(s.q_length[b]) * s.k_length[b]) * s.head_width;
   constexpr std::int64_t kWorkPerTask = 1 << 20;
   const std::int64_t pairs_per_task = 1 + kWorkPerTask / (1 + work / s.n_sequences);
-  const std::int64_t floats = static_cast<std::int64_t>(context.workspace_bytes_per_thread / sizeof(float));
   parallel_for(context, divide_up(n_pairs, pairs_per_task), [&](std::int64_t task, int thread) {
-    float* workspace = static_cast<float*>(context.workspace) + thread * floats;
+    float* workspace = workspace_of<float>(context, thread);
     const std::int64_t end = least(n_pairs, (task + 1) * pairs_per_task);
     for (std::int64_t i = task * pairs_per_task; i < end; ++i) {
       const Pair next(s, least(i + 1, end - 1));

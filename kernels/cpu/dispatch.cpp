@@ -1,4 +1,4 @@
-// Chooses the instruction set at run time: this file and runtime.cpp are compiled for the baseline only.
+// Chooses the instruction set at run time: compiled for the baseline only.
 #include "kernels/api/table.h"
 
 namespace moe::kernels {

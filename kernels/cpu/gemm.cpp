@@ -51,10 +51,12 @@ void run_task(const Plan& plan, std::int64_t task, int thread) {
   const std::int64_t local = task - job.first_task;
   const std::int64_t m = local / job.n_column_blocks * job.rows;
   const std::int64_t n = local % job.n_column_blocks * job.columns;
-  char* workspace = static_cast<char*>(plan.context->workspace) +
-                    static_cast<std::size_t>(thread) * plan.context->workspace_bytes_per_thread;
-  const Part part{
-      p, m, least(m + job.rows, p.m), n, least(n + job.columns, p.n), reinterpret_cast<float*>(workspace)};
+  const Part part{p,
+                  m,
+                  least(m + job.rows, p.m),
+                  n,
+                  least(n + job.columns, p.n),
+                  workspace_of<float>(*plan.context, thread)};
   p.product == DType::bf16 ? run_part<Pairs>(part) : run_part<Elements>(part);
 }
 
@@ -89,7 +91,7 @@ void gemm(const Context& context, const GemmArgs& args) {
     std::int64_t cost = 0, n_tasks = 0;
     for (std::int64_t i = begin; i < end; ++i)
       cost += cost_of(args.problems[i].m, args.problems[i].n, args.problems[i].k);
-    const std::int64_t target = most(cost / (kTasksPerThread * context.parallel->n_threads), kTaskCost);
+    const std::int64_t target = most(cost / (kTasksPerThread * n_threads(context)), kTaskCost);
     plan.n_jobs = 0;
     for (std::int64_t i = begin; i < end; ++i)
       if (args.problems[i].m > 0 && args.problems[i].n > 0)

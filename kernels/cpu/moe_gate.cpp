@@ -5,11 +5,6 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-float* scratch_of(const Context& context, int thread) {
-  return reinterpret_cast<float*>(static_cast<char*>(context.workspace) +
-                                  static_cast<std::size_t>(thread) * context.workspace_bytes_per_thread);
-}
-
 void softmax_row(const MoeGateArgs& a, std::int64_t t) {
   const float* logit = a.logits + t * a.e;
   float* p = a.probability + t * a.e;
@@ -99,7 +94,7 @@ void moe_gate(const Context& context, const MoeGateArgs& a) {
   parallel_for(context, divide_up(a.t, block), [&](std::int64_t task, int thread) {
     for (std::int64_t t = task * block; t < least(a.t, (task + 1) * block); ++t) {
       softmax_row(a, t);
-      choose(a, t, scratch_of(context, thread));
+      choose(a, t, workspace_of<float>(context, thread));
     }
   });
 }
@@ -130,7 +125,7 @@ void moe_entropy_backward(const Context& context, const MoeEntropyBackwardArgs& 
 }
 
 void moe_statistics(const Context& context, const MoeStatisticsArgs& a) {
-  double* sum = static_cast<double*>(context.workspace);
+  double* sum = workspace_of<double>(context);
   double *confidence = sum + a.e, *load = confidence + a.e;
   double entropy = 0, z = 0;
   for (std::int64_t e = 0; e < a.e; ++e) sum[e] = confidence[e] = load[e] = 0;

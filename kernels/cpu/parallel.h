@@ -1,6 +1,8 @@
-// Work cut into tasks of fixed size, so that no result depends on the number of threads.
+// The threads and the scratch memory of a stream. Work is cut into tasks of fixed size, so that no result
+// depends on the number of threads.
 #pragma once
 #include "kernels/api/types.h"
+#include "kernels/cpu/stream.h"
 
 namespace moe::kernels::MOE_ISA {
 
@@ -11,11 +13,28 @@ inline std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
+inline const CpuStream& stream_of(const Context& context) {
+  return *static_cast<const CpuStream*>(context.stream);
+}
+inline std::int64_t n_threads(const Context& context) {
+  return stream_of(context).parallel->n_threads;
+}
+/// kWorkspaceBytesPerThread of scratch memory; that of the next thread follows.
+template <class T>
+T* workspace_of(const Context& context, int thread = 0) {
+  return reinterpret_cast<T*>(static_cast<char*>(stream_of(context).workspace) +
+                              static_cast<std::size_t>(thread) * kWorkspaceBytesPerThread);
+}
+/// Elements of it.
+template <class T>
+inline constexpr std::int64_t kWorkspaceOf = kWorkspaceBytesPerThread / sizeof(T);
+
 /// fn(task, thread) for every task in [0, n_tasks).
 template <class Fn>
 void parallel_for(const Context& context, std::int64_t n_tasks, const Fn& fn) {
-  context.parallel->run(
-      context.parallel->self, n_tasks,
+  const Parallel& parallel = *stream_of(context).parallel;
+  parallel.run(
+      parallel.self, n_tasks,
       [](void* arg, std::int64_t task, int thread) { (*static_cast<const Fn*>(arg))(task, thread); },
       const_cast<void*>(static_cast<const void*>(&fn)));
 }

@@ -1,11 +1,12 @@
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vec.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
 
 constexpr int kChains = 12;  // more than latency x units of any processor here, fewer than the registers
-constexpr int kMaxTasks = 1024;
+constexpr std::int64_t kMaxTasks = 1024;
 constexpr std::int64_t kMinPart = 1 << 20;  // floats
 
 struct Results {
@@ -14,8 +15,7 @@ struct Results {
   float sums[kMaxTasks];
 };
 
-void chains_of_fma(void* arg, std::int64_t task, int) {
-  auto& results = *static_cast<Results*>(arg);
+void chains_of_fma(Results& results, std::int64_t task) {
   Vec sum[kChains];
   for (Vec& s : sum) s = splat(static_cast<float>(task));
   const Vec half = splat(0.5f), one = splat(1.0f);
@@ -27,8 +27,7 @@ void chains_of_fma(void* arg, std::int64_t task, int) {
   results.sums[task] = sum[0][0];
 }
 
-void sum_a_part(void* arg, std::int64_t task, int) {
-  auto& results = *static_cast<Results*>(arg);
+void sum_a_part(Results& results, std::int64_t task) {
   const std::int64_t begin = task * results.part;
   const std::int64_t end = begin + results.part < results.n ? begin + results.part : results.n;
   Vec sum[4] = {splat(0), splat(0), splat(0), splat(0)};
@@ -47,9 +46,10 @@ void sum_a_part(void* arg, std::int64_t task, int) {
 void fma_probe(const Context& context, const FmaProbeArgs& args) {
   Results results{};
   results.n = args.n_steps;
-  const int tasks = context.parallel->n_threads * 4 < kMaxTasks ? context.parallel->n_threads * 4 : kMaxTasks;
-  context.parallel->run(context.parallel->self, tasks, chains_of_fma, &results);
-  *args.n_operations = 2.0 * kLanes * kChains * tasks * static_cast<double>(args.n_steps);
+  const std::int64_t tasks = least(4 * n_threads(context), kMaxTasks);
+  parallel_for(context, tasks, [&](std::int64_t task, int) { chains_of_fma(results, task); });
+  *args.n_operations =
+      2.0 * kLanes * kChains * static_cast<double>(tasks) * static_cast<double>(args.n_steps);
 }
 
 void read_probe(const Context& context, const ReadProbeArgs& args) {
@@ -57,8 +57,8 @@ void read_probe(const Context& context, const ReadProbeArgs& args) {
   results.n = args.n;
   results.data = args.data;
   results.part = args.n / kMaxTasks + 1 > kMinPart ? args.n / kMaxTasks + 1 : kMinPart;
-  context.parallel->run(context.parallel->self, (args.n + results.part - 1) / results.part, sum_a_part,
-                        &results);
+  parallel_for(context, divide_up(args.n, results.part),
+               [&](std::int64_t task, int) { sum_a_part(results, task); });
   float total = 0;
   for (const float s : results.sums) total += s;
   *args.sum = total;

@@ -38,13 +38,11 @@ bool finite(const float* x, std::int64_t n) {
 }  // namespace
 
 void sum_of_squares(const Context& context, const SumOfSquaresArgs& args) {
-  double* sums = static_cast<double*>(context.workspace);
+  double* sums = workspace_of<double>(context);
   const std::int64_t n_blocks = divide_up(args.n, kSumBlock);
-  const std::int64_t n_together =
-      static_cast<std::int64_t>(context.workspace_bytes_per_thread / sizeof(double));
   double total = 0;
-  for (std::int64_t first = 0; first < n_blocks; first += n_together) {
-    const std::int64_t n = least(n_together, n_blocks - first);
+  for (std::int64_t first = 0; first < n_blocks; first += kWorkspaceOf<double>) {
+    const std::int64_t n = least(kWorkspaceOf<double>, n_blocks - first);
     parallel_for(context, n, [&](std::int64_t block, int) {
       const std::int64_t begin = (first + block) * kSumBlock;
       sums[block] = sum_squares(args.x + begin, least(kSumBlock, args.n - begin));

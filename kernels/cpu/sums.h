@@ -8,19 +8,18 @@ namespace moe::kernels::MOE_ISA {
 
 /// Columns combined by one task.
 inline constexpr std::int64_t kSumColumns = 1024;
+static_assert(kSumMaxColumns <= kWorkspaceOf<float>);
 
 /// Calls block(begin, end, sums) for blocks of kSumRows rows, over all threads: it adds to sums: [N,width],
-/// cleared before. Then totals[i]: [width] += the blocks' sums, in order. N * width floats must fit a
-/// thread's workspace.
+/// cleared before. Then totals[i]: [width] += the blocks' sums, in order. N * width is at most
+/// kSumMaxColumns.
 template <int N, class Block>
 void sum_row_blocks(const Context& context, std::int64_t n_rows, std::int64_t width,
                     float* const (&totals)[N], const Block& block) {
   if (width == 0) return;
-  float* sums = static_cast<float*>(context.workspace);
+  float* sums = workspace_of<float>(context);
   const std::int64_t n_blocks = divide_up(n_rows, kSumRows);
-  const std::int64_t n_floats = context.parallel->n_threads *
-                                static_cast<std::int64_t>(context.workspace_bytes_per_thread / sizeof(float));
-  const std::int64_t n_together = n_floats / (N * width);
+  const std::int64_t n_together = n_threads(context) * kWorkspaceOf<float> / (N * width);
   for (std::int64_t first = 0; first < n_blocks; first += n_together) {
     const std::int64_t n = least(n_together, n_blocks - first);
     parallel_for(context, n, [&](std::int64_t i, int) {

@@ -44,9 +44,9 @@ double keep_factor(const AttentionSegments& s, const Query& query, std::int64_t 
 
 }  // namespace
 
-void attention(const Context& context, const AttentionArgs& args) {
+void attention(const Context&, const AttentionArgs& args) {
   const AttentionSegments& s = args.segments;
-  double* p = static_cast<double*>(context.workspace);  // [n_keys], at most kAttentionMaxKeys
+  double p[kAttentionMaxKeys];  // [n_keys]
   for_each_query(s, [&](const Query& query) {
     const float* q = args.q + query.row * args.ld_q + query.column;
     float* y = args.y + query.row * args.ld_y + query.column;

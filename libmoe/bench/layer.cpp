@@ -110,7 +110,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
                 {"peak resident MiB", Number{static_cast<double>(peak_resident_bytes()) / 0x1p20, 0}}};
   print_report({.title = "moe-bench layer",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
-                          {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
+                          {"threads", static_cast<std::int64_t>(stream.n_threads())},
                           {"weights", options.arithmetic.weights},
                           {"products", options.arithmetic.products}},
                 .rows = {row}},

@@ -194,7 +194,7 @@ int run_op(const OpOptions& options) {
     progress.advance();
   }
   report.facts = {{"kernels", std::string(machine.device().kernels().name)},
-                  {"threads", static_cast<std::int64_t>(machine.stream().threads().n_threads())},
+                  {"threads", static_cast<std::int64_t>(machine.stream().n_threads())},
                   {"weights", options.arithmetic.weights},
                   {"products", options.arithmetic.products},
                   {"memory read GB/s", Number{machine.memory_gbps(), 1}},

@@ -179,7 +179,7 @@ int run_train_bench(const TrainBenchOptions& options) {
       {"last loss", Number{loss, 4}}};
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
-                          {"threads", static_cast<std::int64_t>(stream.threads().n_threads())},
+                          {"threads", static_cast<std::int64_t>(stream.n_threads())},
                           {"weights", options.arithmetic.weights},
                           {"products", options.arithmetic.products},
                           {"recompute", options.recompute ? "yes" : "no"},

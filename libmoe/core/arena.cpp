@@ -25,7 +25,7 @@ std::int64_t round_up(std::int64_t n, std::int64_t to) {
 Arena::~Arena() {
   for (const auto& [begin, size] : segments_) {
     ASAN_UNPOISON_MEMORY_REGION(begin, static_cast<std::size_t>(size));
-    runtime_->release(begin, static_cast<std::size_t>(size));
+    runtime_->release(runtime_->device, begin, static_cast<std::size_t>(size));
   }
 }
 
@@ -53,10 +53,10 @@ int Arena::add_segment(std::int64_t size) {
   for (const auto& [begin, bytes] : segments_) wanted += bytes;
   wanted = std::max({wanted, enough, kSegment});
   void* begin = nullptr;
-  int status = runtime_->allocate(static_cast<std::size_t>(wanted), &begin);
+  int status = runtime_->allocate(runtime_->device, static_cast<std::size_t>(wanted), &begin);
   if (status != 0 && wanted > enough) {
     wanted = enough;
-    status = runtime_->allocate(static_cast<std::size_t>(wanted), &begin);
+    status = runtime_->allocate(runtime_->device, static_cast<std::size_t>(wanted), &begin);
   }
   if (status != 0) return status;
   segments_[static_cast<char*>(begin)] = wanted;
@@ -109,7 +109,7 @@ void Arena::trim() {
     }
     take_piece(piece);
     ASAN_UNPOISON_MEMORY_REGION(segment->first, static_cast<std::size_t>(segment->second));
-    runtime_->release(segment->first, static_cast<std::size_t>(segment->second));
+    runtime_->release(runtime_->device, segment->first, static_cast<std::size_t>(segment->second));
     segment = segments_.erase(segment);
   }
 }

@@ -7,6 +7,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/options.h"
+#include "libmoe/base/threads.h"
 
 namespace moe {
 namespace {
@@ -65,15 +66,19 @@ void* Device::allocate(std::int64_t bytes) {
     fail(ErrorCode::device,
          "device {}: out of memory: {} more wanted, {} in use; use a smaller batch or model", name_,
          format_bytes(bytes), format_bytes(use_.bytes_in_use));
-  use_.bytes_in_use += Arena::size_of_block(bytes);
-  use_.peak_bytes = std::max(use_.peak_bytes, use_.bytes_in_use);
+  use_.add(Arena::size_of_block(bytes));
   return pointer;
 }
 
 void Device::release(void* pointer, std::int64_t bytes) {
   std::lock_guard lock(mutex_);
   arena_.release(pointer, bytes);
-  use_.bytes_in_use -= Arena::size_of_block(bytes);
+  use_.add(-Arena::size_of_block(bytes));
+}
+
+void Device::count(std::int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  use_.add(bytes);
 }
 
 MemoryUse Device::memory_use() const {
@@ -86,29 +91,29 @@ void Device::trim() {
   arena_.trim();
 }
 
-Stream::Stream(Device& device, int n_threads) : device_(&device), pool_(n_threads) {
-  workspace_bytes_ = static_cast<std::int64_t>(kernels::kWorkspaceBytesPerThread) * pool_.n_threads();
-  workspace_ = device.allocate(workspace_bytes_);
-  context_ = {&pool_.parallel(), workspace_, kernels::kWorkspaceBytesPerThread, nullptr};
-  check(device, device.runtime().stream_create(&context_.device_stream), "cannot make a stream");
+Stream::Stream(Device& device, int n_threads)
+    : device_(&device), n_threads_(n_threads > 0 ? n_threads : available_processors()) {
+  const kernels::RuntimeTable& runtime = device.runtime();
+  check(device, runtime.stream_create(runtime.device, n_threads_, &context_.stream), "cannot make a stream");
+  bytes_ = static_cast<std::int64_t>(runtime.stream_bytes(runtime.device, n_threads_));
+  device.count(bytes_);
 }
 
 Stream::~Stream() {
-  device_->runtime().stream_synchronize(context_.device_stream);
-  device_->runtime().stream_destroy(context_.device_stream);
-  device_->release(workspace_, workspace_bytes_);
+  device_->runtime().stream_synchronize(context_.stream);
+  device_->runtime().stream_destroy(context_.stream);
+  device_->count(-bytes_);
 }
 
 void Stream::copy(void* to, const void* from, std::int64_t bytes) {
-  check(*device_, device_->runtime().copy(to, from, static_cast<std::size_t>(bytes), context_.device_stream),
+  check(*device_, device_->runtime().copy(to, from, static_cast<std::size_t>(bytes), context_.stream),
         "copy");
 }
 void Stream::fill_zero(void* to, std::int64_t bytes) {
-  check(*device_, device_->runtime().fill_zero(to, static_cast<std::size_t>(bytes), context_.device_stream),
-        "fill");
+  check(*device_, device_->runtime().fill_zero(to, static_cast<std::size_t>(bytes), context_.stream), "fill");
 }
 void Stream::synchronize() {
-  check(*device_, device_->runtime().stream_synchronize(context_.device_stream), "synchronize");
+  check(*device_, device_->runtime().stream_synchronize(context_.stream), "synchronize");
 }
 
 }  // namespace moe

@@ -1,12 +1,12 @@
 // A device: its kernels, its memory, its streams.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "kernels/api/table.h"
-#include "libmoe/base/threads.h"
 #include "libmoe/core/arena.h"
 
 namespace moe {
@@ -14,6 +14,10 @@ namespace moe {
 struct MemoryUse {
   std::int64_t bytes_in_use = 0;
   std::int64_t peak_bytes = 0;
+  void add(std::int64_t bytes) {
+    bytes_in_use += bytes;
+    peak_bytes = std::max(peak_bytes, bytes_in_use);
+  }
 };
 
 /// Outlives every tensor and stream on it. Allocation is thread-safe.
@@ -43,7 +47,10 @@ class Device {
   void trim();
 
  private:
+  friend class Stream;
   Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime);
+  /// Memory that a stream has taken, or given back.
+  void count(std::int64_t bytes);
   std::string name_;
   const kernels::KernelTable* kernels_;
   const kernels::RuntimeTable* runtime_;
@@ -55,7 +62,8 @@ class Device {
 /// Work in order on one device. Not thread-safe: one stream per thread.
 class Stream {
  public:
-  /// n_threads 0 = all processors; only the CPU uses it.
+  /// n_threads: of the host, for the kernels of a device that is the host and for loops beside them; 0 = all
+  /// processors.
   explicit Stream(Device& device, int n_threads = 0);
   ~Stream();
   Stream(const Stream&) = delete;
@@ -63,7 +71,7 @@ class Stream {
 
   Device& device() const { return *device_; }
   const kernels::Context& context() const { return context_; }
-  ThreadPool& threads() { return pool_; }
+  int n_threads() const { return n_threads_; }
   /// What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h).
   /// Sums and results are f32. At first f32.
   kernels::DType product() const { return product_; }
@@ -76,9 +84,8 @@ class Stream {
 
  private:
   Device* device_;
-  ThreadPool pool_;
-  void* workspace_;
-  std::int64_t workspace_bytes_;
+  int n_threads_;
+  std::int64_t bytes_;
   kernels::Context context_{};
   kernels::DType product_ = kernels::DType::f32;
 };

@@ -36,10 +36,4 @@ inline bool indices_within(const TensorView& x, std::int64_t lowest, std::int64_
   return true;
 }
 
-/// Sums over rows of n columns fit the scratch memory of one thread.
-inline bool sums_fit(std::int64_t n) {
-  return n * static_cast<std::int64_t>(sizeof(float)) <=
-         static_cast<std::int64_t>(kernels::kWorkspaceBytesPerThread);
-}
-
 }  // namespace moe::ops

@@ -15,8 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Sums over two rows of the greatest width fit the scratch memory of a thread.
-constexpr double kMaxWidth = kernels::kWorkspaceBytesPerThread / (2 * sizeof(float));
+// The backward pass of a norm sums two columns for each.
+constexpr double kMaxWidth = kernels::kSumMaxColumns / 2;
 constexpr double kMaxLayers = 1000, kMaxExperts = 1 << 16, kMaxVocabulary = 1 << 24;
 
 // Validation had a capacity of its own once; files of that time name it.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "libmoe/base/threads.h"
 #include "libmoe/model/transformer_impl.h"
 
 namespace moe {
@@ -55,8 +56,8 @@ float draw(const Distribution& d, const kernels::RandomStream& random, std::uint
 
 // Elements [begin, end) of the group, the parameter's or a part of them: what they are depends on their place
 // in the whole tensor alone.
-void initialise_range(Stream& stream, const ParameterGroup& group, const Parameter& p, IndexRange range,
-                      std::uint64_t seed) {
+void initialise_range(Stream& stream, ThreadPool& threads, const ParameterGroup& group, const Parameter& p,
+                      IndexRange range, std::uint64_t seed) {
   constexpr std::int64_t kBlock = std::int64_t{1} << 18, kTask = std::int64_t{1} << 14;
   const Distribution d = distribution_of(p.name, p.whole_shape);
   const kernels::RandomStream random{seed, hash(p.name), 0};
@@ -64,7 +65,7 @@ void initialise_range(Stream& stream, const ParameterGroup& group, const Paramet
   for (std::int64_t begin = range.begin; begin < range.end; begin += kBlock) {
     const IndexRange block{begin, std::min(begin + kBlock, range.end)};
     values.resize(static_cast<std::size_t>(block.size()));
-    stream.threads().run((block.size() + kTask - 1) / kTask, [&](std::int64_t task, int) {
+    threads.run((block.size() + kTask - 1) / kTask, [&](std::int64_t task, int) {
       const std::int64_t first = block.begin + task * kTask - p.offset;
       p.for_each_run({first, std::min(first + kTask, block.end - p.offset)},
                      [&](std::int64_t local, std::int64_t whole, std::int64_t n) {
@@ -87,10 +88,11 @@ std::vector<float> initial_values(const std::string& name, const Shape& whole_sh
 }
 
 void Transformer::initialise(Stream& stream, std::uint64_t seed) {
+  ThreadPool threads(stream.n_threads());
   for (const ParameterGroup& group : impl_->parameters.groups())
     for (const Parameter* p : group.parameters) {
       const IndexRange range = group.values ? p->range() : group.owned_range(*p);
-      if (!range.empty()) initialise_range(stream, group, *p, range, seed);
+      if (!range.empty()) initialise_range(stream, threads, group, *p, range, seed);
     }
 }
 

@@ -84,7 +84,8 @@ Footprint footprint_of(const ModelConfig& config, const FootprintOptions& option
   count_parameters(layout, f);
   count_held(layout, options, f);
   count_flops(config, f);
-  f.scratch_bytes = options.n_threads * static_cast<std::int64_t>(kernels::kWorkspaceBytesPerThread) +
+  const kernels::RuntimeTable& runtime = kernels::cpu_runtime();
+  f.scratch_bytes = static_cast<std::int64_t>(runtime.stream_bytes(runtime.device, options.n_threads)) +
                     position_bytes(config);
   const PassPeak peak = pass_peak(config, layout, options);
   f.saving_bytes = saving_bytes(layout);

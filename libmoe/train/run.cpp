@@ -92,7 +92,7 @@ class Run {
     const Batcher& batcher = session_.batcher();
     const Footprint footprint = footprint_of(
         session_.model().config(), footprint_options(options_, session_.dataset(), session_.model().parts(),
-                                                     session_.stream().threads().n_threads()));
+                                                     session_.stream().n_threads()));
     log_info("{} : {} parameters, {} of experts : {} sentences in {} sources{}", origin,
              with_commas(footprint.n_parameters), with_commas(footprint.n_expert_parameters),
              with_commas(batcher.n_usable()), batcher.sources().size(),

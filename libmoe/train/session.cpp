@@ -10,6 +10,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/files.h"
 #include "libmoe/base/log.h"
+#include "libmoe/base/threads.h"
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/train/course.h"

@@ -18,7 +18,7 @@ constexpr std::int64_t kMiB = std::int64_t{1} << 20;
 /// A system with so much memory, which counts what it has given.
 struct System {
   static inline std::int64_t given, most, left;
-  static int allocate(std::size_t bytes, void** pointer) {
+  static int allocate(void*, std::size_t bytes, void** pointer) {
     const auto n = static_cast<std::int64_t>(bytes);
     if (n > left) return 1;
     *pointer = std::aligned_alloc(64, bytes);
@@ -27,7 +27,7 @@ struct System {
     most = std::max(most, given);
     return 0;
   }
-  static int release(void* pointer, std::size_t bytes) {
+  static int release(void*, void* pointer, std::size_t bytes) {
     given -= static_cast<std::int64_t>(bytes);
     left += static_cast<std::int64_t>(bytes);
     std::free(pointer);

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <numeric>
 
+#include "libmoe/base/threads.h"
+
 namespace moe {
 namespace {
 

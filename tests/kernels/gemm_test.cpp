@@ -9,9 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/api/table.h"
-#include "libmoe/base/threads.h"
 #include "libmoe/core/ops.h"
+#include "tests/kernels/kernel_test.h"
 
 namespace moe {
 namespace {
@@ -144,13 +143,7 @@ struct Case {
 class Runner {
  public:
   Runner(const std::string& isa, int n_threads) : Runner(*kernels::cpu_table(isa.c_str()), n_threads) {}
-  Runner(const kernels::KernelTable& table, int n_threads)
-      : table_(table),
-        pool_(n_threads),
-        workspace_(kernels::kWorkspaceBytesPerThread * static_cast<std::size_t>(n_threads) + 64) {
-    const auto at = (reinterpret_cast<std::uintptr_t>(workspace_.data()) + 63) / 64 * 64;
-    context_ = {&pool_.parallel(), reinterpret_cast<void*>(at), kernels::kWorkspaceBytesPerThread, nullptr};
-  }
+  Runner(const kernels::KernelTable& table, int n_threads) : table_(table), context_(n_threads) {}
   void operator()(const std::vector<GemmProblem>& problems) {
     table_.gemm(context_, {problems.data(), static_cast<std::int64_t>(problems.size())});
   }
@@ -158,9 +151,7 @@ class Runner {
 
  private:
   const kernels::KernelTable& table_;
-  ThreadPool pool_;
-  std::vector<std::byte> workspace_;
-  kernels::Context context_{};
+  test::KernelContext context_;
 };
 
 bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
@@ -278,7 +269,8 @@ TEST(Gemm, TasksAreFew) {
                                 [](void* self, std::int64_t n, void (*)(void*, std::int64_t, int), void*) {
                                   *static_cast<std::int64_t*>(self) += n;
                                 }};
-  const kernels::Context context{&count, nullptr, kernels::kWorkspaceBytesPerThread, nullptr};
+  kernels::CpuStream stream{&count, nullptr};
+  const kernels::Context context{&stream};
   for (const std::string& isa : isas_here())
     for (const std::int64_t rows : {1, 4, 16, 64, 256}) {
       const GemmProblem forward{.m = rows, .n = 2048, .k = 512};

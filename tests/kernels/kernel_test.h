@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/api/table.h"
-#include "libmoe/base/threads.h"
+#include "kernels/cpu/thread_pool.h"
 
 namespace moe::test {
 
@@ -26,15 +26,19 @@ class KernelContext {
       : pool_(n_threads),
         workspace_(static_cast<std::size_t>(n_threads) * kernels::kWorkspaceBytesPerThread / sizeof(Line),
                    Line{NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}),
-        context_{&pool_.parallel(), workspace_.data(), kernels::kWorkspaceBytesPerThread, nullptr} {}
+        stream_{&pool_.parallel(), workspace_.data()},
+        context_{&stream_} {}
+  KernelContext(const KernelContext&) = delete;
+  KernelContext& operator=(const KernelContext&) = delete;
   operator const kernels::Context&() const { return context_; }  // NOLINT: used in the place of one
 
  private:
   struct alignas(64) Line {
     float values[16];
   };
-  ThreadPool pool_;
+  kernels::ThreadPool pool_;
   std::vector<Line> workspace_;
+  kernels::CpuStream stream_;
   kernels::Context context_;
 };
 

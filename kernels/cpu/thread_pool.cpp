@@ -1,16 +1,16 @@
-#include "libmoe/base/threads.h"
+#include "kernels/cpu/thread_pool.h"
 
 #include <sched.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "libmoe/base/error.h"
-
-namespace moe {
+namespace moe::kernels {
 
 int available_processors() {
   cpu_set_t set;
@@ -26,6 +26,11 @@ constexpr int kSpins = 20000;
 inline void cpu_relax() {
   __builtin_ia32_pause();
 }
+void check(bool condition, const char* otherwise) {
+  if (condition) return;
+  std::fprintf(stderr, "bug: %s\n", otherwise);
+  std::abort();
+}
 }  // namespace
 
 // A loop is finished when its tasks are, whether or not every worker has noticed it: on a busy machine the
@@ -34,7 +39,7 @@ inline void cpu_relax() {
 // n_tasks. The upper half is the loop's number, so that a late thread never takes a task of a loop it did not
 // see begin.
 struct ThreadPool::Impl {
-  kernels::Parallel parallel{};
+  Parallel parallel{};
   std::vector<std::thread> workers;
   std::mutex mutex;
   std::condition_variable wake;
@@ -73,13 +78,22 @@ struct ThreadPool::Impl {
     }
   }
 
+  void stop_workers() {
+    {
+      std::lock_guard lock(mutex);
+      stop.store(true);
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   void run(std::int64_t count, TaskFn task_fn, void* task_arg) {
-    MOE_CHECK(!running, "a parallel loop inside a parallel loop");
+    check(!running, "a parallel loop inside a parallel loop");
     if (workers.empty() || count <= 1) {
       for (std::int64_t task = 0; task < count; ++task) task_fn(task_arg, task, 0);
       return;
     }
-    MOE_CHECK(count < static_cast<std::int64_t>(kLoop), "{} tasks", count);
+    check(count < static_cast<std::int64_t>(kLoop), "too many tasks in a parallel loop");
     running = true;
     n_tasks = count;
     fn = task_fn;
@@ -105,22 +119,22 @@ ThreadPool::ThreadPool(int n_threads) : impl_(std::make_unique<Impl>()) {
   impl->parallel = {impl, n_threads, [](void* self, std::int64_t n, TaskFn fn, void* arg) {
                       static_cast<Impl*>(self)->run(n, fn, arg);
                     }};
-  for (int t = 1; t < n_threads; ++t) impl->workers.emplace_back([impl, t] { impl->work(t); });
+  try {
+    for (int t = 1; t < n_threads; ++t) impl->workers.emplace_back([impl, t] { impl->work(t); });
+  } catch (...) {
+    impl->stop_workers();
+    throw;
+  }
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(impl_->mutex);
-    impl_->stop.store(true);
-  }
-  impl_->wake.notify_all();
-  for (std::thread& worker : impl_->workers) worker.join();
+  impl_->stop_workers();
 }
 
 int ThreadPool::n_threads() const {
   return impl_->parallel.n_threads;
 }
-const kernels::Parallel& ThreadPool::parallel() const {
+const Parallel& ThreadPool::parallel() const {
   return impl_->parallel;
 }
 
@@ -131,4 +145,4 @@ void ThreadPool::run(std::int64_t n_tasks, const std::function<void(std::int64_t
       const_cast<void*>(static_cast<const void*>(&fn)));
 }
 
-}  // namespace moe
+}  // namespace moe::kernels
