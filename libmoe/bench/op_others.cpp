@@ -12,7 +12,11 @@ OpCase layer_norm(Stream& stream, const OpSizes& s) {
   const std::int64_t T = s.tokens, D = s.d_model;
   OpCase c = rows_case(stream, T, D, 8, 8, 2, {{D}, {D}, {T}, {T}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] { ops::layer_norm(stream, m[0], m[2], m[3], 1e-5f, m[1], m[4], m[5]); };
+  c.run = [&stream, m] {
+    ops::layer_norm(
+        stream,
+        {.x = m[0], .gamma = m[2], .beta = m[3], .epsilon = 1e-5f, .y = m[1], .mean = m[4], .rstd = m[5]});
+  };
   c.outputs = {m[1], m[4], m[5]};
   return c;
 }
@@ -22,7 +26,16 @@ OpCase add_norm(Stream& stream, const OpSizes& s) {
   OpCase c = rows_case(stream, T, D, 10, 16, 4, {{D}, {D}, {T}, {T}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, m] {
-    ops::add_norm(stream, m[0], m[1], {0.1f, {.seed = 1}}, m[4], m[5], 1e-5f, m[2], m[3], m[6], m[7]);
+    ops::add_norm(stream, {.x = m[0],
+                           .residual = m[1],
+                           .dropout = {0.1f, {.seed = 1}},
+                           .gamma = m[4],
+                           .beta = m[5],
+                           .epsilon = 1e-5f,
+                           .sum = m[2],
+                           .y = m[3],
+                           .mean = m[6],
+                           .rstd = m[7]});
   };
   c.outputs = {m[2], m[3], m[6], m[7]};
   return c;
@@ -32,7 +45,16 @@ OpCase layer_norm_backward(Stream& stream, const OpSizes& s) {
   const std::int64_t T = s.tokens, D = s.d_model;
   OpCase c = rows_case(stream, T, D, 16, 16, 3, {{D}, {T}, {T}, {D}, {D}});
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] { ops::layer_norm_backward(stream, m[0], m[1], m[3], m[4], m[5], m[2], m[6], m[7]); };
+  c.run = [&stream, m] {
+    ops::layer_norm_backward(stream, {.dy = m[0],
+                                      .x = m[1],
+                                      .gamma = m[3],
+                                      .mean = m[4],
+                                      .rstd = m[5],
+                                      .dx = m[2],
+                                      .dgamma = m[6],
+                                      .dbeta = m[7]});
+  };
   c.outputs = {m[2], m[6], m[7]};
   return c;
 }
@@ -63,13 +85,24 @@ OpCase attention_case(Stream& stream, const OpSizes& s, bool backward) {
                             .n_heads = s.heads,
                             .causal = true,
                             .scale = 1 / std::sqrt(static_cast<float>(D / s.heads))};
-  const auto forward = [&stream, m, shape] { ops::attention(stream, shape, m[0], m[1], m[2], m[3], m[8]); };
+  const auto forward = [&stream, m, shape] {
+    ops::attention(stream, {.shape = shape, .q = m[0], .k = m[1], .v = m[2], .y = m[3], .log_sum_exp = m[8]});
+  };
   c.run = forward;
   c.outputs = {m[3], m[8]};
   if (backward) {
     forward();
     c.run = [&stream, m, shape] {
-      ops::attention_backward(stream, shape, m[0], m[1], m[2], m[3], m[8], m[4], m[5], m[6], m[7]);
+      ops::attention_backward(stream, {.shape = shape,
+                                       .q = m[0],
+                                       .k = m[1],
+                                       .v = m[2],
+                                       .y = m[3],
+                                       .log_sum_exp = m[8],
+                                       .dy = m[4],
+                                       .dq = m[5],
+                                       .dk = m[6],
+                                       .dv = m[7]});
     };
     c.outputs = {m[5], m[6], m[7]};
   }
@@ -104,7 +137,10 @@ OpCase embedding(Stream& stream, const OpSizes& s) {
   c.memory.push_back(random_tensor(stream, {s.length, D}, 2));
   c.memory.push_back(Tensor(stream.device(), {T, D}));
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
-  c.run = [&stream, m] { ops::embedding(stream, m[0], m[1], 2, m[2], m[3], m[4]); };
+  c.run = [&stream, m] {
+    ops::embedding(stream,
+                   {.ids = m[0], .table = m[1], .scale = 2, .position = m[2], .positions = m[3], .y = m[4]});
+  };
   c.outputs = {m[4]};
   return c;
 }
@@ -157,7 +193,9 @@ OpCase adam(Stream& stream, const OpSizes& s) {
                            .gradient_scale = 1,
                            .bias1 = 0.1f,
                            .bias2 = 0.02f};
-  c.run = [&stream, m, step] { ops::adam(stream, step, m[0], m[1], m[2], m[3]); };
+  c.run = [&stream, m, step] {
+    ops::adam(stream, {.step = step, .gradient = m[0], .m = m[1], .v = m[2], .parameter = m[3]});
+  };
   c.outputs = {m[1], m[2], m[3]};
   return c;
 }

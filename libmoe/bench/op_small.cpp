@@ -66,7 +66,15 @@ OpCase cross_entropy_parts(Stream& stream, const OpSizes& s) {
   if constexpr (first) return c;
   softmax();
   c.run = [&stream, m, n = s.vocab_size] {
-    ops::cross_entropy_of_parts(stream, m[0], m[1], m[2], 0, n, 0.1f, 1, m[3], m[4]);
+    ops::cross_entropy_of_parts(stream, {.logits = m[0],
+                                         .labels = m[1],
+                                         .sums = m[2],
+                                         .part = 0,
+                                         .n_all = n,
+                                         .smoothing = 0.1f,
+                                         .dloss = 1,
+                                         .loss = m[3],
+                                         .nll = m[4]});
   };
   c.outputs = {m[0], m[3], m[4]};
   return c;
@@ -161,7 +169,9 @@ OpCase attention_step(Stream& stream, const OpSizes& s) {
                                   .k_length = m[7],
                                   .n_heads = s.heads,
                                   .scale = 1 / std::sqrt(static_cast<float>(s.d_model / s.heads))};
-  c.run = [&stream, m, shape] { ops::attention(stream, shape, m[0], m[2], m[3], m[1], {}); };
+  c.run = [&stream, m, shape] {
+    ops::attention(stream, {.shape = shape, .q = m[0], .k = m[2], .v = m[3], .y = m[1]});
+  };
   c.outputs = {m[1]};
   return c;
 }

@@ -55,29 +55,47 @@ bool all_finite(Stream& stream, const TensorView& x);
 
 // --- normalisation
 // ---------------------------------------------------------------------------------------------
-/// y = (x - mean) * rstd * gamma + beta per row. x, y: [T,D]; gamma, beta: [D]; mean, rstd: [T] (both may be
-/// empty when no backward follows).
-void layer_norm(Stream& stream, const TensorView& x, const TensorView& gamma, const TensorView& beta,
-                float epsilon, const TensorView& y, const TensorView& mean, const TensorView& rstd);
-/// sum = residual + dropout(x) as dropout_add, then y = its norm; x may be sum. x, residual, sum, y: [T,D].
+/// y = (x - mean) * rstd * gamma + beta per row.
+struct LayerNorm {
+  TensorView x, gamma, beta;  // [T,D], [D], [D]
+  float epsilon;
+  TensorView y;               // [T,D]
+  TensorView mean{}, rstd{};  // [T]; both may be empty when no backward follows
+};
+void layer_norm(Stream& stream, const LayerNorm& a);
+/// Of dropout_add.
 struct ResidualDropout {
   float p = 0;
   RandomStream random{};
 };
-void add_norm(Stream& stream, const TensorView& x, const TensorView& residual, const ResidualDropout& dropout,
-              const TensorView& gamma, const TensorView& beta, float epsilon, const TensorView& sum,
-              const TensorView& y, const TensorView& mean, const TensorView& rstd);
-/// dx += the gradient (dx holds the residual path's gradient before); dgamma, dbeta: [D] +=.
-void layer_norm_backward(Stream& stream, const TensorView& dy, const TensorView& x, const TensorView& gamma,
-                         const TensorView& mean, const TensorView& rstd, const TensorView& dx,
-                         const TensorView& dgamma, const TensorView& dbeta);
+/// sum = residual + dropout(x) as dropout_add, then y = its norm.
+struct AddNorm {
+  TensorView x, residual;  // [T,D]; x may be sum
+  ResidualDropout dropout;
+  TensorView gamma, beta;  // [D]
+  float epsilon;
+  TensorView sum, y;          // [T,D]
+  TensorView mean{}, rstd{};  // [T]; both may be empty when no backward follows
+};
+void add_norm(Stream& stream, const AddNorm& a);
+struct LayerNormBackward {
+  TensorView dy, x, gamma;   // [T,D], [T,D], [D]
+  TensorView mean, rstd;     // [T], as layer_norm left them
+  TensorView dx;             // [T,D] += the gradient: holds the residual path's before
+  TensorView dgamma, dbeta;  // [D] +=
+};
+void layer_norm_backward(Stream& stream, const LayerNormBackward& a);
 
 // --- embedding
 // -------------------------------------------------------------------------------------------------
-/// y[t] = table[ids[t]] * scale + positions[position[t]]. ids, position: [T] i32; table: [V,D]; positions:
-/// [P,D] or empty; y: [T,D].
-void embedding(Stream& stream, const TensorView& ids, const TensorView& table, float scale,
-               const TensorView& position, const TensorView& positions, const TensorView& y);
+/// y[t] = table[ids[t]] * scale + positions[position[t]]
+struct Embedding {
+  TensorView ids, table;  // [T] i32, [V,D]
+  float scale = 1;
+  TensorView position{}, positions{};  // [T] i32, [P,D]; both may be empty
+  TensorView y;                        // [T,D]
+};
+void embedding(Stream& stream, const Embedding& a);
 /// dtable[ids[t]] += dy[t] * scale, summed in the order of t for each row.
 void embedding_backward(Stream& stream, const TensorView& ids, const TensorView& dy, float scale,
                         const TensorView& dtable);
@@ -97,16 +115,22 @@ struct AttentionShape {
                                   // (row*R + head) * 65536 + index, R = random_heads
   std::int64_t random_heads = 0;  // 0: n_heads; more where these are some of a row's heads
 };
-/// y = softmax(scale * q k^T) v per head and sequence. q, y: [Tq,D] (rows may be strided); k, v: [Tk,D];
-/// log_sum_exp: [Tq,H] saved for the backward pass, or empty. A query with no key gives 0. A sequence's
-/// result does not depend on the others.
-void attention(Stream& stream, const AttentionShape& shape, const TensorView& q, const TensorView& k,
-               const TensorView& v, const TensorView& y, const TensorView& log_sum_exp);
+/// y = softmax(scale * q k^T) v per head and sequence. A query with no key gives 0. A sequence's result does
+/// not depend on the others.
+struct Attention {
+  AttentionShape shape;
+  TensorView q, k, v;        // [Tq,D], [Tk,D], [Tk,D]; rows may be strided
+  TensorView y;              // [Tq,D]
+  TensorView log_sum_exp{};  // [Tq,H] saved for the backward pass, or empty
+};
+void attention(Stream& stream, const Attention& a);
 /// Overwrites dq on the sequences' query rows, dk and dv on their key rows.
-void attention_backward(Stream& stream, const AttentionShape& shape, const TensorView& q, const TensorView& k,
-                        const TensorView& v, const TensorView& y, const TensorView& log_sum_exp,
-                        const TensorView& dy, const TensorView& dq, const TensorView& dk,
-                        const TensorView& dv);
+struct AttentionBackward {
+  AttentionShape shape;
+  TensorView q, k, v, y, log_sum_exp, dy;  // as above
+  TensorView dq, dk, dv;                   // like q, k and v
+};
+void attention_backward(Stream& stream, const AttentionBackward& a);
 
 // --- loss and search
 // -------------------------------------------------------------------------------------------
@@ -119,11 +143,14 @@ void cross_entropy(Stream& stream, const TensorView& logits, const TensorView& l
 /// logits: [T,W] becomes e^(logits - top); labels: [T] i32 within the part, kernels::kNotCounted or
 /// kInAnotherPart; sums: [T,4], see kernels/api/loss.h.
 void softmax_part(Stream& stream, const TensorView& logits, const TensorView& labels, const TensorView& sums);
-/// logits: [T,W] as the first step left it, overwritten by the gradient unless dloss is 0; sums: [parts*T,4]
-/// of all parts; n_all: V; loss, nll: [T].
-void cross_entropy_of_parts(Stream& stream, const TensorView& logits, const TensorView& labels,
-                            const TensorView& sums, std::int64_t part, std::int64_t n_all, float smoothing,
-                            float dloss, const TensorView& loss, const TensorView& nll);
+struct CrossEntropyOfParts {
+  TensorView logits;         // [T,W] as the first step left it, overwritten by the gradient unless dloss is 0
+  TensorView labels, sums;   // [T] i32; [parts*T,4] of all parts
+  std::int64_t part, n_all;  // which part this is; V
+  float smoothing, dloss;
+  TensorView loss, nll;  // [T]
+};
+void cross_entropy_of_parts(Stream& stream, const CrossEntropyOfParts& a);
 /// x: [T,V] becomes log softmax(x) per row.
 void log_softmax(Stream& stream, const TensorView& x);
 /// The k largest of each row in falling order, ties to the lowest index. x: [T,V]; values: [T,k] f32;
@@ -142,10 +169,12 @@ struct AdamStep {
   float rate, beta1, beta2, epsilon, decay, gradient_scale;
   float bias1, bias2;  // 1 - beta^step
 };
-/// parameter, gradient, m, v: same number of elements, contiguous. rounded: empty, or as many of bf16, which
-/// get the new parameter rounded.
-void adam(Stream& stream, const AdamStep& step, const TensorView& gradient, const TensorView& m,
-          const TensorView& v, const TensorView& parameter, const TensorView& rounded = {});
+struct Adam {
+  AdamStep step;
+  TensorView gradient, m, v, parameter;  // as many elements, contiguous
+  TensorView rounded{};                  // empty, or as many of bf16, which get the new parameter rounded
+};
+void adam(Stream& stream, const Adam& a);
 /// y = x in bf16, to nearest even; x: f32, y: bf16, as many elements, contiguous.
 void round(Stream& stream, const TensorView& x, const TensorView& y);
 

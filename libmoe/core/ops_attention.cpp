@@ -50,34 +50,31 @@ bool is_log_sum_exp(const TensorView& x, std::int64_t rows, std::int64_t n_heads
 
 }  // namespace
 
-void attention(Stream& stream, const AttentionShape& shape, const TensorView& q, const TensorView& k,
-               const TensorView& v, const TensorView& y, const TensorView& log_sum_exp) {
-  const kernels::AttentionSegments segments = checked_segments(shape, q, k, v);
-  MOE_CHECK(is_matrix(y, q.rows(), q.shape[1]) &&
-                (!log_sum_exp || is_log_sum_exp(log_sum_exp, q.rows(), shape.n_heads)),
-            "q {} y {} log_sum_exp {}", q.shape.text(), y.shape.text(), log_sum_exp.shape.text());
+void attention(Stream& stream, const Attention& a) {
+  const kernels::AttentionSegments segments = checked_segments(a.shape, a.q, a.k, a.v);
+  MOE_CHECK(is_matrix(a.y, a.q.rows(), a.q.shape[1]) &&
+                (!a.log_sum_exp || is_log_sum_exp(a.log_sum_exp, a.q.rows(), a.shape.n_heads)),
+            "q {} y {} log_sum_exp {}", a.q.shape.text(), a.y.shape.text(), a.log_sum_exp.shape.text());
   MOE_CALL(stream, attention,
-           (kernels::AttentionArgs{segments, q.f32(), q.row_stride, k.f32(), k.row_stride, v.f32(),
-                                   v.row_stride, y.f32(), y.row_stride, log_sum_exp.f32()}));
+           (kernels::AttentionArgs{segments, a.q.f32(), a.q.row_stride, a.k.f32(), a.k.row_stride, a.v.f32(),
+                                   a.v.row_stride, a.y.f32(), a.y.row_stride, a.log_sum_exp.f32()}));
 }
 
-void attention_backward(Stream& stream, const AttentionShape& shape, const TensorView& q, const TensorView& k,
-                        const TensorView& v, const TensorView& y, const TensorView& log_sum_exp,
-                        const TensorView& dy, const TensorView& dq, const TensorView& dk,
-                        const TensorView& dv) {
-  const kernels::AttentionSegments segments = checked_segments(shape, q, k, v);
-  const std::int64_t width = q.shape[1];
-  MOE_CHECK(is_matrix(y, q.rows(), width) && is_matrix(dy, q.rows(), width) &&
-                is_matrix(dq, q.rows(), width) && is_matrix(dk, k.rows(), width) &&
-                is_matrix(dv, k.rows(), width) && is_log_sum_exp(log_sum_exp, q.rows(), shape.n_heads),
-            "q {} k {} y {} dy {} dq {} dk {} dv {} log_sum_exp {}", q.shape.text(), k.shape.text(),
-            y.shape.text(), dy.shape.text(), dq.shape.text(), dk.shape.text(), dv.shape.text(),
-            log_sum_exp.shape.text());
+void attention_backward(Stream& stream, const AttentionBackward& a) {
+  const kernels::AttentionSegments segments = checked_segments(a.shape, a.q, a.k, a.v);
+  const std::int64_t width = a.q.shape[1];
+  MOE_CHECK(is_matrix(a.y, a.q.rows(), width) && is_matrix(a.dy, a.q.rows(), width) &&
+                is_matrix(a.dq, a.q.rows(), width) && is_matrix(a.dk, a.k.rows(), width) &&
+                is_matrix(a.dv, a.k.rows(), width) &&
+                is_log_sum_exp(a.log_sum_exp, a.q.rows(), a.shape.n_heads),
+            "q {} k {} y {} dy {} dq {} dk {} dv {} log_sum_exp {}", a.q.shape.text(), a.k.shape.text(),
+            a.y.shape.text(), a.dy.shape.text(), a.dq.shape.text(), a.dk.shape.text(), a.dv.shape.text(),
+            a.log_sum_exp.shape.text());
   MOE_CALL(stream, attention_backward,
-           (kernels::AttentionBackwardArgs{segments, q.f32(), q.row_stride, k.f32(), k.row_stride, v.f32(),
-                                           v.row_stride, y.f32(), y.row_stride, log_sum_exp.f32(), dy.f32(),
-                                           dy.row_stride, dq.f32(), dq.row_stride, dk.f32(), dk.row_stride,
-                                           dv.f32(), dv.row_stride}));
+           (kernels::AttentionBackwardArgs{
+               segments, a.q.f32(), a.q.row_stride, a.k.f32(), a.k.row_stride, a.v.f32(), a.v.row_stride,
+               a.y.f32(), a.y.row_stride, a.log_sum_exp.f32(), a.dy.f32(), a.dy.row_stride, a.dq.f32(),
+               a.dq.row_stride, a.dk.f32(), a.dk.row_stride, a.dv.f32(), a.dv.row_stride}));
 }
 
 }  // namespace moe::ops

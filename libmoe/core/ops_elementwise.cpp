@@ -73,17 +73,17 @@ bool all_finite(Stream& stream, const TensorView& x) {
   return to_host<std::int32_t>(stream, finite)[0] != 0;
 }
 
-void adam(Stream& stream, const AdamStep& step, const TensorView& gradient, const TensorView& m,
-          const TensorView& v, const TensorView& parameter, const TensorView& rounded) {
-  const std::int64_t n = parameter.shape.n_elements();
-  MOE_CHECK(is_elements(gradient, n) && is_elements(m, n) && is_elements(v, n) && is_elements(parameter, n),
-            "gradient {} m {} v {} parameter {}", gradient.shape.text(), m.shape.text(), v.shape.text(),
-            parameter.shape.text());
-  MOE_CHECK(!rounded || is_rounded(rounded, n), "rounded {}", rounded.shape.text());
+void adam(Stream& stream, const Adam& a) {
+  const std::int64_t n = a.parameter.shape.n_elements();
+  MOE_CHECK(
+      is_elements(a.gradient, n) && is_elements(a.m, n) && is_elements(a.v, n) && is_elements(a.parameter, n),
+      "gradient {} m {} v {} parameter {}", a.gradient.shape.text(), a.m.shape.text(), a.v.shape.text(),
+      a.parameter.shape.text());
+  MOE_CHECK(!a.rounded || is_rounded(a.rounded, n), "rounded {}", a.rounded.shape.text());
   MOE_CALL(stream, adam,
-           (kernels::AdamArgs{n, step.rate, step.beta1, step.beta2, step.epsilon, step.decay,
-                              step.gradient_scale, step.bias1, step.bias2, gradient.f32(), m.f32(), v.f32(),
-                              parameter.f32(), static_cast<std::uint16_t*>(rounded.data)}));
+           (kernels::AdamArgs{n, a.step.rate, a.step.beta1, a.step.beta2, a.step.epsilon, a.step.decay,
+                              a.step.gradient_scale, a.step.bias1, a.step.bias2, a.gradient.f32(), a.m.f32(),
+                              a.v.f32(), a.parameter.f32(), static_cast<std::uint16_t*>(a.rounded.data)}));
 }
 
 void round(Stream& stream, const TensorView& x, const TensorView& y) {

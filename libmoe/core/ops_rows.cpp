@@ -3,71 +3,66 @@
 
 namespace moe::ops {
 
-void layer_norm(Stream& stream, const TensorView& x, const TensorView& gamma, const TensorView& beta,
-                float epsilon, const TensorView& y, const TensorView& mean, const TensorView& rstd) {
-  const std::int64_t rows = x.rows(), width = gamma.shape.n_elements();
-  MOE_CHECK(is_matrix(x, rows, width) && is_matrix(y, rows, width) && is_vector(gamma, width) &&
-                is_vector(beta, width) && (!mean || is_vector(mean, rows)) &&
-                (!rstd || is_vector(rstd, rows)),
-            "x {} gamma {} beta {} y {} mean {} rstd {}", x.shape.text(), gamma.shape.text(),
-            beta.shape.text(), y.shape.text(), mean.shape.text(), rstd.shape.text());
+void layer_norm(Stream& stream, const LayerNorm& a) {
+  const std::int64_t rows = a.x.rows(), width = a.gamma.shape.n_elements();
+  MOE_CHECK(is_matrix(a.x, rows, width) && is_matrix(a.y, rows, width) && is_vector(a.gamma, width) &&
+                is_vector(a.beta, width) && (!a.mean || is_vector(a.mean, rows)) &&
+                (!a.rstd || is_vector(a.rstd, rows)),
+            "x {} gamma {} beta {} y {} mean {} rstd {}", a.x.shape.text(), a.gamma.shape.text(),
+            a.beta.shape.text(), a.y.shape.text(), a.mean.shape.text(), a.rstd.shape.text());
   MOE_CALL(stream, layer_norm,
-           (kernels::LayerNormArgs{rows, width, epsilon, x.f32(), x.row_stride, gamma.f32(), beta.f32(),
-                                   y.f32(), y.row_stride, mean.f32(), rstd.f32()}));
+           (kernels::LayerNormArgs{rows, width, a.epsilon, a.x.f32(), a.x.row_stride, a.gamma.f32(),
+                                   a.beta.f32(), a.y.f32(), a.y.row_stride, a.mean.f32(), a.rstd.f32()}));
 }
 
-void add_norm(Stream& stream, const TensorView& x, const TensorView& residual, const ResidualDropout& dropout,
-              const TensorView& gamma, const TensorView& beta, float epsilon, const TensorView& sum,
-              const TensorView& y, const TensorView& mean, const TensorView& rstd) {
-  const std::int64_t rows = x.rows(), width = gamma.shape.n_elements(), n = rows * width;
-  MOE_CHECK(is_elements(x, n) && is_elements(residual, n) && is_elements(sum, n) && is_elements(y, n),
-            "x {} residual {} sum {} y {}", x.shape.text(), residual.shape.text(), sum.shape.text(),
-            y.shape.text());
-  MOE_CHECK(is_vector(gamma, width) && is_vector(beta, width) && (!mean || is_vector(mean, rows)) &&
-                (!rstd || is_vector(rstd, rows)),
-            "gamma {} beta {} mean {} rstd {}", gamma.shape.text(), beta.shape.text(), mean.shape.text(),
-            rstd.shape.text());
-  MOE_CHECK(0 <= dropout.p && dropout.p < 1, "p = {}", dropout.p);
+void add_norm(Stream& stream, const AddNorm& a) {
+  const std::int64_t rows = a.x.rows(), width = a.gamma.shape.n_elements(), n = rows * width;
+  MOE_CHECK(is_elements(a.x, n) && is_elements(a.residual, n) && is_elements(a.sum, n) && is_elements(a.y, n),
+            "x {} residual {} sum {} y {}", a.x.shape.text(), a.residual.shape.text(), a.sum.shape.text(),
+            a.y.shape.text());
+  MOE_CHECK(is_vector(a.gamma, width) && is_vector(a.beta, width) && (!a.mean || is_vector(a.mean, rows)) &&
+                (!a.rstd || is_vector(a.rstd, rows)),
+            "gamma {} beta {} mean {} rstd {}", a.gamma.shape.text(), a.beta.shape.text(),
+            a.mean.shape.text(), a.rstd.shape.text());
+  MOE_CHECK(0 <= a.dropout.p && a.dropout.p < 1, "p = {}", a.dropout.p);
   MOE_CALL(stream, add_norm,
-           (kernels::AddNormArgs{{n, dropout.p, dropout.random, x.f32(), residual.f32(), sum.f32()},
-                                 {rows, width, epsilon, sum.f32(), width, gamma.f32(), beta.f32(), y.f32(),
-                                  width, mean.f32(), rstd.f32()}}));
+           (kernels::AddNormArgs{{n, a.dropout.p, a.dropout.random, a.x.f32(), a.residual.f32(), a.sum.f32()},
+                                 {rows, width, a.epsilon, a.sum.f32(), width, a.gamma.f32(), a.beta.f32(),
+                                  a.y.f32(), width, a.mean.f32(), a.rstd.f32()}}));
 }
 
-void layer_norm_backward(Stream& stream, const TensorView& dy, const TensorView& x, const TensorView& gamma,
-                         const TensorView& mean, const TensorView& rstd, const TensorView& dx,
-                         const TensorView& dgamma, const TensorView& dbeta) {
-  const std::int64_t rows = x.rows(), width = gamma.shape.n_elements();
-  MOE_CHECK(is_matrix(dy, rows, width) && is_matrix(x, rows, width) && is_matrix(dx, rows, width),
-            "dy {} x {} dx {}", dy.shape.text(), x.shape.text(), dx.shape.text());
-  MOE_CHECK(is_vector(gamma, width) && is_vector(dgamma, width) && is_vector(dbeta, width) &&
-                is_vector(mean, rows) && is_vector(rstd, rows),
-            "gamma {} dgamma {} dbeta {} mean {} rstd {}", gamma.shape.text(), dgamma.shape.text(),
-            dbeta.shape.text(), mean.shape.text(), rstd.shape.text());
+void layer_norm_backward(Stream& stream, const LayerNormBackward& a) {
+  const std::int64_t rows = a.x.rows(), width = a.gamma.shape.n_elements();
+  MOE_CHECK(is_matrix(a.dy, rows, width) && is_matrix(a.x, rows, width) && is_matrix(a.dx, rows, width),
+            "dy {} x {} dx {}", a.dy.shape.text(), a.x.shape.text(), a.dx.shape.text());
+  MOE_CHECK(is_vector(a.gamma, width) && is_vector(a.dgamma, width) && is_vector(a.dbeta, width) &&
+                is_vector(a.mean, rows) && is_vector(a.rstd, rows),
+            "gamma {} dgamma {} dbeta {} mean {} rstd {}", a.gamma.shape.text(), a.dgamma.shape.text(),
+            a.dbeta.shape.text(), a.mean.shape.text(), a.rstd.shape.text());
   MOE_CHECK(2 * width <= kernels::kSumMaxColumns, "rows of {} elements are too long", width);
   MOE_CALL(stream, layer_norm_backward,
-           (kernels::LayerNormBackwardArgs{rows, width, dy.f32(), dy.row_stride, x.f32(), x.row_stride,
-                                           gamma.f32(), mean.f32(), rstd.f32(), dx.f32(), dx.row_stride,
-                                           dgamma.f32(), dbeta.f32()}));
+           (kernels::LayerNormBackwardArgs{rows, width, a.dy.f32(), a.dy.row_stride, a.x.f32(),
+                                           a.x.row_stride, a.gamma.f32(), a.mean.f32(), a.rstd.f32(),
+                                           a.dx.f32(), a.dx.row_stride, a.dgamma.f32(), a.dbeta.f32()}));
 }
 
-void embedding(Stream& stream, const TensorView& ids, const TensorView& table, float scale,
-               const TensorView& position, const TensorView& positions, const TensorView& y) {
-  const std::int64_t rows = y.rows(), width = y.shape[1];
-  MOE_CHECK(is_indices(ids, rows) && is_matrix(table, table.rows(), width) && table.contiguous() &&
-                is_matrix(y, rows, width),
-            "ids {} table {} y {}", ids.shape.text(), table.shape.text(), y.shape.text());
-  MOE_CHECK(indices_within(ids, 0, table.rows()), "an id outside the table {}", table.shape.text());
-  if (positions) {
-    MOE_CHECK(
-        is_indices(position, rows) && is_matrix(positions, positions.rows(), width) && positions.contiguous(),
-        "position {} positions {}", position.shape.text(), positions.shape.text());
-    MOE_CHECK(indices_within(position, 0, positions.rows()), "a position outside {}", positions.shape.text());
+void embedding(Stream& stream, const Embedding& a) {
+  const std::int64_t rows = a.y.rows(), width = a.y.shape[1];
+  MOE_CHECK(is_indices(a.ids, rows) && is_matrix(a.table, a.table.rows(), width) && a.table.contiguous() &&
+                is_matrix(a.y, rows, width),
+            "ids {} table {} y {}", a.ids.shape.text(), a.table.shape.text(), a.y.shape.text());
+  MOE_CHECK(indices_within(a.ids, 0, a.table.rows()), "an id outside the table {}", a.table.shape.text());
+  if (a.positions) {
+    MOE_CHECK(is_indices(a.position, rows) && is_matrix(a.positions, a.positions.rows(), width) &&
+                  a.positions.contiguous(),
+              "position {} positions {}", a.position.shape.text(), a.positions.shape.text());
+    MOE_CHECK(indices_within(a.position, 0, a.positions.rows()), "a position outside {}",
+              a.positions.shape.text());
   }
-  MOE_CALL(
-      stream, embedding,
-      (kernels::EmbeddingArgs{rows, width, ids.i32(), table.f32(), scale,
-                              positions ? position.i32() : nullptr, positions.f32(), y.f32(), y.row_stride}));
+  MOE_CALL(stream, embedding,
+           (kernels::EmbeddingArgs{rows, width, a.ids.i32(), a.table.f32(), a.scale,
+                                   a.positions ? a.position.i32() : nullptr, a.positions.f32(), a.y.f32(),
+                                   a.y.row_stride}));
 }
 
 void embedding_backward(Stream& stream, const TensorView& ids, const TensorView& dy, float scale,
@@ -118,22 +113,20 @@ void softmax_part(Stream& stream, const TensorView& logits, const TensorView& la
                                      sums.f32()}));
 }
 
-void cross_entropy_of_parts(Stream& stream, const TensorView& logits, const TensorView& labels,
-                            const TensorView& sums, std::int64_t part, std::int64_t n_all, float smoothing,
-                            float dloss, const TensorView& loss, const TensorView& nll) {
-  const std::int64_t rows = logits.rows(), n_parts = rows == 0 ? part + 1 : sums.rows() / rows;
-  MOE_CHECK(logits.shape.rank() == 2 && is_matrix(logits, rows, logits.shape[1]) &&
-                is_indices(labels, rows) && is_matrix(sums, n_parts * rows, 4) && sums.contiguous() &&
-                is_vector(loss, rows) && is_vector(nll, rows),
-            "logits {} labels {} sums {} loss {} nll {}", logits.shape.text(), labels.shape.text(),
-            sums.shape.text(), loss.shape.text(), nll.shape.text());
-  MOE_CHECK(0 <= part && part < n_parts && n_all >= logits.shape[1], "part {} of {}, {} of {}", part, n_parts,
-            logits.shape[1], n_all);
-  MOE_CHECK(0 <= smoothing && smoothing <= 1, "smoothing = {}", smoothing);
+void cross_entropy_of_parts(Stream& stream, const CrossEntropyOfParts& a) {
+  const std::int64_t rows = a.logits.rows(), n_parts = rows == 0 ? a.part + 1 : a.sums.rows() / rows;
+  MOE_CHECK(a.logits.shape.rank() == 2 && is_matrix(a.logits, rows, a.logits.shape[1]) &&
+                is_indices(a.labels, rows) && is_matrix(a.sums, n_parts * rows, 4) && a.sums.contiguous() &&
+                is_vector(a.loss, rows) && is_vector(a.nll, rows),
+            "logits {} labels {} sums {} loss {} nll {}", a.logits.shape.text(), a.labels.shape.text(),
+            a.sums.shape.text(), a.loss.shape.text(), a.nll.shape.text());
+  MOE_CHECK(0 <= a.part && a.part < n_parts && a.n_all >= a.logits.shape[1], "part {} of {}, {} of {}",
+            a.part, n_parts, a.logits.shape[1], a.n_all);
+  MOE_CHECK(0 <= a.smoothing && a.smoothing <= 1, "smoothing = {}", a.smoothing);
   MOE_CALL(stream, cross_entropy_of_parts,
-           (kernels::CrossEntropyOfPartsArgs{rows, logits.shape[1], n_parts, part, n_all, logits.f32(),
-                                             logits.row_stride, labels.i32(), sums.f32(), smoothing, dloss,
-                                             loss.f32(), nll.f32()}));
+           (kernels::CrossEntropyOfPartsArgs{rows, a.logits.shape[1], n_parts, a.part, a.n_all,
+                                             a.logits.f32(), a.logits.row_stride, a.labels.i32(),
+                                             a.sums.f32(), a.smoothing, a.dloss, a.loss.f32(), a.nll.f32()}));
 }
 
 void log_softmax(Stream& stream, const TensorView& x) {

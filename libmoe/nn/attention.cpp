@@ -55,8 +55,12 @@ void SelfAttention::forward(Stream& stream, const TensorView& x, const RowRanges
   saved.log_sum_exp = Tensor(stream.device(), {t, heads_.n});
   const TensorView& qkv = saved.qkv;
   qkv_.forward(stream, x, qkv);
-  ops::attention(stream, shape(rows, options), part(qkv, 0, w), part(qkv, 1, w), part(qkv, 2, w), saved.y,
-                 saved.log_sum_exp);
+  ops::attention(stream, {.shape = shape(rows, options),
+                          .q = part(qkv, 0, w),
+                          .k = part(qkv, 1, w),
+                          .v = part(qkv, 2, w),
+                          .y = saved.y,
+                          .log_sum_exp = saved.log_sum_exp});
   out_.forward(stream, saved.y, y);
 }
 
@@ -69,9 +73,16 @@ void SelfAttention::backward(Stream& stream, const TensorView& x, const RowRange
     const Tensor dcontext(stream.device(), {t, w});
     out_.backward(stream, saved.y, dy, dcontext);
     const TensorView &qkv = saved.qkv, &dview = dqkv;
-    ops::attention_backward(stream, shape(rows, options), part(qkv, 0, w), part(qkv, 1, w), part(qkv, 2, w),
-                            saved.y, saved.log_sum_exp, dcontext, part(dview, 0, w), part(dview, 1, w),
-                            part(dview, 2, w));
+    ops::attention_backward(stream, {.shape = shape(rows, options),
+                                     .q = part(qkv, 0, w),
+                                     .k = part(qkv, 1, w),
+                                     .v = part(qkv, 2, w),
+                                     .y = saved.y,
+                                     .log_sum_exp = saved.log_sum_exp,
+                                     .dy = dcontext,
+                                     .dq = part(dview, 0, w),
+                                     .dk = part(dview, 1, w),
+                                     .dv = part(dview, 2, w)});
   }
   qkv_.backward(stream, x, dqkv, dx);
 }
@@ -89,8 +100,12 @@ void SelfAttention::step(Stream& stream, const TensorView& x, const RowRanges& q
       ops::Gemm{.a = x, .b = weight.columns(w, 3 * w), .c = new_kv, .bias = bias.slice(w, 3 * w)}};
   ops::gemm(stream, products);
   const TensorView all = cache.reshape({r * n_positions, 2 * w});
-  ops::attention(stream, attention_shape(queries, keys, heads_, w, {}, RandomUse::attention_dropout), q,
-                 part(all, 0, w), part(all, 1, w), context, {});
+  ops::attention(stream,
+                 {.shape = attention_shape(queries, keys, heads_, w, {}, RandomUse::attention_dropout),
+                  .q = q,
+                  .k = part(all, 0, w),
+                  .v = part(all, 1, w),
+                  .y = context});
   out_.forward(stream, context, y);
 }
 
@@ -116,8 +131,12 @@ void CrossAttention::forward(Stream& stream, const TensorView& x, const RowRange
   query_.forward(stream, x, saved.q);
   saved.kv = keys_and_values(stream, memory);
   const TensorView& kv = saved.kv;
-  ops::attention(stream, shape(rows, memory_rows, options), saved.q, part(kv, 0, w), part(kv, 1, w), saved.y,
-                 saved.log_sum_exp);
+  ops::attention(stream, {.shape = shape(rows, memory_rows, options),
+                          .q = saved.q,
+                          .k = part(kv, 0, w),
+                          .v = part(kv, 1, w),
+                          .y = saved.y,
+                          .log_sum_exp = saved.log_sum_exp});
   out_.forward(stream, saved.y, y);
 }
 
@@ -131,9 +150,16 @@ void CrossAttention::backward(Stream& stream, const TensorView& x, const RowRang
     const Tensor dcontext(stream.device(), {t, w});
     out_.backward(stream, saved.y, dy, dcontext);
     const TensorView &kv = saved.kv, &dview = dkv;
-    ops::attention_backward(stream, shape(rows, memory_rows, options), saved.q, part(kv, 0, w),
-                            part(kv, 1, w), saved.y, saved.log_sum_exp, dcontext, dq, part(dview, 0, w),
-                            part(dview, 1, w));
+    ops::attention_backward(stream, {.shape = shape(rows, memory_rows, options),
+                                     .q = saved.q,
+                                     .k = part(kv, 0, w),
+                                     .v = part(kv, 1, w),
+                                     .y = saved.y,
+                                     .log_sum_exp = saved.log_sum_exp,
+                                     .dy = dcontext,
+                                     .dq = dq,
+                                     .dk = part(dview, 0, w),
+                                     .dv = part(dview, 1, w)});
   }
   query_.backward(stream, x, dq, dx);
   kv_.backward_of_part(stream, memory, dkv, dmemory, true);
@@ -150,7 +176,9 @@ void CrossAttention::step(Stream& stream, const TensorView& x, const RowRanges& 
   const std::int64_t r = x.rows(), w = query_.n_out();
   const Tensor q(stream.device(), {r, w}), context(stream.device(), {r, w});
   query_.forward(stream, x, q);
-  ops::attention(stream, shape(queries, keys, {}), q, part(kv, 0, w), part(kv, 1, w), context, {});
+  ops::attention(
+      stream,
+      {.shape = shape(queries, keys, {}), .q = q, .k = part(kv, 0, w), .v = part(kv, 1, w), .y = context});
   out_.forward(stream, context, y);
 }
 

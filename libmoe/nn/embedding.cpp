@@ -34,8 +34,12 @@ float Embedding::scale() const {
 void Embedding::forward(Stream& stream, const TensorView& ids, const TensorView& position,
                         const TensorView& y, Table::Fetched& fetched) const {
   fetched = table_->fetch(stream, ids);
-  ops::embedding(stream, fetched.index, fetched.rows, scale(), position,
-                 learned_ != nullptr ? learned_->value : sinusoids_.view(), y);
+  ops::embedding(stream, {.ids = fetched.index,
+                          .table = fetched.rows,
+                          .scale = scale(),
+                          .position = position,
+                          .positions = learned_ != nullptr ? learned_->value : sinusoids_.view(),
+                          .y = y});
   fetched.release();
 }
 

@@ -107,8 +107,15 @@ void cross_entropy(Stream& stream, const Table& table, const TensorView& logits,
   const Tensor mine(stream.device(), {n, 4}), all(stream.device(), {n_parts * n, 4});
   ops::softmax_part(stream, logits, labels, mine);
   table.groups().all->all_gather(stream, mine, all);
-  ops::cross_entropy_of_parts(stream, logits, labels, all, table.part(), table.n_rows(), smoothing.share,
-                              smoothing.dloss, loss, nll);
+  ops::cross_entropy_of_parts(stream, {.logits = logits,
+                                       .labels = labels,
+                                       .sums = all,
+                                       .part = table.part(),
+                                       .n_all = table.n_rows(),
+                                       .smoothing = smoothing.share,
+                                       .dloss = smoothing.dloss,
+                                       .loss = loss,
+                                       .nll = nll});
 }
 
 }  // namespace

@@ -10,7 +10,13 @@ LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::in
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {
   saved.mean = Tensor(stream.device(), {x.rows()});
   saved.rstd = Tensor(stream.device(), {x.rows()});
-  ops::layer_norm(stream, x, gamma_->value, beta_->value, epsilon_, y, saved.mean, saved.rstd);
+  ops::layer_norm(stream, {.x = x,
+                           .gamma = gamma_->value,
+                           .beta = beta_->value,
+                           .epsilon = epsilon_,
+                           .y = y,
+                           .mean = saved.mean,
+                           .rstd = saved.rstd});
 }
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& residual,
@@ -18,18 +24,33 @@ void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& r
                         Saved& saved) const {
   saved.mean = Tensor(stream.device(), {x.rows()});
   saved.rstd = Tensor(stream.device(), {x.rows()});
-  ops::add_norm(stream, x, residual, dropout, gamma_->value, beta_->value, epsilon_, sum, y, saved.mean,
-                saved.rstd);
+  ops::add_norm(stream, {.x = x,
+                         .residual = residual,
+                         .dropout = dropout,
+                         .gamma = gamma_->value,
+                         .beta = beta_->value,
+                         .epsilon = epsilon_,
+                         .sum = sum,
+                         .y = y,
+                         .mean = saved.mean,
+                         .rstd = saved.rstd});
 }
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y) const {
-  ops::layer_norm(stream, x, gamma_->value, beta_->value, epsilon_, y, {}, {});
+  ops::layer_norm(stream,
+                  {.x = x, .gamma = gamma_->value, .beta = beta_->value, .epsilon = epsilon_, .y = y});
 }
 
 void LayerNorm::backward(Stream& stream, const TensorView& x, const TensorView& dy, const Saved& saved,
                          const TensorView& dx) const {
-  ops::layer_norm_backward(stream, dy, x, gamma_->value, saved.mean, saved.rstd, dx, gamma_->gradient,
-                           beta_->gradient);
+  ops::layer_norm_backward(stream, {.dy = dy,
+                                    .x = x,
+                                    .gamma = gamma_->value,
+                                    .mean = saved.mean,
+                                    .rstd = saved.rstd,
+                                    .dx = dx,
+                                    .dgamma = gamma_->gradient,
+                                    .dbeta = beta_->gradient});
 }
 
 }  // namespace moe

@@ -66,9 +66,12 @@ void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments
   // Of the decays as the moments have them: 1 - beta is so small that the rounding of beta would show.
   s.bias1 = static_cast<float>(1 - std::pow(static_cast<double>(s.beta1), steps));
   s.bias2 = static_cast<float>(1 - std::pow(static_cast<double>(s.beta2), steps));
-  ops::adam(stream, s, group.owned_gradients_at(range), group.owned_part(moments.m, range),
-            group.owned_part(moments.v, range), group.owned_values_at(range),
-            group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{});
+  ops::adam(stream, {.step = s,
+                     .gradient = group.owned_gradients_at(range),
+                     .m = group.owned_part(moments.m, range),
+                     .v = group.owned_part(moments.v, range),
+                     .parameter = group.owned_values_at(range),
+                     .rounded = group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{}});
 }
 
 double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters) {

@@ -77,8 +77,11 @@ TEST_F(Ops, AttentionTakesSlicesOfOneMatrix) {
                                   .k_length = length,
                                   .n_heads = 1,
                                   .causal = true};
-  ops::attention(stream_, shape, qkv.view().columns(0, 2), qkv.view().columns(2, 4), qkv.view().columns(4, 6),
-                 y, {});
+  ops::attention(stream_, {.shape = shape,
+                           .q = qkv.view().columns(0, 2),
+                           .k = qkv.view().columns(2, 4),
+                           .v = qkv.view().columns(4, 6),
+                           .y = y});
   const std::vector<float> values = to_host<float>(stream_, y);
   EXPECT_EQ(values[0], 4);   // the first row sees itself alone
   EXPECT_EQ(values[6], 22);  // so does the second sequence
@@ -88,8 +91,10 @@ TEST_F(Ops, AttentionTakesSlicesOfOneMatrix) {
 TEST_F(Ops, EmptyInputsAreFine) {
   const Tensor none(*device_, {0, 4}), row(*device_, {4}), table = floats({3, 4}), no_rows(*device_, {0});
   const Tensor no_ids = indices({});
-  ops::layer_norm(stream_, none, row, row, 1e-5f, none, no_rows, no_rows);
-  ops::embedding(stream_, no_ids, table, 1, {}, {}, none);
+  ops::layer_norm(
+      stream_,
+      {.x = none, .gamma = row, .beta = row, .epsilon = 1e-5f, .y = none, .mean = no_rows, .rstd = no_rows});
+  ops::embedding(stream_, {.ids = no_ids, .table = table, .y = none});
   ops::embedding_backward(stream_, no_ids, none, 1, table);
   ops::gather_rows(stream_, table, no_ids, none);
   ops::cross_entropy(stream_, none, no_ids, 0.1f, 1, no_rows, no_rows);
@@ -112,12 +117,13 @@ TEST_F(OpsDeathTest, WrongShapesAndIndicesAbort) {
   EXPECT_DEATH(ops::add_scaled(stream_, 1, x, floats({5})), "x \\[3,4\\] y \\[5\\]");
   EXPECT_DEATH(ops::dropout_add(stream_, x, {}, 1.0f, {}, y), "p = 1");
   EXPECT_DEATH(ops::gather_rows(stream_, x, indices({0, 1, 3}), y), "outside");
-  EXPECT_DEATH(ops::embedding(stream_, indices({0, -1, 1}), x, 1, {}, {}, y), "an id outside");
+  EXPECT_DEATH(ops::embedding(stream_, {.ids = indices({0, -1, 1}), .table = x, .y = y}), "an id outside");
   EXPECT_DEATH(ops::top_k(stream_, x, 5, other, other), "k");
   const Tensor begin = indices({2}), length = indices({2});
   const ops::AttentionShape shape{
       .q_begin = begin, .q_length = length, .k_begin = begin, .k_length = length, .n_heads = 1};
-  EXPECT_DEATH(ops::attention(stream_, shape, x, x, x, y, {}), "query rows outside");
+  EXPECT_DEATH(ops::attention(stream_, {.shape = shape, .q = x, .k = x, .v = x, .y = y}),
+               "query rows outside");
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ Results run(Stream& stream, const TableGroups& groups, int first, int last) {
   const Tensor y(stream.device(), {t, kWidth}), dx(stream.device(), {t, kWidth});
   Results results;
   Table::Fetched fetched = table.fetch(stream, device_ids);
-  ops::embedding(stream, fetched.index, fetched.rows, 3, {}, {}, y);
+  ops::embedding(stream, {.ids = fetched.index, .table = fetched.rows, .scale = 3, .y = y});
   fetched.release();
   results.vectors = to_host<float>(stream, y);
   results.loss =
