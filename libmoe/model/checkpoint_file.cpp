@@ -131,10 +131,10 @@ void CheckpointFile::check_names(const Transformer& model) const {
   for (const auto& name : names_)
     if (!list.find(name)) bad_input("{}: holds {}, which the model does not have", path(), name);
   for (const auto& p : list.all()) {
-    if (!here.contains(p->name)) bad_input("{}: {} is missing", path(), p->name);
-    if (const auto wanted = p->whole_shape.dims(); dims(p->name) != wanted)
-      bad_input("{}: {} has the shape [{}], and the model wants [{}]", path(), p->name,
-                fmt::join(dims(p->name), ","), fmt::join(wanted, ","));
+    if (!here.contains(p->spec.name)) bad_input("{}: {} is missing", path(), p->spec.name);
+    if (const auto wanted = p->spec.shape().dims(); dims(p->spec.name) != wanted)
+      bad_input("{}: {} has the shape [{}], and the model wants [{}]", path(), p->spec.name,
+                fmt::join(dims(p->spec.name), ","), fmt::join(wanted, ","));
   }
 }
 
@@ -145,17 +145,17 @@ void CheckpointFile::load_parameters(Stream& stream, Transformer& model) const {
       const IndexRange range = group.values ? p->range() : group.owned_range(*p);
       if (range.empty()) continue;
       const std::vector<float> values =
-          read_part(kParameterPrefix + p->name, *p, {range.begin - p->offset, range.end - p->offset});
+          read_part(kParameterPrefix + p->spec.name, *p, {range.begin - p->offset, range.end - p->offset});
       copy_from_host<float>(stream, values, group.values_at(range));
     }
 }
 
 void CheckpointFile::load_steps(const Parameter& p, std::vector<std::int64_t>& steps) const {
-  const HostCounts counts = read_steps(p.name);
+  const HostCounts counts = read_steps(p.spec.name);
   if (counts.dims != std::vector<std::int64_t>{p.n_step_counts()})
     bad_input(
         "{}: the step counts of '{}' have another shape; continue from its weights alone with --init-from",
-        path(), p.name);
+        path(), p.spec.name);
   scatter_steps(counts, p, path(), steps);
 }
 
@@ -166,10 +166,10 @@ void CheckpointFile::load_moments(Stream& stream, const Transformer& model, Adam
     for (const Parameter* p : group.parameters)
       for (const auto& [prefix, buffer] :
            {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
-        const std::string dataset = kMomentPrefix + (prefix + p->name);
-        if (!reader_.has(dataset) || reader_.info(dataset).dims != p->whole_shape.dims())
+        const std::string dataset = kMomentPrefix + (prefix + p->spec.name);
+        if (!reader_.has(dataset) || reader_.info(dataset).dims != p->spec.shape().dims())
           bad_input("{}: the optimizer's '{}{}' {}; continue from its weights alone with --init-from", path(),
-                    prefix, p->name, reader_.has(dataset) ? "has another shape" : "is missing");
+                    prefix, p->spec.name, reader_.has(dataset) ? "has another shape" : "is missing");
         const IndexRange range = group.owned_range(*p);
         if (range.empty()) continue;
         const std::vector<float> values =

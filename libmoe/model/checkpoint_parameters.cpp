@@ -25,8 +25,8 @@ void put(Stream& stream, const Parameter& p, IndexRange range, const std::vector
 // The elements of `range` at their places in an otherwise zero whole tensor.
 HostTensor take(Stream& stream, const Parameter& p, const std::string& name, IndexRange range,
                 const TensorView& from) {
-  HostTensor tensor{name, p.whole_shape.dims(), {}};
-  tensor.values.resize(static_cast<std::size_t>(p.whole_shape.n_elements()));
+  HostTensor tensor{name, p.spec.shape().dims(), {}};
+  tensor.values.resize(static_cast<std::size_t>(p.spec.shape().n_elements()));
   if (range.empty()) return tensor;
   const std::vector<float> part = to_host<float>(stream, from);
   const std::int64_t first = range.begin - p.offset;
@@ -71,8 +71,8 @@ HostTensor download_parameter(Stream& stream, const Transformer& model, std::siz
   const ParameterList& list = model.parameters();
   const Parameter& p = *list.all()[index];
   const IndexRange range = list.share_of(p);
-  HostTensor tensor =
-      take(stream, p, p.name, range, range.empty() ? TensorView{} : list.group_of(p).owned_values_at(range));
+  HostTensor tensor = take(stream, p, p.spec.name, range,
+                           range.empty() ? TensorView{} : list.group_of(p).owned_values_at(range));
   add_over_ranks(model.parts().grid->world(), stream, tensor);
   return tensor;
 }
@@ -91,7 +91,7 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
   for (const HostTensor& tensor : tensors) {
     const Parameter* p = list.find(tensor.name);
     if (!p) bad_input("{}: holds {}, which the model does not have", where, tensor.name);
-    const auto wanted = p->whole_shape.dims();
+    const auto wanted = p->spec.shape().dims();
     if (tensor.dims != wanted)
       bad_input("{}: {} has the shape [{}], and the model wants [{}]", where, tensor.name,
                 fmt::join(tensor.dims, ","), fmt::join(wanted, ","));
@@ -101,7 +101,7 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
     done.insert(tensor.name);
   }
   for (const auto& p : list.all())
-    if (!done.contains(p->name)) bad_input("{}: {} is missing", where, p->name);
+    if (!done.contains(p->spec.name)) bad_input("{}: {} is missing", where, p->spec.name);
 }
 
 void upload_moments(Stream& stream, const TrainingState& state, const Transformer& model,
@@ -114,12 +114,12 @@ void upload_moments(Stream& stream, const TrainingState& state, const Transforme
     const ParameterGroup& group = list.group_of(p);
     const Moments& moments = adam.moments()[p.group];
     const IndexRange range = group.owned_range(p);
-    const std::vector<std::int64_t> dims = p.whole_shape.dims();
+    const std::vector<std::int64_t> dims = p.spec.shape().dims();
     for (const auto& [prefix, buffer] : {std::pair("m/", &moments.m), {"v/", &moments.v}}) {
-      const HostTensor& tensor = find(tensors, prefix + p.name, dims, where);
+      const HostTensor& tensor = find(tensors, prefix + p.spec.name, dims, where);
       if (!range.empty()) put(stream, p, range, tensor.values, group.owned_part(*buffer, range));
     }
-    scatter_steps(find(steps, p.name, {p.n_step_counts()}, where), p, where, adam.steps()[i]);
+    scatter_steps(find(steps, p.spec.name, {p.n_step_counts()}, where), p, where, adam.steps()[i]);
   }
 }
 

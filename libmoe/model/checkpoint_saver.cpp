@@ -129,7 +129,7 @@ void CheckpointSaver::write_whole_file(const SaveTarget& target, bool last) {
   std::int64_t index = 0;
   for (TensorShare& share : job.shares) {
     write_whole(writer, kValueShare, share, last);
-    writer.attribute(kValueShare.prefix + share.parameter->name, "index", index++);
+    writer.attribute(kValueShare.prefix + share.parameter->spec.name, "index", index++);
   }
   if (target.with_training) {
     writer.write_text(kStateDataset, job.request.state);
@@ -137,7 +137,7 @@ void CheckpointSaver::write_whole_file(const SaveTarget& target, bool last) {
     for (TensorShare& share : job.shares)
       for (const ShareKind& kind : kMomentShares) {
         write_whole(writer, kind, share, last);
-        writer.attribute(kind.prefix + share.parameter->name, "index", index++);
+        writer.attribute(kind.prefix + share.parameter->spec.name, "index", index++);
       }
     write_arrays(writer, kStepPrefix, job.steps);
   }
@@ -183,9 +183,8 @@ void CheckpointSaver::write_index(std::size_t index) {
   write_header(writer);
   const auto write_mapped = [&](const ShareKind& kind, std::size_t i, std::int64_t place) {
     const Parameter& p = *job.shares[i].parameter;
-    const std::string dataset = kind.prefix + p.name;
-    std::vector<std::int64_t> dims;
-    for (int a = 0; a < p.whole_shape.rank(); ++a) dims.push_back(p.whole_shape[a]);
+    const std::string dataset = kind.prefix + p.spec.name;
+    const std::vector<std::int64_t> dims = p.spec.shape().dims();
     std::vector<h5::Piece> pieces;
     for (std::size_t r = 0; r < names.size(); ++r) {
       std::int64_t first = 0;

@@ -24,7 +24,7 @@ std::vector<std::vector<Box>> decode(const std::int64_t* number, const std::vect
   for (const TensorShare& share : shares) {
     boxes.emplace_back(static_cast<std::size_t>(*number++));
     for (Box& box : boxes.back())
-      for (int a = 0; a < share.parameter->whole_shape.rank(); ++a, number += 2)
+      for (std::size_t a = 0; a < share.parameter->spec.axes.size(); ++a, number += 2)
         box.axis.push_back({number[0], number[1]});
   }
   return boxes;
@@ -88,7 +88,8 @@ ShareBoxes gather_boxes(Communicator& world, const std::vector<TensorShare>& sha
   for (std::size_t i = 0; i < shares.size(); ++i) {
     std::vector<Box> whole;
     for (const auto& rank : boxes) whole.insert(whole.end(), rank[i].begin(), rank[i].end());
-    MOE_CHECK(boxes_tile(shares[i].parameter->whole_shape.dims(), whole), "{}", shares[i].parameter->name);
+    MOE_CHECK(boxes_tile(shares[i].parameter->spec.shape().dims(), whole), "{}",
+              shares[i].parameter->spec.name);
   }
   return boxes;
 }
@@ -106,7 +107,7 @@ std::vector<HostCounts> gather_steps(Communicator& world, const ParameterList& l
   auto next = counts.begin();
   for (const auto& p : list.all()) {
     const std::int64_t n = p->n_step_counts();
-    steps.push_back({p->name, {n}, std::vector<std::int64_t>(next, next + n)});
+    steps.push_back({p->spec.name, {n}, std::vector<std::int64_t>(next, next + n)});
     next += n;
   }
   return steps;
@@ -117,7 +118,7 @@ void scatter_steps(const HostCounts& counts, const Parameter& p, const std::stri
   const auto first = static_cast<std::size_t>(p.first_expert());
   for (std::size_t e = 0; e < steps.size(); ++e) {
     steps[e] = counts.values[first + e];
-    if (steps[e] < 0) bad_input("{}: {} steps of '{}' make no sense", where, steps[e], p.name);
+    if (steps[e] < 0) bad_input("{}: {} steps of '{}' make no sense", where, steps[e], p.spec.name);
   }
 }
 
@@ -127,9 +128,9 @@ void write_share(h5::Writer& writer, ShareKind kind, TensorShare& share, bool re
   std::vector<float>& values = share.*kind.values;
   const std::vector<std::int64_t> dims{share.range.size()};
   if (p.slice.whole())
-    writer.write<float>(kind.prefix + p.name, values, dims, h5::Storage::extent);
+    writer.write<float>(kind.prefix + p.spec.name, values, dims, h5::Storage::extent);
   else
-    writer.write<float>(kind.prefix + p.name, packed(p, share.range, share.boxes, values), dims,
+    writer.write<float>(kind.prefix + p.spec.name, packed(p, share.range, share.boxes, values), dims,
                         h5::Storage::extent);
   release_if(release, values);
 }
@@ -137,8 +138,8 @@ void write_share(h5::Writer& writer, ShareKind kind, TensorShare& share, bool re
 void write_whole(h5::Writer& writer, ShareKind kind, TensorShare& share, bool release) {
   const Parameter& p = *share.parameter;
   std::vector<float>& values = share.*kind.values;
-  MOE_CHECK(static_cast<std::int64_t>(values.size()) == p.whole_shape.n_elements(), "{}", p.name);
-  writer.write<float>(kind.prefix + p.name, values, p.whole_shape.dims(), h5::Storage::extent);
+  MOE_CHECK(static_cast<std::int64_t>(values.size()) == p.spec.shape().n_elements(), "{}", p.spec.name);
+  writer.write<float>(kind.prefix + p.spec.name, values, p.spec.shape().dims(), h5::Storage::extent);
   release_if(release, values);
 }
 

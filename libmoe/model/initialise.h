@@ -1,15 +1,13 @@
 // First values of parameters, for those that are made before there is a model to hold them.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <vector>
 
-#include "libmoe/core/tensor.h"
+#include "libmoe/nn/parameter_spec.h"
 
 namespace moe {
 
-/// The values that Transformer::initialise() gives to a parameter, all of it: a function of seed, name and
-/// shape. Thread-safe.
-std::vector<float> initial_values(const std::string& name, const Shape& whole_shape, std::uint64_t seed);
+/// The values that Transformer::initialise() gives to a parameter, all of it. Thread-safe.
+std::vector<float> initial_values(const ParameterSpec& spec, std::uint64_t seed);
 
 }  // namespace moe

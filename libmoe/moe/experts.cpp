@@ -1,6 +1,6 @@
 #include "libmoe/moe/experts.h"
 
-#include "libmoe/nn/linear.h"
+#include "libmoe/nn/feed_forward_spec.h"
 
 namespace moe {
 namespace {
@@ -30,14 +30,8 @@ Experts::Experts(ParameterList& parameters, const std::string& name, const MoeCo
       hidden_(part_of(config.hidden, tensor_->size(), tensor_->rank())) {
   MOE_CHECK(with_weights || tensor_->size() == 1, "experts of a store are whole");
   if (!with_weights) return;
-  const std::int64_t e = config.n_experts, d = config.width, f = config.hidden;
-  const std::vector<IndexRange> part = tensor_part(*tensor_, f), mine = tensor_part(grid.expert(), e);
-  in_weight_ = &parameters.add(name + ".in.weight", {e, d, f}, true, true, {{{mine, {}, part}}});
-  in_bias_ = &parameters.add(name + ".in.bias", {e, f}, false, true, {{{mine, part, {}}}});
-  out_weight_ = &parameters.add(name + ".out.weight", {e, f, d}, true, true, {{{mine, part, {}}}});
-  out_bias_ = &parameters.add(name + ".out.bias", {e, d}, false, true, {{{mine, {}, {}}}});
-  in_weight_->product = out_weight_->product = true;
-  for (Parameter* p : {in_weight_, in_bias_, out_weight_}) p->split_over_tensor = !part.empty();
+  for (const ParameterSpec& spec : experts_spec(name, config.n_experts, config.width, config.hidden))
+    tensors_.push_back(&parameters.add(spec, slice_of(spec, tensor_, &grid.expert())));
 }
 
 // The numbers of a choice's hidden elements are those of all F, wherever they lie.
@@ -51,9 +45,8 @@ void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropou
 
 std::vector<ExpertWeights> Experts::weights() const {
   std::vector<ExpertWeights> weights;
-  for (std::int64_t i = 0; in_weight_ != nullptr && i < in_weight_->n_experts; ++i)
-    weights.push_back({in_weight_->weight().at(i), in_bias_->value.at(i), out_weight_->weight().at(i),
-                       out_bias_->value.at(i)});
+  for (std::int64_t e = 0; !tensors_.empty() && e < tensors_.front()->n_experts(); ++e)
+    weights.push_back(expert_weights([&](std::size_t tensor) { return tensors_[tensor]->weight().at(e); }));
   return weights;
 }
 
@@ -87,34 +80,38 @@ void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const Ex
 void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
                        const TensorView& dy, Saved saved, const std::function<void()>& progress,
                        const TensorView& dx) const {
-  MOE_CHECK(in_weight_ != nullptr, "a backward pass through experts of a store");
-  for (Parameter* p : {in_bias_, out_bias_})
+  MOE_CHECK(!tensors_.empty(), "a backward pass through experts of a store");
+  Parameter &in_weight = *tensors_[FeedForwardSpec::in_weight],
+            &in_bias = *tensors_[FeedForwardSpec::in_bias],
+            &out_weight = *tensors_[FeedForwardSpec::out_weight],
+            &out_bias = *tensors_[FeedForwardSpec::out_bias];
+  for (Parameter* p : {&in_bias, &out_bias})
     for (std::int64_t e = 0; e < rows.n_experts(); ++e)
       if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
   const Tensor dhidden(stream.device(), saved.hidden.shape());
-  ops::moe_bias_backward(stream, dy, rows.device_offsets, out_bias_->gradient);
+  ops::moe_bias_backward(stream, dy, rows.device_offsets, out_bias.gradient);
   grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = rows_of(rows, dy, e),
-                        .c = out_weight_->gradient.at(e),
+                        .c = out_weight.gradient.at(e),
                         .trans_a = true,
-                        .accumulate = out_weight_->adds_to_gradient(static_cast<std::size_t>(e))});
+                        .accumulate = out_weight.adds_to_gradient(static_cast<std::size_t>(e))});
     products.push_back({.a = rows_of(rows, dy, e),
-                        .b = out_weight_->weight().at(e),
+                        .b = out_weight.weight().at(e),
                         .c = rows_of(rows, dhidden, e),
                         .trans_b = true});
   });
   drop(stream, rows, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
-  ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias_->gradient);
+  ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias.gradient);
   grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, x, e),
                         .b = rows_of(rows, dhidden, e),
-                        .c = in_weight_->gradient.at(e),
+                        .c = in_weight.gradient.at(e),
                         .trans_a = true,
-                        .accumulate = in_weight_->adds_to_gradient(static_cast<std::size_t>(e))});
+                        .accumulate = in_weight.adds_to_gradient(static_cast<std::size_t>(e))});
     products.push_back({.a = rows_of(rows, dhidden, e),
-                        .b = in_weight_->weight().at(e),
+                        .b = in_weight.weight().at(e),
                         .c = rows_of(rows, dx, e),
                         .trans_b = true});
   });

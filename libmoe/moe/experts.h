@@ -13,9 +13,8 @@
 
 namespace moe {
 
-/// Parameters "<name>.in.weight" [E,D,F], "<name>.in.bias" [E,F], "<name>.out.weight" [E,F,D],
-/// "<name>.out.bias" [E,D]; none of them when the weights come from a store. The grid's expert group
-/// divides E, its tensor group F.
+/// Parameters as experts_spec() lists them; none of them when the weights come from a store. The grid's
+/// expert group divides E, its tensor group F.
 class Experts {
  public:
   struct Saved {
@@ -50,8 +49,8 @@ class Experts {
   void drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout, const TensorView& hidden) const;
   MoeConfig config_;
   Communicator* tensor_;
-  IndexRange hidden_;  // what this rank has of F
-  Parameter *in_weight_ = nullptr, *in_bias_ = nullptr, *out_weight_ = nullptr, *out_bias_ = nullptr;
+  IndexRange hidden_;                // what this rank has of F
+  std::vector<Parameter*> tensors_;  // in the order of experts_spec(); empty without weights
 };
 
 }  // namespace moe

@@ -26,12 +26,23 @@ void check_choices(std::int64_t n_rows, std::int64_t n_experts_of_token, const s
         option, n_rows, n_experts_of_token, kMost);
 }
 
+namespace {
+
+// Scores by which experts are chosen: products of f32.
+LinearSpec gate_spec(const std::string& name, const MoeConfig& config) {
+  LinearSpec spec =
+      linear_spec(name, {config.width, AxisRole::inputs}, {config.n_experts, AxisRole::expert_scores}, false);
+  spec.weight.initialiser = {Initialiser::uniform, 1 / std::sqrt(static_cast<float>(config.width))};
+  spec.weight.product = false;
+  return spec;
+}
+
+}  // namespace
+
 Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
     : config_(config),
       top_k_(std::min(config.top_k, config.n_experts)),
-      linear_(parameters, name, config.width, config.n_experts, false) {
-  linear_.keep_f32();
-}
+      linear_(parameters, gate_spec(name, config)) {}
 
 bool Gate::normalised() const {
   if (config_.weights == GateWeights::automatic) return top_k_ > 1;

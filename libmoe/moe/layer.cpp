@@ -24,8 +24,9 @@ MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const Moe
       experts_(parameters, name + ".experts", config, grid, with_weights) {
   if (!config.residual_experts) return;
   residual_.emplace(parameters, name + ".residual", config.width, config.hidden, config.activation,
-                    grid.tensor());
-  mix_.emplace(parameters, name + ".mix", config.width, 2);
+                    grid.tensor(), NetworkRole::residual);
+  mix_.emplace(parameters,
+               linear_spec(name + ".mix", {config.width, AxisRole::inputs}, {2, AxisRole::outputs}));
 }
 
 Experts::Dropout MoeLayer::dropout(const MoePass& pass, const MicroBatchRows& rows) const {

@@ -12,6 +12,15 @@ AttentionHeads heads_of(std::int64_t n_heads, const Communicator& tensor) {
   return {.n = n, .first = n * tensor.rank(), .all = n_heads};
 }
 
+// So many maps of a model's width to all heads, fused.
+LinearSpec to_heads(const std::string& name, std::int64_t width, int n_maps) {
+  return linear_spec(name, {width, AxisRole::inputs}, {n_maps * width, AxisRole::heads, n_maps});
+}
+
+LinearSpec from_heads(const std::string& name, std::int64_t width) {
+  return linear_spec(name, {width, AxisRole::heads}, {width, AxisRole::outputs});
+}
+
 // width: of the heads here together.
 ops::AttentionShape attention_shape(const RowRanges& queries, const RowRanges& keys,
                                     const AttentionHeads& heads, std::int64_t width,
@@ -40,8 +49,8 @@ TensorView part(const TensorView& x, std::int64_t i, std::int64_t width) {
 SelfAttention::SelfAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
                              std::int64_t n_heads, Communicator& tensor)
     : heads_(heads_of(n_heads, tensor)),
-      qkv_(parameters, name + ".qkv", width, 3 * width, {TensorSplit::outputs, tensor, 3}),
-      out_(parameters, name + ".out", width, width, {TensorSplit::inputs, tensor}) {}
+      qkv_(parameters, to_heads(name + ".qkv", width, 3), &tensor),
+      out_(parameters, from_heads(name + ".out", width), &tensor) {}
 
 ops::AttentionShape SelfAttention::shape(const RowRanges& rows, const AttentionOptions& options) const {
   return attention_shape(rows, rows, heads_, width_here(), options, RandomUse::attention_dropout);
@@ -112,9 +121,9 @@ void SelfAttention::step(Stream& stream, const TensorView& x, const RowRanges& q
 CrossAttention::CrossAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
                                std::int64_t n_heads, Communicator& tensor)
     : heads_(heads_of(n_heads, tensor)),
-      query_(parameters, name + ".query", width, width, {TensorSplit::outputs, tensor}),
-      kv_(parameters, name + ".kv", width, 2 * width, {TensorSplit::outputs, tensor, 2}),
-      out_(parameters, name + ".out", width, width, {TensorSplit::inputs, tensor}) {}
+      query_(parameters, to_heads(name + ".query", width, 1), &tensor),
+      kv_(parameters, to_heads(name + ".kv", width, 2), &tensor),
+      out_(parameters, from_heads(name + ".out", width), &tensor) {}
 
 ops::AttentionShape CrossAttention::shape(const RowRanges& queries, const RowRanges& keys,
                                           const AttentionOptions& options) const {

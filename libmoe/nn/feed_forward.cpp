@@ -5,10 +5,12 @@ namespace moe {
 using ops::Activation;
 
 FeedForward::FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width,
-                         std::int64_t hidden, Activation activation, Communicator& tensor)
-    : in_(parameters, name + ".in", width, hidden, {TensorSplit::outputs, tensor}),
-      out_(parameters, name + ".out", hidden, width, {TensorSplit::inputs, tensor}),
-      activation_(activation) {}
+                         std::int64_t hidden, Activation activation, Communicator& tensor, NetworkRole role)
+    : FeedForward(parameters, feed_forward_spec(name, width, hidden, role), activation, tensor) {}
+
+FeedForward::FeedForward(ParameterList& parameters, const FeedForwardSpec& spec, Activation activation,
+                         Communicator& tensor)
+    : in_(parameters, spec.in, &tensor), out_(parameters, spec.out, &tensor), activation_(activation) {}
 
 void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {
   saved.hidden = Tensor(stream.device(), {x.rows(), in_.n_out()});

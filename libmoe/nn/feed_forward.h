@@ -1,11 +1,12 @@
 // y = act(x W1 + b1) W2 + b2.
 #pragma once
+#include "libmoe/nn/feed_forward_spec.h"
 #include "libmoe/nn/linear.h"
 
 namespace moe {
 
-/// Parameters "<name>.in.*" [D,F] and "<name>.out.*" [F,D]. Ranks of a tensor group, which must outlive the
-/// module, divide F; passes are collective over it.
+/// Parameters as feed_forward_spec() lists them. Ranks of a tensor group, which must outlive the module,
+/// divide F; passes are collective over it.
 class FeedForward {
  public:
   struct Saved {
@@ -14,7 +15,7 @@ class FeedForward {
   };
 
   FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t hidden,
-              ops::Activation activation, Communicator& tensor);
+              ops::Activation activation, Communicator& tensor, NetworkRole role = NetworkRole::dense);
 
   /// x, y: [T,D]; y empty: only what backward needs.
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
@@ -23,6 +24,8 @@ class FeedForward {
                 bool accumulate_dx = false) const;
 
  private:
+  FeedForward(ParameterList& parameters, const FeedForwardSpec& spec, ops::Activation activation,
+              Communicator& tensor);
   Linear in_, out_;
   ops::Activation activation_;
 };

@@ -4,39 +4,9 @@
 
 namespace moe {
 
-std::vector<IndexRange> tensor_part(const Communicator& tensor, std::int64_t n, int n_maps) {
-  if (tensor.size() == 1) return {};
-  std::vector<IndexRange> ranges;
-  const IndexRange part = part_of(n, tensor.size(), tensor.rank());
-  for (int i = 0; i < n_maps; ++i) ranges.push_back({i * n + part.begin, i * n + part.end});
-  return ranges;
-}
-
-Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
-               bool with_bias)
-    : weight_(&parameters.add(name + ".weight", {n_in, n_out}, true)) {
-  weight_->product = true;
-  if (with_bias) bias_ = &parameters.add(name + ".bias", {n_out}, false);
-}
-
-Linear::Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
-               const TensorSplit& split)
-    : tensor_(split.tensor.size() > 1 ? &split.tensor : nullptr), over_(split.over) {
-  Slice weight, bias;
-  if (over_ == TensorSplit::outputs)
-    weight.axis[1] = bias.axis[0] = tensor_part(split.tensor, n_out / split.n_maps, split.n_maps);
-  else
-    weight.axis[0] = tensor_part(split.tensor, n_in);
-  weight_ = &parameters.add(name + ".weight", {n_in, n_out}, true, false, weight);
-  bias_ = &parameters.add(name + ".bias", {n_out}, false, false, bias);
-  weight_->product = true;
-  weight_->split_over_tensor = !weight.whole();
-  bias_->split_over_tensor = !bias.whole();
-}
-
-void Linear::keep_f32() {
-  keep_f32_ = true;
-  weight_->product = false;
+Linear::Linear(ParameterList& parameters, const LinearSpec& spec, Communicator* tensor) : tensor_(tensor) {
+  weight_ = &parameters.add(spec.weight, slice_of(spec.weight, tensor));
+  if (spec.bias) bias_ = &parameters.add(*spec.bias, slice_of(*spec.bias, tensor));
 }
 
 void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y,
@@ -48,7 +18,7 @@ void Linear::forward(Stream& stream, const TensorView& x, const TensorView& y,
                      .c = y,
                      .bias = with_bias ? bias() : TensorView{},
                      .activation = activation,
-                     .keep_f32 = keep_f32_});
+                     .keep_f32 = keeps_f32()});
   if (sums_outputs()) tensor_->all_reduce(stream, Reduce::sum, y);
 }
 
@@ -60,13 +30,13 @@ void Linear::backward_of_part(Stream& stream, const TensorView& x, const TensorV
                                                     .c = weight_->gradient,
                                                     .trans_a = true,
                                                     .accumulate = weight_->adds_to_gradient(),
-                                                    .keep_f32 = keep_f32_},
+                                                    .keep_f32 = keeps_f32()},
                                           ops::Gemm{.a = dy,
                                                     .b = weight(),
                                                     .c = dx,
                                                     .trans_b = true,
                                                     .accumulate = accumulate_dx,
-                                                    .keep_f32 = keep_f32_}};
+                                                    .keep_f32 = keeps_f32()}};
   ops::gemm(stream, std::span(products).first(dx ? 2 : 1));
 }
 
@@ -76,7 +46,7 @@ void Linear::backward(Stream& stream, const TensorView& x, const TensorView& dy,
   Tensor own;
   if (accumulate_dx) own = Tensor(stream.device(), dx.shape);
   const TensorView& part = accumulate_dx ? own.view() : dx;
-  ops::gemm(stream, {.a = dy, .b = weight(), .c = part, .trans_b = true, .keep_f32 = keep_f32_});
+  ops::gemm(stream, {.a = dy, .b = weight(), .c = part, .trans_b = true, .keep_f32 = keeps_f32()});
   const PendingPtr sum = tensor_->start_all_reduce(stream, Reduce::sum, part);
   backward_of_part(stream, x, dy, {}, false);
   sum->wait();

@@ -4,36 +4,23 @@
 
 #include "libmoe/comm/communicator.h"
 #include "libmoe/core/ops.h"
+#include "libmoe/nn/linear_spec.h"
 #include "libmoe/nn/parameter.h"
 
 namespace moe {
 
-/// How the ranks of a tensor group, which must outlive the map, divide it.
-struct TensorSplit {
-  enum Over {
-    outputs,  // x is whole on every rank, y the rank's columns
-    inputs,   // x is the rank's columns, y whole on every rank: the sum of what the ranks make of their parts
-  } over;
-  Communicator& tensor;
-  int n_maps = 1;  // over outputs: so many maps side by side, and a rank has a part of each
-};
-
-/// Part `tensor.rank()` of n things, and the same part of each of n_maps runs of n.
-std::vector<IndexRange> tensor_part(const Communicator& tensor, std::int64_t n, int n_maps = 1);
-
-/// Holds parameters "<name>.weight" [in,out] and, with a bias, "<name>.bias" [out] of the list. Values and
-/// gradients that are whole have the same bits on all ranks of the tensor group, if its inputs do.
+/// Holds the parameters of its specification. Ranks of a tensor group divide the map as that says: its
+/// outputs (x is whole on every rank, y the rank's columns), or its inputs (x is the rank's columns, y whole
+/// on every rank: the sum of what the ranks make of their parts). Passes are collective over the group then.
+/// Values and gradients that are whole have the same bits on all its ranks, if its inputs do.
+///
+/// The products of a weight that is none of a product are of f32 whatever the stream's are: for scores by
+/// which something is chosen.
 class Linear {
  public:
-  Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
-         bool with_bias = true);
-  /// With a bias. Its passes are collective over the tensor group.
-  Linear(ParameterList& parameters, const std::string& name, std::int64_t n_in, std::int64_t n_out,
-         const TensorSplit& split);
+  /// The tensor group must outlive the map; null: nobody divides it.
+  Linear(ParameterList& parameters, const LinearSpec& spec, Communicator* tensor = nullptr);
 
-  /// Its products are of f32 whatever the stream's are, and read f32: for scores by which something is
-  /// chosen.
-  void keep_f32();
   /// What products read: f32, or a copy in bf16.
   TensorView weight() const { return weight_->weight(); }
   TensorView bias() const { return bias_ == nullptr ? TensorView{} : bias_->value; }
@@ -55,13 +42,14 @@ class Linear {
                         bool accumulate_dx) const;
 
  private:
-  bool sums_outputs() const { return tensor_ != nullptr && over_ == TensorSplit::inputs; }
-  bool sums_dx() const { return tensor_ != nullptr && over_ == TensorSplit::outputs; }
+  bool keeps_f32() const { return !weight_->spec.product; }
+  /// An axis of the weight is divided.
+  bool divided(std::size_t axis) const { return !weight_->slice.axis[axis].empty(); }
+  bool sums_outputs() const { return divided(0); }
+  bool sums_dx() const { return divided(1); }
   Parameter* weight_;
   Parameter* bias_ = nullptr;
-  Communicator* tensor_ = nullptr;  // null: the map is whole
-  TensorSplit::Over over_ = TensorSplit::outputs;
-  bool keep_f32_ = false;
+  Communicator* tensor_;
 };
 
 }  // namespace moe

@@ -3,8 +3,10 @@
 namespace moe {
 
 LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon)
-    : gamma_(&parameters.add(name + ".weight", {width}, false)),
-      beta_(&parameters.add(name + ".bias", {width}, false)),
+    : gamma_(&parameters.add({.name = name + ".weight",
+                              .axes = {{width, AxisRole::features}},
+                              .initialiser = {Initialiser::constant, 1}})),
+      beta_(&parameters.add({.name = name + ".bias", .axes = {{width, AxisRole::features}}})),
       epsilon_(static_cast<float>(epsilon)) {}
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {

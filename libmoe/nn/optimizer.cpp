@@ -21,7 +21,7 @@ Adam::Adam(Stream& stream, const ParameterList& parameters, const AdamOptions& o
     moments_.push_back(
         {Tensor::zeros(stream, {group.owned.size()}), Tensor::zeros(stream, {group.owned.size()})});
   for (const auto& p : parameters.all())
-    steps_.emplace_back(static_cast<std::size_t>(p->experts ? p->n_experts : 1), 0);
+    steps_.emplace_back(static_cast<std::size_t>(p->spec.per_expert() ? p->n_experts() : 1), 0);
 }
 
 void Adam::step(Stream& stream, ParameterList& parameters, double rate, double gradient_scale) {
@@ -32,18 +32,19 @@ void Adam::step(Stream& stream, ParameterList& parameters, double rate, double g
     const ParameterGroup& group = parameters.groups()[g];
     for (const Parameter* p : group.parameters) {
       std::vector<std::int64_t>& steps = *steps_of.at(p);
-      if (!p->experts) {
-        step_range(stream, group, moments_[g], p->weight_decay, p->range(), ++steps[0], rate, gradient_scale);
+      if (!p->spec.per_expert()) {
+        step_range(stream, group, moments_[g], p->spec.weight_decay, p->range(), ++steps[0], rate,
+                   gradient_scale);
         continue;
       }
       // Neighbouring experts with the same number of steps go in one call.
-      const auto n = static_cast<std::size_t>(p->n_experts);
+      const auto n = static_cast<std::size_t>(p->n_experts());
       for (std::size_t begin = 0, end; begin < n; begin = end) {
         end = begin + 1;
         if (!p->touched[begin]) continue;
         ++steps[begin];
         for (; end < n && p->touched[end] && steps[end] + 1 == steps[begin]; ++end) ++steps[end];
-        step_range(stream, group, moments_[g], p->weight_decay,
+        step_range(stream, group, moments_[g], p->spec.weight_decay,
                    experts_range(*p, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end)),
                    steps[begin], rate, gradient_scale);
       }
@@ -88,7 +89,8 @@ double clip_scale(double norm, double max_norm) {
 }
 
 std::string BadTensor::text(const ParameterList& parameters) const {
-  return fmt::format("{}{}{}", gradient ? "gradient of " : "parameter ", parameters.all()[parameter]->name,
+  return fmt::format("{}{}{}", gradient ? "gradient of " : "parameter ",
+                     parameters.all()[parameter]->spec.name,
                      expert < 0 ? "" : fmt::format(", expert {}", expert));
 }
 
@@ -106,7 +108,7 @@ std::optional<BadTensor> first_bad_tensor(Stream& stream, const ParameterList& p
                                 gradient ? group.owned_gradients_at(range) : group.owned_values_at(range));
       };
       if (!bad(p.range())) continue;
-      for (std::int64_t e = 0; e < p.n_experts; ++e)
+      for (std::int64_t e = 0; e < p.n_experts(); ++e)
         if (bad(experts_range(p, e, e + 1))) return BadTensor{gradient, place, p.first_expert() + e};
       return BadTensor{gradient, place};
     }

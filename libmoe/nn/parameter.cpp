@@ -25,20 +25,10 @@ void clear(Stream& stream, const TensorView& x) {
 
 }  // namespace
 
-Shape Slice::local_shape(const Shape& whole_shape) const {
-  Shape local = whole_shape;
-  for (int a = 0; a < whole_shape.rank() && a < 3; ++a) {
-    const auto& ranges = axis[static_cast<std::size_t>(a)];
-    if (ranges.empty()) continue;
-    local[a] = 0;
-    for (const IndexRange& r : ranges) local[a] += r.size();
-  }
-  return local;
-}
-
 void Parameter::for_each_run(IndexRange range,
                              const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& run) const {
   // Axes behind the last sliced one lie together; the sliced one gives runs of whole ranges.
+  const Shape whole_shape = spec.shape();
   int last = whole_shape.rank() - 1;
   while (last > 0 && slice.axis[static_cast<std::size_t>(last)].empty()) --last;
   std::int64_t inner = 1;
@@ -72,7 +62,7 @@ int Sharding::index(Copies copies) const {
 }
 
 bool ParameterGroup::has_products() const {
-  return std::ranges::any_of(parameters, [](const Parameter* p) { return p->product; });
+  return std::ranges::any_of(parameters, [](const Parameter* p) { return p->spec.product; });
 }
 
 void ParameterGroup::bind_values(const TensorView& buffer) {
@@ -85,24 +75,20 @@ void ParameterGroup::bind_gradients(const TensorView& buffer) {
   bind(*this, buffer, &Parameter::gradient);
 }
 
-Parameter& ParameterList::add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts,
-                              const Slice& slice) {
-  MOE_CHECK(groups_.empty(), "{} comes after allocate()", name);
+Parameter& ParameterList::add(ParameterSpec spec, const Slice& slice) {
+  MOE_CHECK(groups_.empty(), "{} comes after allocate()", spec.name);
+  MOE_CHECK(spec.axis_of(AxisRole::experts).value_or(0) == 0, "{}: experts are the outermost axis",
+            spec.name);
   auto parameter = std::make_unique<Parameter>();
-  parameter->name = std::move(name);
-  parameter->whole_shape = whole_shape;
-  parameter->slice = slice;
-  const Shape local = slice.local_shape(whole_shape);
+  const Shape local = slice.local_shape(spec.shape());
   const std::int64_t row = local[0] == 0 ? 0 : local.n_elements() / local[0];
   parameter->value = {.shape = local, .row_stride = row};
   parameter->gradient = parameter->value;
-  parameter->weight_decay = weight_decay;
-  parameter->experts = experts;
-  parameter->copies = experts ? Copies::expert_data : Copies::data;
-  parameter->n_experts = experts ? local[0] : 0;
-  parameter->touched.assign(static_cast<std::size_t>(parameter->n_experts), 0);
+  parameter->copies = spec.per_expert() ? Copies::expert_data : Copies::data;
+  parameter->unit = unit_;
+  parameter->slice = slice;
+  parameter->spec = std::move(spec);
   parameters_.push_back(std::move(parameter));
-  unit_of_.push_back(unit_);
   return *parameters_.back();
 }
 
@@ -110,14 +96,13 @@ void ParameterList::lay_out(const Sharding& sharding) {
   MOE_CHECK(groups_.empty(), "laid out twice");
   sharding_ = sharding;
   std::map<std::pair<int, Copies>, ParameterGroup> by_unit;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    Parameter& p = *parameters_[i];
-    ParameterGroup& group = by_unit[{unit_of_[i], p.copies}];
-    group.unit = unit_of_[i];
-    group.copies = p.copies;
-    p.offset = group.n_elements;
-    group.n_elements += round_up(p.value.shape.n_elements(), kAlignment);
-    group.parameters.push_back(&p);
+  for (const auto& p : parameters_) {
+    ParameterGroup& group = by_unit[{p->unit, p->copies}];
+    group.unit = p->unit;
+    group.copies = p->copies;
+    p->offset = group.n_elements;
+    group.n_elements += round_up(p->value.shape.n_elements(), kAlignment);
+    group.parameters.push_back(p.get());
   }
   for (auto& [key, group] : by_unit) {
     group.n_copies = sharding.n_copies(group.copies);
@@ -132,7 +117,10 @@ void ParameterList::lay_out(const Sharding& sharding) {
 void ParameterList::allocate(Device& device, const Sharding& sharding) {
   lay_out(sharding);
   for (ParameterGroup& group : groups_) {
-    for (Parameter* p : group.parameters) p->value.device = p->gradient.device = &device;
+    for (Parameter* p : group.parameters) {
+      p->value.device = p->gradient.device = &device;
+      p->touched.assign(static_cast<std::size_t>(p->n_experts()), 0);
+    }
     const bool whole = sharding.zero_stage < 3 || group.n_copies == 1;
     Tensor& values = values_.emplace_back(device, Shape{whole ? group.n_elements : group.share.size()});
     group.owned_values = whole ? values.view().slice(group.owned.begin, group.owned.end) : values.view();
@@ -173,15 +161,15 @@ void ParameterList::begin_gradients(Stream& stream) {
       continue;
     }
     for (const Parameter* p : groups_[g].parameters)
-      if (!p->product) clear(stream, p->gradient);
+      if (!p->spec.product) clear(stream, p->gradient);
   }
   clear_marks();
 }
 
 void ParameterList::finish_gradients(Stream& stream, const ParameterGroup& group) {
   for (const Parameter* p : group.parameters) {
-    if (!p->product) continue;
-    if (!p->experts && !p->written) clear(stream, p->gradient);
+    if (!p->spec.product) continue;
+    if (!p->spec.per_expert() && !p->written) clear(stream, p->gradient);
     for (std::size_t e = 0; e < p->touched.size(); ++e)
       if (!p->touched[e]) clear(stream, p->gradient.at(static_cast<std::int64_t>(e)));
   }
@@ -196,7 +184,7 @@ void ParameterList::round_values(Stream& stream, bool also_owned) {
       rounded = Tensor(stream.device(), {group.n_elements}, DType::bf16);
       group.rounded = rounded.view();
       for (Parameter* p : group.parameters) {
-        if (!p->product) continue;
+        if (!p->spec.product) continue;
         p->rounded = p->value;
         p->rounded.dtype = DType::bf16;
         p->rounded.data = static_cast<std::uint16_t*>(rounded.view().data) + p->offset;
@@ -215,13 +203,14 @@ void ParameterList::round_values(Stream& stream, bool also_owned) {
 }
 
 IndexRange ParameterList::share_of(const Parameter& p) const {
-  if (!p.split_over_tensor && sharding_.tensor_index > 0) return {};  // a copy of another tensor rank's
+  if (!p.spec.divided_over_tensor() && sharding_.tensor_index > 0)
+    return {};  // a copy of another tensor rank's
   return intersection(p.range(), group_of(p).share);
 }
 
 Parameter* ParameterList::find(const std::string& name) const {
-  const auto it =
-      std::find_if(parameters_.begin(), parameters_.end(), [&](const auto& p) { return p->name == name; });
+  const auto it = std::find_if(parameters_.begin(), parameters_.end(),
+                               [&](const auto& p) { return p->spec.name == name; });
   return it == parameters_.end() ? nullptr : it->get();
 }
 

@@ -1,6 +1,5 @@
 // Trainable tensors with their gradients, by name, in flat buffers that are moved as a whole.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,16 +9,10 @@
 
 #include "libmoe/base/range.h"
 #include "libmoe/core/tensor.h"
+#include "libmoe/nn/parameter_spec.h"
+#include "libmoe/nn/slice.h"
 
 namespace moe {
-
-/// The part of a whole tensor that a rank holds: along each axis the given ranges one after the other; no
-/// range for an axis means all of it.
-struct Slice {
-  std::array<std::vector<IndexRange>, 3> axis;
-  bool whole() const { return axis[0].empty() && axis[1].empty() && axis[2].empty(); }
-  Shape local_shape(const Shape& whole_shape) const;
-};
 
 /// Which ranks hold the same part of a parameter, and add up their gradients.
 enum class Copies {
@@ -29,35 +22,35 @@ enum class Copies {
 };
 
 struct Parameter {
-  std::string name;                // "decoder.layers.1.moe.experts.in.weight"
-  Shape whole_shape;               // in the model
-  Slice slice;                     // which part of it is here
-  TensorView value, gradient;      // of this part; without data while they are elsewhere
-  bool split_over_tensor = false;  // ranks of a tensor group hold different parts of it
+  ParameterSpec spec;
+  Slice slice;                 // which part of the whole tensor is here
+  TensorView value, gradient;  // of this part; without data while they are elsewhere
   Copies copies = Copies::data;
-  bool weight_decay = true;    // off for biases and norms
-  bool product = false;        // a matrix that products read through weight()
-  bool experts = false;        // dimension 0 indexes the experts of an MoE layer
-  std::int64_t n_experts = 0;  // of them here
-  // [n_experts]: the expert had tokens since the gradients were begun; an expert without tokens is not
-  // updated.
+  int unit = 0;  // see ParameterList::begin_unit()
+  // [n_experts()], once allocated: the expert had tokens since the gradients were begun; an expert without
+  // tokens is not updated.
   std::vector<std::uint8_t> touched;
-  std::uint8_t written = 0;  // not of experts: a product has written the gradient since then
-  std::size_t group = 0;     // of the list's groups, once allocated
+  std::uint8_t written = 0;  // not per expert: a product has written the gradient since then
+  std::size_t group = 0;     // of the list's groups, once laid out
   std::int64_t offset = 0;   // of its first element in its group
   TensorView rounded;        // the value in bf16, where the list has been told to keep it
 
   /// Marks the gradient (of an expert) as written, and tells whether a product must add to what is there.
   bool adds_to_gradient(std::size_t expert = 0) {
-    return std::exchange(experts ? touched[expert] : written, std::uint8_t{1}) != 0 || !product;
+    std::uint8_t& mark = spec.per_expert() ? touched[expert] : written;
+    return std::exchange(mark, std::uint8_t{1}) != 0 || !spec.product;
   }
   /// What a product reads.
   const TensorView& weight() const { return rounded ? rounded : value; }
 
+  /// Experts that have their parts here.
+  std::int64_t n_experts() const { return spec.per_expert() ? value.shape[0] : 0; }
   /// The optimizer counts its steps for each expert of the model's layer, or once.
-  std::int64_t n_step_counts() const { return experts ? whole_shape[0] : 1; }
+  std::int64_t n_step_counts() const { return spec.per_expert() ? spec.axes[0].size : 1; }
   /// Of the model's experts of its layer, the first that is here.
-  std::int64_t first_expert() const { return experts && !slice.axis[0].empty() ? slice.axis[0][0].begin : 0; }
+  std::int64_t first_expert() const {
+    return spec.per_expert() && !slice.axis[0].empty() ? slice.axis[0][0].begin : 0;
+  }
   /// In the group.
   IndexRange range() const { return {offset, offset + value.shape.n_elements()}; }
   /// Calls run(local, whole, n) for runs of n elements that lie together both in this part and in the whole
@@ -116,10 +109,8 @@ class ParameterList {
  public:
   /// Parameters added from here on are of this unit: what a pass uses, a rank gathers and reduces together.
   void begin_unit(int unit) { unit_ = unit; }
-  /// experts: dimension 0 indexes experts. The value has no memory before allocate(); until then
-  /// split_over_tensor and copies may be changed.
-  Parameter& add(std::string name, const Shape& whole_shape, bool weight_decay, bool experts = false,
-                 const Slice& slice = {});
+  /// The value has no memory before allocate(); until then copies may be changed.
+  Parameter& add(ParameterSpec spec, const Slice& slice = {});
   /// Finds the parameters their places in groups, and this rank's shares of these. Once, when all have been
   /// added.
   void lay_out(const Sharding& sharding = {});
@@ -157,7 +148,6 @@ class ParameterList {
  private:
   void clear_marks();
   int unit_ = 0;
-  std::vector<int> unit_of_;  // of parameters_
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<ParameterGroup> groups_;
   std::vector<Tensor> values_, gradients_;  // of groups_: all of it, or the share

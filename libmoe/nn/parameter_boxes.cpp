@@ -46,7 +46,7 @@ void for_each_packed(const Parameter& p, IndexRange range, const std::vector<Par
                         });
     first += box.local.n_elements();
   }
-  MOE_CHECK(first == std::max<std::int64_t>(range.size(), 0), "{}", p.name);
+  MOE_CHECK(first == std::max<std::int64_t>(range.size(), 0), "{}", p.spec.name);
 }
 
 }  // namespace

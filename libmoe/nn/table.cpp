@@ -1,6 +1,7 @@
 #include "libmoe/nn/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -22,6 +23,13 @@ Slice rows_of_part(const RowPartition& partition, const TableGroups& groups) {
 }
 
 }  // namespace
+
+ParameterSpec vectors_spec(const std::string& name, const Axis& rows, std::int64_t width) {
+  return {.name = name,
+          .axes = {rows, {width, AxisRole::features}},
+          .initialiser = {Initialiser::normal, 1 / std::sqrt(static_cast<float>(width))},
+          .weight_decay = true};
+}
 
 RowPartition::RowPartition(std::int64_t n_rows, int n_parts)
     : n_rows_(n_rows),
@@ -53,13 +61,13 @@ Table::Table(ParameterList& parameters, const std::string& name, std::int64_t n_
              const TableGroups& groups)
     : partition_(n_rows, groups.all == nullptr ? 1 : groups.all->size()),
       groups_(groups),
-      parameter_(&parameters.add(name, {n_rows, width}, true, false, rows_of_part(partition_, groups_))) {
-  parameter_->split_over_tensor = groups_.tensor != nullptr;
+      parameter_(&parameters.add(vectors_spec(name, {n_rows, AxisRole::tokens}, width),
+                                 rows_of_part(partition_, groups_))) {
   if (groups_.data != nullptr) parameter_->copies = Copies::none;
 }
 
 const TensorView& Table::whole() const {
-  MOE_CHECK(!divided(), "{} is divided over {} ranks", parameter_->name, partition_.n_parts());
+  MOE_CHECK(!divided(), "{} is divided over {} ranks", parameter_->spec.name, partition_.n_parts());
   return parameter_->value;
 }
 

@@ -9,6 +9,9 @@
 
 namespace moe {
 
+/// A parameter of vectors that are looked up: [rows,D], which begin with the deviation 1/sqrt(D).
+ParameterSpec vectors_spec(const std::string& name, const Axis& rows, std::int64_t width);
+
 /// Which part has a row: blocks of rows are dealt to the parts in turn. Vocabularies number frequent tokens
 /// first, so that every part has its share of these.
 class RowPartition {
@@ -45,7 +48,7 @@ class Table {
         const TableGroups& groups = {});
 
   std::int64_t n_rows() const { return partition_.n_rows(); }
-  std::int64_t width() const { return parameter_->whole_shape[1]; }
+  std::int64_t width() const { return parameter_->spec.axes[1].size; }
   bool divided() const { return groups_.all != nullptr; }
   const TableGroups& groups() const { return groups_; }
   const RowPartition& partition() const { return partition_; }

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "libmoe/core/tensor.h"
+#include "libmoe/nn/feed_forward_spec.h"
 
 namespace moe {
 
@@ -15,6 +16,15 @@ struct ExpertWeights {
   TensorView out_weight;  // [F,D]
   TensorView out_bias;    // [D]
 };
+
+/// From what tensor(i) gives for place i in FeedForwardSpec::tensors(), without the axis of experts.
+template <class MakeTensor>
+ExpertWeights expert_weights(const MakeTensor& tensor) {
+  return {.in_weight = tensor(FeedForwardSpec::in_weight),
+          .in_bias = tensor(FeedForwardSpec::in_bias),
+          .out_weight = tensor(FeedForwardSpec::out_weight),
+          .out_bias = tensor(FeedForwardSpec::out_bias)};
+}
 
 class ExpertSource {
  public:

@@ -12,8 +12,8 @@ constexpr std::int64_t kFloat = sizeof(float);
 
 void count_parameters(const ParameterList& layout, Footprint& f) {
   for (const auto& p : layout.all()) {
-    f.n_parameters += p->whole_shape.n_elements();
-    if (p->experts) f.n_expert_parameters += p->whole_shape.n_elements();
+    f.n_parameters += p->spec.shape().n_elements();
+    if (p->spec.per_expert()) f.n_expert_parameters += p->spec.shape().n_elements();
   }
 }
 

@@ -224,7 +224,7 @@ std::int64_t whole_copy_floats(const ParameterList& layout) {
   std::int64_t n = 0;
   for (const auto& p : layout.all()) {
     whole = whole && p->slice.whole() && !(gathers && layout.group_of(*p).n_copies > 1);
-    n += p->whole_shape.n_elements();
+    n += p->spec.shape().n_elements();
   }
   return whole ? 0 : n;
 }

@@ -1,9 +1,10 @@
 #include "libmoe/train/upcycle.h"
 
+#include <map>
 #include <numeric>
 
 #include "libmoe/base/error.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/expert_choice.h"
 #include "libmoe/model/initialise.h"
 
 namespace moe {
@@ -21,17 +22,44 @@ ModelConfig sparse_config(const ModelConfig& dense, const ModelConfig& asked) {
   return config;
 }
 
-HostTensor fresh(const std::string& name, const std::vector<std::int64_t>& dims, std::uint64_t seed) {
-  const Shape shape = dims.size() == 1 ? Shape{dims[0]} : Shape{dims[0], dims[1]};
-  return {name, dims, initial_values(name, shape, seed)};
-}
-
 HostTensor copies(const std::string& name, const HostTensor& one, std::int64_t n) {
   HostTensor all{name, one.dims, {}};
   all.dims.insert(all.dims.begin(), n);
   for (std::int64_t e = 0; e < n; ++e)
     all.values.insert(all.values.end(), one.values.begin(), one.values.end());
   return all;
+}
+
+/// The parameters of a dense model, by name, and those of feed-forward networks also by place.
+class DenseParameters {
+ public:
+  DenseParameters(Checkpoint& model, const std::string& path)
+      : model_(model), path_(path), layout_(parameter_layout(model.config)) {
+    for (const auto& p : layout_.all())
+      if (p->spec.network == NetworkRole::dense) networks_[{p->unit, p->spec.tensor}] = p->spec.name;
+    for (const HostTensor& tensor : model.parameters)
+      if (!has(tensor.name)) bad_input("{}: holds {}, which the model does not have", path, tensor.name);
+  }
+
+  bool has(const std::string& name) const { return layout_.find(name) != nullptr; }
+  HostTensor& of_name(const std::string& name) { return parameter_of(model_, name, path_); }
+  /// The same tensor of the network of the same layer.
+  const HostTensor& of_network(const Parameter& p) { return of_name(networks_.at({p.unit, p.spec.tensor})); }
+
+ private:
+  Checkpoint& model_;
+  const std::string& path_;
+  ParameterList layout_;
+  std::map<std::pair<int, std::size_t>, std::string> networks_;  // by unit and place in the network
+};
+
+HostTensor sparse_parameter(const Parameter& p, DenseParameters& dense, std::uint64_t seed) {
+  const ParameterSpec& spec = p.spec;
+  if (dense.has(spec.name)) return std::move(dense.of_name(spec.name));
+  if (spec.network == NetworkRole::none) return {spec.name, spec.shape().dims(), initial_values(spec, seed)};
+  const HostTensor& one = dense.of_network(p);
+  return spec.per_expert() ? copies(spec.name, one, spec.axes[0].size)
+                           : HostTensor{spec.name, one.dims, one.values};
 }
 
 }  // namespace
@@ -43,31 +71,13 @@ Checkpoint upcycle(Checkpoint dense, const ModelConfig& asked, std::uint64_t see
   Checkpoint sparse;
   sparse.vocabulary = dense.vocabulary;
   sparse.config = sparse_config(dense.config, asked);
-  const std::int64_t n_experts = sparse.config.n_experts, width = sparse.config.d_model;
-  std::vector<std::string> layers;  // with experts: "encoder.layers.1."
-  for (const std::string& prefix : moe_prefixes(sparse.config)) {
-    layers.push_back(prefix.substr(0, prefix.size() - std::string("moe.").size()));
-    sparse.expert_ids.emplace_back(static_cast<std::size_t>(n_experts));
+  for (std::int64_t layer = 0; layer < sparse.config.n_moe_layers(); ++layer) {
+    sparse.expert_ids.emplace_back(static_cast<std::size_t>(sparse.config.n_experts));
     std::iota(sparse.expert_ids.back().begin(), sparse.expert_ids.back().end(), std::int64_t{0});
-    sparse.parameters.push_back(fresh(prefix + kGateWeight, {width, n_experts}, seed));
-    if (!sparse.config.residual_experts) continue;
-    sparse.parameters.push_back(fresh(prefix + "mix.weight", {width, 2}, seed));
-    sparse.parameters.push_back(fresh(prefix + "mix.bias", {2}, seed));
   }
-  for (HostTensor& tensor : dense.parameters) {
-    std::string layer;
-    for (const std::string& l : layers)
-      if (tensor.name.starts_with(l + "ffn.")) layer = l;
-    if (layer.empty()) {
-      sparse.parameters.push_back(std::move(tensor));
-      continue;
-    }
-    const std::string piece = tensor.name.substr(layer.size() + std::string("ffn.").size());
-    sparse.parameters.push_back(copies(layer + "moe." + kExpertsGroup + piece, tensor, n_experts));
-    if (!sparse.config.residual_experts) continue;
-    tensor.name = layer + "moe.residual." + piece;
-    sparse.parameters.push_back(std::move(tensor));
-  }
+  DenseParameters from(dense, path);
+  const ParameterList wanted = parameter_layout(sparse.config);
+  for (const auto& p : wanted.all()) sparse.parameters.push_back(sparse_parameter(*p, from, seed));
   return sparse;
 }
 

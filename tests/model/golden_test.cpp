@@ -93,7 +93,7 @@ class AgainstTorch : public testing::TestWithParam<const char*> {
         config_(ModelConfig::from_json(golden_.text("config"), GetParam())),
         model_(stream_, config_) {
     for (auto& p : model_.parameters().all())
-      copy_from_host<float>(stream_, golden_.floats("parameters/" + p->name), p->value);
+      copy_from_host<float>(stream_, golden_.floats("parameters/" + p->spec.name), p->value);
     model_.parameters().make_gradients(stream_);
     if (config_.architecture == "encoder-decoder")
       batch_.source = ragged(golden_.ints("batch/source"), golden_.ints("batch/source_length"));
@@ -131,20 +131,20 @@ TEST_P(AgainstTorch, EveryGradient) {
   model_.pass(stream_, batch_, options_);
   double global = 0;
   for (auto& p : model_.parameters().all()) {
-    const std::vector<float> g = golden_.floats("gradients/" + p->name);
+    const std::vector<float> g = golden_.floats("gradients/" + p->spec.name);
     global += test::dot(g, g);
   }
   const double floor = 1e-6 * std::sqrt(global);
   for (auto& p : model_.parameters().all()) {
-    const auto ours = without_key_bias(p->name, to_host<float>(stream_, p->gradient));
-    const auto theirs = without_key_bias(p->name, golden_.floats("gradients/" + p->name));
-    EXPECT_LT(test::relative_error(ours, theirs, floor), 1e-4) << p->name;
-    if (p->n_experts == 0) continue;
+    const auto ours = without_key_bias(p->spec.name, to_host<float>(stream_, p->gradient));
+    const auto theirs = without_key_bias(p->spec.name, golden_.floats("gradients/" + p->spec.name));
+    EXPECT_LT(test::relative_error(ours, theirs, floor), 1e-4) << p->spec.name;
+    if (p->n_experts() == 0) continue;
     const std::size_t size = theirs.size() / p->touched.size();
     for (std::size_t e = 0; e < p->touched.size(); ++e) {
       double sum = 0;
       for (std::size_t i = e * size; i < (e + 1) * size; ++i) sum += std::abs(theirs[i]);
-      EXPECT_EQ(p->touched[e] != 0, sum != 0) << p->name << " expert " << e;
+      EXPECT_EQ(p->touched[e] != 0, sum != 0) << p->spec.name << " expert " << e;
     }
   }
 }
@@ -163,16 +163,16 @@ TEST_P(AgainstTorch, ThreeAdamSteps) {
   options_.backward = false;
   EXPECT_NEAR(model_.pass(stream_, batch_, options_).loss_sum / losses[3], 1, 1e-5);
   for (auto& p : model_.parameters().all()) {
-    const auto start = without_key_bias(p->name, golden_.floats("parameters/" + p->name));
-    auto moved = without_key_bias(p->name, to_host<float>(stream_, p->value));
-    auto expected = without_key_bias(p->name, golden_.floats("adam/" + p->name));
+    const auto start = without_key_bias(p->spec.name, golden_.floats("parameters/" + p->spec.name));
+    auto moved = without_key_bias(p->spec.name, to_host<float>(stream_, p->value));
+    auto expected = without_key_bias(p->spec.name, golden_.floats("adam/" + p->spec.name));
     for (std::size_t i = 0; i < start.size(); ++i) {
       moved[i] -= start[i];
       expected[i] -= start[i];
     }
     // Adam divides by a gradient's own size, so tiny gradients keep their relative error: 1e-3 of the
     // movement.
-    EXPECT_LT(test::relative_error(moved, expected), 1e-3) << p->name;
+    EXPECT_LT(test::relative_error(moved, expected), 1e-3) << p->spec.name;
   }
 }
 
@@ -184,7 +184,7 @@ TEST(TrainingAgainstTorch, FollowsTheSameLossCurve) {
   Stream stream(*device, 1);  // too small a model for more
   Transformer model(stream, ModelConfig::from_json(golden.text("config"), "curve"));
   for (auto& p : model.parameters().all())
-    copy_from_host<float>(stream, golden.floats("parameters/" + p->name), p->value);
+    copy_from_host<float>(stream, golden.floats("parameters/" + p->spec.name), p->value);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(),
             {.beta1 = golden.number("beta1"),

@@ -36,7 +36,7 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
   // Biases and gains away from 0 and 1, so that their effects are seen.
   std::uint64_t seed = 100;
   for (auto& p : model.parameters().all())
-    if (p->value.shape.rank() == 1 || p->name.ends_with(".bias")) {
+    if (p->value.shape.rank() == 1 || p->spec.name.ends_with(".bias")) {
       std::vector<float> v = to_host<float>(stream, p->value);
       const std::vector<float> r = test::random_values(p->value.shape.n_elements(), seed++, 0.2f);
       for (std::size_t i = 0; i < v.size(); ++i) v[i] += r[i];
@@ -60,7 +60,7 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
     const std::vector<float> g = to_host<float>(stream, p->gradient);
     const double norm = std::sqrt(test::dot(g, g));
     if (norm < 1e-3 * global) {  // below what fp32 differences can see
-      too_small.push_back(p->name);
+      too_small.push_back(p->spec.name);
       continue;
     }
     int flips = 0;
@@ -72,13 +72,14 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
             flips += r.balance[i].expert_tokens != first.balance[i].expert_tokens;
           return objective(r, config, options);
         },
-        {.step = p->name.ends_with("gate.weight") ? 1e-3 : std::min(4e-3, 2e-3 / norm), .n_directions = 2});
+        {.step = p->spec.name.ends_with("gate.weight") ? 1e-3 : std::min(4e-3, 2e-3 / norm),
+         .n_directions = 2});
     if (flips > 0) {
-      moved.push_back(p->name);
+      moved.push_back(p->spec.name);
       continue;
     }
     ++n_checked;
-    EXPECT_LT(error, 1.2e-2) << p->name << " norm " << norm << " of " << global;
+    EXPECT_LT(error, 1.2e-2) << p->spec.name << " norm " << norm << " of " << global;
   }
   // Nothing is skipped with this batch.
   EXPECT_EQ(n_checked, model.parameters().all().size());

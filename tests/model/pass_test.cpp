@@ -88,7 +88,8 @@ TEST_F(Pass, AnUpdateMayBeSplitIntoMicroBatches) {
   EXPECT_NEAR(loss / result.loss_sum, 1, 1e-6);
   const auto got = gradients(stream, model);
   for (std::size_t i = 0; i < got.size(); ++i)
-    EXPECT_LT(test::relative_error(got[i], expected[i], 1e-5), 1e-5) << model.parameters().all()[i]->name;
+    EXPECT_LT(test::relative_error(got[i], expected[i], 1e-5), 1e-5)
+        << model.parameters().all()[i]->spec.name;
 }
 
 TEST_F(Pass, BalanceCountsEveryChoice) {

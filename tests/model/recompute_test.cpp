@@ -123,7 +123,7 @@ TEST_P(Recompute, ChangesNoBit) {
       EXPECT_EQ(a.entropy_sum, b.entropy_sum);
     }
     for (std::size_t i = 0; i < kept.gradients.size(); ++i) {
-      const std::string& name = model.parameters().all()[i]->name;
+      const std::string& name = model.parameters().all()[i]->spec.name;
       EXPECT_EQ(kept.gradients[i], again.gradients[i]) << name << (bf16 ? ", bf16" : "");
       EXPECT_EQ(kept.touched[i], again.touched[i]) << name;
     }
@@ -148,7 +148,7 @@ class RecomputeEdges : public testing::Test {
 TEST_F(RecomputeEdges, AnEmptyBatchChangesNothing) {
   EXPECT_EQ(model_.pass(stream_, Batch{}, {.recompute = true}).loss_sum, 0);
   for (const auto& p : model_.parameters().all())
-    for (const float g : to_host<float>(stream_, p->gradient)) ASSERT_EQ(g, 0) << p->name;
+    for (const float g : to_host<float>(stream_, p->gradient)) ASSERT_EQ(g, 0) << p->spec.name;
 }
 
 // Without a backward pass there is nothing to compute again.

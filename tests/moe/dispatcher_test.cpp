@@ -236,7 +236,7 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
     parameters.make_gradients(stream);
     for (const auto& p : parameters.all()) {
       const std::vector<float> whole =
-          test::random_values(p->whole_shape.n_elements(), std::hash<std::string>{}(p->name), 0.6f);
+          test::random_values(p->spec.shape().n_elements(), std::hash<std::string>{}(p->spec.name), 0.6f);
       std::vector<float> part(static_cast<std::size_t>(p->value.shape.n_elements()));
       p->for_each_run({0, p->value.shape.n_elements()}, [&](auto local, auto from, auto n) {
         std::copy_n(whole.begin() + from, n, part.begin() + local);
@@ -262,13 +262,13 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
     part.dx = to_host<float>(stream, dx);
     part.aux_loss = layer.gate().aux_loss(stream, saved.statistics);
     for (const auto& p : parameters.all()) {
-      std::vector<float>& whole = part.gradients[p->name];
-      whole.resize(static_cast<std::size_t>(p->whole_shape.n_elements()));
+      std::vector<float>& whole = part.gradients[p->spec.name];
+      whole.resize(static_cast<std::size_t>(p->spec.shape().n_elements()));
       const std::vector<float> local = to_host<float>(stream, p->gradient);
       p->for_each_run({0, p->value.shape.n_elements()}, [&](auto from, auto to, auto n) {
         std::copy_n(local.begin() + from, n, whole.begin() + to);
       });
-      EXPECT_EQ(p->touched.size(), static_cast<std::size_t>(p->experts ? p->value.shape[0] : 0));
+      EXPECT_EQ(p->touched.size(), static_cast<std::size_t>(p->spec.per_expert() ? p->value.shape[0] : 0));
     }
   });
   for (const Result& part : parts) {

@@ -81,7 +81,7 @@ TEST_F(LayerUse, NoTokensAtAll) {
   layer.backward(stream_, x, {.training = true}, x, saved, dx);
   EXPECT_EQ(layer.gate().aux_loss(stream_, saved.statistics), 0);
   for (const auto& p : parameters_.all())
-    EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->name;
+    EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->spec.name;
 }
 
 // A rank or micro-batch that holds rows from 10 on draws what these rows draw in the whole batch.

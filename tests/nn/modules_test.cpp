@@ -31,7 +31,7 @@ class Modules : public testing::Test {
 };
 
 TEST_F(Modules, Linear) {
-  const Linear linear(parameters_, "map", 7, 5);
+  const Linear linear(parameters_, linear_spec("map", {7, AxisRole::inputs}, {5, AxisRole::outputs}));
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor x = random_tensor(stream_, {9, 7}, 1), dy = random_tensor(stream_, {9, 5}, 2);
   const Tensor y = empty({9, 5}), dx = empty({9, 7});

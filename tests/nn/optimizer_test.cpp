@@ -17,7 +17,10 @@ struct Fixture : testing::Test {
 
   Parameter& add(const std::string& name, Shape shape, bool decay, bool experts,
                  const std::vector<float>& values) {
-    Parameter& p = list.add(name, shape, decay, experts);
+    ParameterSpec spec{.name = name, .weight_decay = decay};
+    for (const std::int64_t n : shape.dims()) spec.axes.push_back({n});
+    if (experts) spec.axes[0].role = AxisRole::experts;
+    Parameter& p = list.add(spec);
     starts.emplace_back(&p, values);
     return p;
   }

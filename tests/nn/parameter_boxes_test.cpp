@@ -20,7 +20,7 @@ TEST(PartBoxes, AreTheElementsOfTheRange) {
   slices[5].axis = {{{{0, 2}}, {{0, 1}, {4, 6}}, {{0, 1}, {8, 9}}}};
   for (const Slice& slice : slices) {
     Parameter p;
-    p.whole_shape = whole;
+    p.spec = {.name = "p", .axes = {{4}, {6}, {9}}};
     p.slice = slice;
     p.value.shape = slice.local_shape(whole);
     const std::int64_t n = p.value.shape.n_elements();

@@ -38,7 +38,7 @@ void fill(Stream& stream, ParameterList& parameters) {
   parameters.allocate(stream.device());
   std::uint64_t seed = 300;
   for (const auto& p : parameters.all()) {
-    const std::vector<float> whole = random_values(p->whole_shape.n_elements(), seed++, 0.6f);
+    const std::vector<float> whole = random_values(p->spec.shape().n_elements(), seed++, 0.6f);
     std::vector<float> part;
     for (const std::int64_t i : places_of(*p)) part.push_back(whole[static_cast<std::size_t>(i)]);
     copy_from_host<float>(stream, part, p->value);
@@ -48,8 +48,8 @@ void fill(Stream& stream, ParameterList& parameters) {
 
 void see_gradients(Stream& stream, const ParameterList& parameters, Seen& seen) {
   for (const auto& p : parameters.all()) {
-    seen.gradients[p->name] = to_host<float>(stream, p->gradient);
-    seen.places[p->name] = places_of(*p);
+    seen.gradients[p->spec.name] = to_host<float>(stream, p->gradient);
+    seen.places[p->spec.name] = places_of(*p);
   }
 }
 
@@ -176,13 +176,15 @@ TEST_P(TensorParallel, StepsOfSelfAttention) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, TensorParallel, testing::Values(2, 4));
 
-TEST(TensorPart, DividesEachOfTheFusedMaps) {
+TEST(Slice, DividesEachOfTheFusedMaps) {
+  const ParameterSpec fused{.name = "kv", .axes = {{5, AxisRole::inputs}, {12, AxisRole::heads, 2}}};
   test::run_ranks(2, [](const std::shared_ptr<Communicator>& world) {
     const std::int64_t r = world->rank();
     const std::vector<IndexRange> expected{{3 * r, 3 * r + 3}, {6 + 3 * r, 9 + 3 * r}};
-    EXPECT_EQ(tensor_part(*world, 6, 2), expected);
+    EXPECT_EQ(slice_of(fused, world.get()).axis[1], expected);
+    EXPECT_TRUE(slice_of(fused, world.get()).axis[0].empty());
   });
-  EXPECT_TRUE(tensor_part(*self_communicator(), 6, 2).empty());
+  EXPECT_TRUE(slice_of(fused, self_communicator().get()).whole());
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ struct ModuleCheck {
     for (std::size_t i = 0; i < parameters.all().size(); ++i) {
       Parameter& p = *parameters.all()[i];
       EXPECT_LT(gradient_error(stream, p.value, gradients[inputs.size() + i], value, check), check.tolerance)
-          << p.name;
+          << p.spec.name;
     }
     // Parameter gradients accumulate.
     backward();
@@ -44,7 +44,7 @@ struct ModuleCheck {
       std::vector<float> twice = gradients[inputs.size() + i];
       for (float& g : twice) g *= 2;
       EXPECT_LT(relative_error(to_host<float>(stream, parameters.all()[i]->gradient), twice, 1e-6), 1e-5)
-          << parameters.all()[i]->name;
+          << parameters.all()[i]->spec.name;
     }
   }
 };
@@ -55,7 +55,7 @@ inline void randomise(Stream& stream, ParameterList& parameters, float scale) {
   std::uint64_t seed = 500;
   for (auto& p : parameters.all()) {
     std::vector<float> values = random_values(p->value.shape.n_elements(), seed++, scale);
-    if (p->value.shape.rank() == 1 && p->name.ends_with(".weight"))
+    if (p->value.shape.rank() == 1 && p->spec.name.ends_with(".weight"))
       for (float& v : values) v += 1;
     copy_from_host<float>(stream, values, p->value);
   }

@@ -57,14 +57,15 @@ TrainingState training_of(Stream& stream, const Transformer& model, const Adam& 
       for (const auto& [prefix, buffer] :
            {std::pair("m/", &adam.moments()[g].m), {"v/", &adam.moments()[g].v}}) {
         std::vector<std::int64_t> dims;
-        for (int i = 0; i < p->whole_shape.rank(); ++i) dims.push_back(p->whole_shape[i]);
+        for (int i = 0; i < p->spec.shape().rank(); ++i) dims.push_back(p->spec.shape()[i]);
         state.moments.push_back(
-            {prefix + p->name, dims,
+            {prefix + p->spec.name, dims,
              to_host<float>(stream, buffer->view().slice(p->range().begin, p->range().end))});
       }
   for (std::size_t i = 0; i < list.all().size(); ++i) {
     const std::vector<std::int64_t>& steps = adam.steps()[i];
-    state.expert_steps.push_back({list.all()[i]->name, {static_cast<std::int64_t>(steps.size())}, steps});
+    state.expert_steps.push_back(
+        {list.all()[i]->spec.name, {static_cast<std::int64_t>(steps.size())}, steps});
   }
   return state;
 }
@@ -133,13 +134,13 @@ TEST(SharedLayers, GradientsAreSumsOverTheLayersAndTheDelinkedModelIsTheSame) {
       const std::vector<float> gradient = to_host<float>(stream, p->gradient);
       std::vector<double> sum(gradient.size());
       double largest = 0;
-      for (const std::string& layer : names_of_sharers(config, p->name)) {
+      for (const std::string& layer : names_of_sharers(config, p->spec.name)) {
         const std::vector<float> g = to_host<float>(stream, real.parameters().find(layer)->gradient);
         for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += g[i];
       }
       for (double s : sum) largest = std::max(largest, std::abs(s));
       for (std::size_t i = 0; i < sum.size(); ++i)
-        ASSERT_NEAR(gradient[i], sum[i], 1e-5 * largest + 1e-9) << p->name;
+        ASSERT_NEAR(gradient[i], sum[i], 1e-5 * largest + 1e-9) << p->spec.name;
     }
   }
 }

@@ -33,15 +33,17 @@ void poison(Trainee& rank, const std::string& name, std::int64_t expert, What wh
   IndexRange range = p.range();
   if (expert >= 0) {
     const std::int64_t n = p.value.row_elements(), local = expert - p.first_expert();
-    range = local < 0 || local >= p.n_experts ? IndexRange{}
-                                              : IndexRange{p.offset + local * n, p.offset + (local + 1) * n};
+    range = local < 0 || local >= p.n_experts()
+                ? IndexRange{}
+                : IndexRange{p.offset + local * n, p.offset + (local + 1) * n};
   }
   range = intersection(range, group.owned);
   std::array<std::int64_t, 1> owner{range.empty() ? -1 : rank.world().rank()};
   rank.world().all_reduce(Reduce::max, std::span<std::int64_t>(owner));
   ASSERT_GE(owner[0], 0);
   const int n_tensor = rank.model->parts().grid->tensor().size();
-  const bool copied = rank.world().rank() / n_tensor == owner[0] / n_tensor && p.value.shape == p.whole_shape;
+  const bool copied =
+      rank.world().rank() / n_tensor == owner[0] / n_tensor && p.value.shape == p.spec.shape();
   if (owner[0] != rank.world().rank() && (!copied || range.empty())) return;
   (what == What::value ? group.owned_values_at(range) : group.owned_gradients_at(range)).f32()[0] = value;
 }

@@ -33,7 +33,7 @@ TEST(Footprint, CountsTheParametersThatTheModelHas) {
     const Transformer model(stream, config);
     std::int64_t n_experts = 0;
     for (const auto& p : model.parameters().all())
-      if (p->n_experts > 0) n_experts += p->value.shape.n_elements();
+      if (p->n_experts() > 0) n_experts += p->value.shape.n_elements();
     const Footprint f = footprint_of(config);
     EXPECT_EQ(f.n_parameters, model.parameters().n_elements()) << config.to_json();
     EXPECT_EQ(f.n_expert_parameters, n_experts);

@@ -199,7 +199,7 @@ TEST(Upcycle, NewWeightsAreThoseOfANewModel) {
   Transformer model(stream, config);
   model.initialise(stream, 9);
   for (const auto& p : model.parameters().all())
-    EXPECT_EQ(to_host<float>(stream, p->value), initial_values(p->name, p->whole_shape, 9)) << p->name;
+    EXPECT_EQ(to_host<float>(stream, p->value), initial_values(p->spec, 9)) << p->spec.name;
 }
 
 // The weight of one normalised choice is the constant one; its gate learns all the same.

@@ -121,8 +121,8 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
     std::string prefix;
     for (std::size_t i = 0; i < before.size(); ++i) {
       const Parameter& p = *model.parameters().all()[i];
-      if (p.n_experts == 0) continue;
-      for (layer = 0; !p.name.starts_with(model.moe_prefix(layer)); ++layer)
+      if (p.n_experts() == 0) continue;
+      for (layer = 0; !p.spec.name.starts_with(model.moe_prefix(layer)); ++layer)
         ASSERT_LT(layer, config.n_moe_layers());
       const std::size_t per_expert = before[i].size() / 16;
       for (std::size_t e = 0; e < 16; ++e) {
@@ -131,11 +131,11 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
                    end = at + static_cast<std::ptrdiff_t>(per_expert);
         const bool same = std::equal(before[i].begin() + at, before[i].begin() + end, after[i].begin() + at);
         if (!used) {
-          EXPECT_TRUE(same) << p.name << " " << e;
+          EXPECT_TRUE(same) << p.spec.name << " " << e;
           ++n_idle;
         }
-        if (p.touched[e] && p.weight_decay) {  // decay moves a weight even where the gradient is 0
-          EXPECT_FALSE(same) << p.name << " " << e;
+        if (p.touched[e] && p.spec.weight_decay) {  // decay moves a weight even where the gradient is 0
+          EXPECT_FALSE(same) << p.spec.name << " " << e;
         }
       }
     }

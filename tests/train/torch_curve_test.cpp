@@ -28,7 +28,7 @@ nlohmann::json to_json(Stream& stream, const ParameterList& parameters) {
   for (const auto& p : parameters.all()) {
     std::vector<std::int64_t> shape;
     for (int i = 0; i < p->value.shape.rank(); ++i) shape.push_back(p->value.shape[i]);
-    all[p->name] = {{"shape", shape}, {"values", to_host<float>(stream, p->value)}};
+    all[p->spec.name] = {{"shape", shape}, {"values", to_host<float>(stream, p->value)}};
   }
   return all;
 }
@@ -62,7 +62,7 @@ TEST(TorchCurve, TheLossFollowsPyTorch) {
                      {"label_smoothing", 0.1},
                      {"clip_norm", 1.0}};
   for (const auto& p : model.parameters().all())
-    if (p->n_experts > 0) run["experts"].push_back(p->name);
+    if (p->n_experts() > 0) run["experts"].push_back(p->spec.name);
 
   DataParallel parallel(*model.parts().grid, model.parameters(), true);
   std::vector<double> ours;
