@@ -62,7 +62,7 @@ Outcome measure_model(const InferBenchOptions& options, const std::string& path,
       [&] {
         outcome.translations.clear();
         n_made = 0;
-        for (const auto& hypotheses : translate(stream, *loaded.model, *loaded.vocabulary, inputs,
+        for (const auto& hypotheses : translate(stream, {}, *loaded.model, *loaded.vocabulary, inputs,
                                                 options.search, loaded.experts.get())) {
           outcome.translations.push_back(hypotheses.at(0).tokens);
           n_made += static_cast<double>(hypotheses[0].tokens.size()) + 1;

@@ -61,7 +61,6 @@ int run_layer_bench(const LayerBenchOptions& options) {
   options.check();
   Machine machine(options.measure.threads);
   Stream& stream = machine.stream();
-  stream.set_product(options.arithmetic.product());
   const ProcessGrid grid;
   ParameterList parameters;
   const MoeLayer layer(parameters, "moe", options.config(), grid);
@@ -72,9 +71,9 @@ int run_layer_bench(const LayerBenchOptions& options) {
   const Shape shape{options.tokens, options.d_model};
   const Tensor x = random_tensor(stream, shape, 100), dy = random_tensor(stream, shape, 101);
   const Tensor y(machine.device(), shape), dx(machine.device(), shape);
-  const MoePass pass{.training = true};
+  const Pass pass{.training = true, .product = options.arithmetic.product()};
   MoeLayer::Saved saved;
-  layer.forward(stream, x, pass, nullptr, 0, y, saved);
+  layer.forward(stream, pass, {}, x, nullptr, 0, y, saved);
   const std::int64_t n_rows = saved.plan.n_rows();  // the same in every repetition
   const auto n_tokens = static_cast<double>(options.tokens);
   const double flops =
@@ -86,8 +85,8 @@ int run_layer_bench(const LayerBenchOptions& options) {
       options.measure,
       [&] {
         parameters.begin_gradients(stream);
-        layer.forward(stream, x, pass, nullptr, 0, y, saved);
-        layer.backward(stream, x, pass, dy, saved, dx);
+        layer.forward(stream, pass, {}, x, nullptr, 0, y, saved);
+        layer.backward(stream, pass, {}, x, dy, saved, dx);
       },
       [&] {
         progress.advance();

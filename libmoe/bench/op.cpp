@@ -53,7 +53,6 @@ double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
   sizes.tokens = std::min<std::int64_t>(sizes.tokens, 37);
   sizes.vocab_size = std::min<std::int64_t>(sizes.vocab_size, 1000);
   Machine reference(1, "ref");
-  reference.stream().set_product(machine.stream().product());
   const OpCase x = entry.make(machine.stream(), sizes), y = entry.make(reference.stream(), sizes);
   x.run();
   y.run();
@@ -168,7 +167,6 @@ Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit) {
 int run_op(const OpOptions& options) {
   options.check();
   Machine machine(options.measure.threads);
-  machine.stream().set_product(options.arithmetic.product());
   std::vector<std::pair<OpEntry, OpSizes>> cases;
   for (const OpEntry& entry : op_entries()) {
     if (!options.op.empty() &&
@@ -177,7 +175,8 @@ int run_op(const OpOptions& options) {
     for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
       cases.push_back({entry,
                        {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
-                        options.length, options.vocab_size, options.arithmetic.bf16_weights()}});
+                        options.length, options.vocab_size, options.arithmetic.bf16_weights(),
+                        options.arithmetic.product()}});
       if (!entry.grouped) break;
     }
   }

@@ -25,7 +25,7 @@ Tensor to_bf16(Stream& stream, const Tensor& x) {
 
 // x: [E,R,D], w: [E,D,F], y: [E,R,F].
 OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::int64_t rows,
-                    std::int64_t d_in, std::int64_t d_out, bool bf16) {
+                    std::int64_t d_in, std::int64_t d_out, bool bf16, DType multiplied) {
   OpCase c;
   c.shape = fmt::format("{}x{} rows, {}x{}{}", experts, rows, d_in, d_out, bf16 ? " bf16" : "");
   c.flops = 2.0 * static_cast<double>(experts * rows * d_in * d_out);
@@ -42,6 +42,7 @@ OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::
     if (product == Product::forward) problems->push_back({.a = x, .b = w, .c = y});
     if (product == Product::input_gradient) problems->push_back({.a = y, .b = w, .c = x, .trans_b = true});
     if (product == Product::weight_gradient) problems->push_back({.a = x, .b = y, .c = w, .trans_a = true});
+    problems->back().product = multiplied;
   }
   const std::size_t output = product == Product::forward ? 2 : product == Product::input_gradient ? 0 : 1;
   c.outputs.push_back(c.memory[output].view());
@@ -52,15 +53,17 @@ OpCase product_case(Stream& stream, Product product, std::int64_t experts, std::
 template <Product P>
 OpCase grouped(Stream& stream, const OpSizes& s) {
   return product_case(stream, P, s.experts, s.rows, s.d_model, s.d_ffn,
-                      s.bf16 && P != Product::weight_gradient);
+                      s.bf16 && P != Product::weight_gradient, s.product);
 }
 template <Product P>
 OpCase dense(Stream& stream, const OpSizes& s) {
-  return product_case(stream, P, 1, s.tokens, s.d_model, s.d_model, s.bf16 && P != Product::weight_gradient);
+  return product_case(stream, P, 1, s.tokens, s.d_model, s.d_model, s.bf16 && P != Product::weight_gradient,
+                      s.product);
 }
 // h: [T,D] times the transposed embedding [V,D].
 OpCase logits(Stream& stream, const OpSizes& s) {
-  return product_case(stream, Product::input_gradient, 1, s.tokens, s.vocab_size, s.d_model, s.bf16);
+  return product_case(stream, Product::input_gradient, 1, s.tokens, s.vocab_size, s.d_model, s.bf16,
+                      s.product);
 }
 
 }  // namespace

@@ -117,7 +117,6 @@ int run_train_bench(const TrainBenchOptions& options) {
                         config, options.batch_tokens);
   Machine machine(options.measure.threads);
   Stream& stream = machine.stream();
-  stream.set_product(options.arithmetic.product());
   Transformer model(stream, config);
   model.initialise(stream, 1);
   if (options.arithmetic.bf16_weights()) model.parameters().round_values(stream);
@@ -130,8 +129,10 @@ int run_train_bench(const TrainBenchOptions& options) {
   UpdateBatches update;
   double n_source = 0, n_target = 0, gflop = 0;  // of the measured repetitions
   std::int64_t n_done = -options.measure.warm_up;
-  UpdateOptions settings{
-      .rate = kRate, .label_smoothing = options.label_smoothing, .recompute = options.recompute};
+  UpdateOptions settings{.rate = kRate,
+                         .label_smoothing = options.label_smoothing,
+                         .product = options.arithmetic.product(),
+                         .recompute = options.recompute};
   double loss = 0;
   const Samples samples = machine.sample(
       options.measure,

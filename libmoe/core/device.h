@@ -72,10 +72,6 @@ class Stream {
   Device& device() const { return *device_; }
   const kernels::Context& context() const { return context_; }
   int n_threads() const { return n_threads_; }
-  /// What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h).
-  /// Sums and results are f32. At first f32.
-  kernels::DType product() const { return product_; }
-  void set_product(kernels::DType product) { product_ = product; }
   /// Copies bytes between host and device memory in stream order; host memory must stay until synchronize().
   void copy(void* to, const void* from, std::int64_t bytes);
   void fill_zero(void* to, std::int64_t bytes);
@@ -87,7 +83,6 @@ class Stream {
   int n_threads_;
   std::int64_t bytes_;
   kernels::Context context_{};
-  kernels::DType product_ = kernels::DType::f32;
 };
 
 }  // namespace moe

@@ -24,7 +24,7 @@ struct Gemm {
   TensorView bias{};  // [N] or empty
   bool trans_a = false, trans_b = false, accumulate = false;
   Activation activation = Activation::none;
-  bool keep_f32 = false;  // multiplies f32 whatever the stream's products are
+  DType product = DType::f32;  // what is multiplied: f32, or bf16, to which both matrices are rounded
 };
 void gemm(Stream& stream, const Gemm& problem);
 /// Independent products, scheduled together.

@@ -40,7 +40,7 @@ kernels::GemmProblem checked_problem(const Stream& stream, const Gemm& p) {
           .ldc = p.c.row_stride,
           .bias = static_cast<const float*>(p.bias.data),
           .b_dtype = p.b.dtype,
-          .product = p.keep_f32 ? DType::f32 : stream.product(),
+          .product = p.product,
           .trans_a = p.trans_a,
           .trans_b = p.trans_b,
           .accumulate = p.accumulate,

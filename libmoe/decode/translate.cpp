@@ -15,17 +15,18 @@ bool is_decoder_only(const ModelConfig& config) {
 
 class TransformerSteps : public StepModel {
  public:
-  TransformerSteps(Transformer& model, DecoderState& state, ExpertSource* experts)
-      : model_(&model), state_(&state), experts_(experts) {}
+  TransformerSteps(const Pass& pass, Transformer& model, DecoderState& state, ExpertSource* experts)
+      : pass_(pass), model_(&model), state_(&state), experts_(experts) {}
   std::int64_t vocab_size() const override { return model_->config().vocab_size; }
   void step(Stream& stream, const std::vector<std::int32_t>& tokens, const TensorView& logits) override {
-    model_->step(stream, *state_, tokens, experts_, logits);
+    model_->step(stream, pass_, *state_, tokens, experts_, logits);
   }
   void reorder(Stream& stream, const std::vector<std::int32_t>& parent) override {
     model_->reorder(stream, *state_, parent);
   }
 
  private:
+  Pass pass_;
   Transformer* model_;
   DecoderState* state_;
   ExpertSource* experts_;
@@ -58,7 +59,7 @@ SearchInput limits_of(const TranslationInput& input, const Vocabulary& vocabular
   return search;
 }
 
-std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, Transformer& model,
+std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, const Pass& pass, Transformer& model,
                                                      const Vocabulary& vocabulary,
                                                      std::span<const TranslationInput> inputs,
                                                      std::span<const std::size_t> which,
@@ -80,9 +81,9 @@ std::vector<std::vector<Hypothesis>> translate_batch(Stream& stream, Transformer
   }
   const auto n = static_cast<std::int64_t>(which.size());
   EncoderOutput memory;
-  if (encoder) memory = model.encode(stream, source, experts);
-  const auto state = model.start(stream, encoder ? &memory : nullptr, n, options.beam_size, longest);
-  TransformerSteps steps(model, *state, experts);
+  if (encoder) memory = model.encode(stream, pass, source, experts);
+  const auto state = model.start(stream, pass, encoder ? &memory : nullptr, n, options.beam_size, longest);
+  TransformerSteps steps(pass, model, *state, experts);
   return beam_search(stream, steps, searches, searchable(vocabulary), options);
 }
 
@@ -93,7 +94,7 @@ std::int64_t max_source_tokens(const ModelConfig& config) {
   return std::max<std::int64_t>(config.max_length - (is_decoder_only(config) ? 1 : 2), 0);
 }
 
-std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& model,
+std::vector<std::vector<Hypothesis>> translate(Stream& stream, const Pass& pass, Transformer& model,
                                                const Vocabulary& vocabulary,
                                                std::span<const TranslationInput> inputs,
                                                const SearchOptions& options, ExpertSource* experts,
@@ -116,7 +117,7 @@ std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& mode
     const auto n = static_cast<std::size_t>(std::max<std::int64_t>(options.batch_tokens / length, 1));
     const std::size_t end = std::min(order.size(), begin + n);
     const std::span which(order.data() + begin, end - begin);
-    auto batch = translate_batch(stream, model, vocabulary, inputs, which, options, experts);
+    auto batch = translate_batch(stream, pass, model, vocabulary, inputs, which, options, experts);
     for (std::size_t i = begin; i < end; ++i) results[order[i]] = std::move(batch[i - begin]);
     if (progress) progress(static_cast<std::int64_t>(end - begin));
     begin = end;

@@ -23,7 +23,7 @@ std::int64_t max_source_tokens(const ModelConfig& config);
 /// The hypotheses of each input, in input order, the best first. An input's result does not depend on the
 /// others. experts: null for a model that holds them. progress, when given, is called with the number of
 /// sentences done since the last call. Throws Error(bad_input) when a logit is not finite.
-std::vector<std::vector<Hypothesis>> translate(Stream& stream, Transformer& model,
+std::vector<std::vector<Hypothesis>> translate(Stream& stream, const Pass& pass, Transformer& model,
                                                const Vocabulary& vocabulary,
                                                std::span<const TranslationInput> inputs,
                                                const SearchOptions& options, ExpertSource* experts = nullptr,

@@ -49,16 +49,17 @@ Validator::Validator(const Dataset& dataset, const ModelConfig& config, const st
   sets_ = evaluation_sets(dataset, config, evaluation);
 }
 
-void Validator::measure_loss(Stream& stream, Transformer& model, DataParallel& parallel,
+void Validator::measure_loss(Stream& stream, const Pass& pass, Transformer& model, DataParallel& parallel,
                              double label_smoothing, const EvaluationSet& set, DirectionScore& s) const {
   Communicator& data = model.parts().grid->data();
-  PassOptions pass;
-  pass.training = pass.backward = false;
-  pass.label_smoothing = label_smoothing;
-  pass.observer = &parallel;
+  PassOptions options;
+  options.training = options.backward = false;
+  options.product = pass.product;
+  options.label_smoothing = label_smoothing;
+  options.observer = &parallel;
   std::array<double, 3> sums{};
   for (const Batch& batch : set.batches) {
-    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), data.size()), pass);
+    const PassResult result = model.pass(stream, part_of_batch(batch, data.rank(), data.size()), options);
     sums[0] += result.loss_sum;
     sums[1] += result.nll_sum;
     sums[2] += static_cast<double>(result.n_target_tokens);
@@ -69,7 +70,7 @@ void Validator::measure_loss(Stream& stream, Transformer& model, DataParallel& p
   s.n_tokens = static_cast<std::int64_t>(sums[2]);
 }
 
-ValidationReport Validator::run(Stream& stream, Transformer& model, DataParallel& parallel,
+ValidationReport Validator::run(Stream& stream, const Pass& pass, Transformer& model, DataParallel& parallel,
                                 double label_smoothing) {
   ValidationReport report;
   const bool decodes = options_.decoded_sentences > 0 &&
@@ -81,14 +82,14 @@ ValidationReport Validator::run(Stream& stream, Transformer& model, DataParallel
   for (const EvaluationSet& set : sets_) {
     DirectionScore s;
     s.name = set.name;
-    measure_loss(stream, model, parallel, label_smoothing, set, s);
+    measure_loss(stream, pass, model, parallel, label_smoothing, set, s);
     report.n_tokens += s.n_tokens;
     report.loss += s.loss;
     report.nll += s.nll;
     s.loss /= static_cast<double>(s.n_tokens);
     s.nll /= static_cast<double>(s.n_tokens);
     if (set.translation && options_.decoded_sentences > 0) {
-      score(stream, copy ? *copy : model, model.parts().grid->world(), set, s);
+      score(stream, pass, copy ? *copy : model, model.parts().grid->world(), set, s);
       report.bleu += s.bleu;
       report.chrf += s.chrf;
       ++n_decoded_directions;
@@ -107,8 +108,8 @@ ValidationReport Validator::run(Stream& stream, Transformer& model, DataParallel
   return report;
 }
 
-void Validator::score(Stream& stream, Transformer& model, Communicator& world, const EvaluationSet& set,
-                      DirectionScore& result) const {
+void Validator::score(Stream& stream, const Pass& pass, Transformer& model, Communicator& world,
+                      const EvaluationSet& set, DirectionScore& result) const {
   const Direction& d = set.direction;
   const PartData data = dataset_->load(d.part, Split::dev);
   PartText text = dataset_->load_text(d.part, Split::dev);
@@ -130,7 +131,7 @@ void Validator::score(Stream& stream, Transformer& model, Communicator& world, c
   }
   const Vocabulary& vocabulary = dataset_->vocabulary();
   std::vector<std::string> lines;
-  for (const auto& best : translate(stream, model, vocabulary, inputs, options_.search))
+  for (const auto& best : translate(stream, pass, model, vocabulary, inputs, options_.search))
     lines.push_back(vocabulary.decode(best.front().tokens));
   const std::vector<std::string> hypotheses = gather_lines(world, lines);
 

@@ -43,14 +43,15 @@ class Validator {
   /// False when the split has nothing to measure on.
   bool has_sentences() const { return !sets_.empty(); }
   /// Collective; the same on all ranks. parallel: what keeps the model's parameters in place.
-  ValidationReport run(Stream& stream, Transformer& model, DataParallel& parallel, double label_smoothing);
+  ValidationReport run(Stream& stream, const Pass& pass, Transformer& model, DataParallel& parallel,
+                       double label_smoothing);
 
  private:
-  void measure_loss(Stream& stream, Transformer& model, DataParallel& parallel, double label_smoothing,
-                    const EvaluationSet& set, DirectionScore& score) const;
+  void measure_loss(Stream& stream, const Pass& pass, Transformer& model, DataParallel& parallel,
+                    double label_smoothing, const EvaluationSet& set, DirectionScore& score) const;
   /// model: whole. world: the ranks that divide the sentences.
-  void score(Stream& stream, Transformer& model, Communicator& world, const EvaluationSet& set,
-             DirectionScore& score) const;
+  void score(Stream& stream, const Pass& pass, Transformer& model, Communicator& world,
+             const EvaluationSet& set, DirectionScore& score) const;
 
   const Dataset* dataset_;
   ValidationOptions options_;

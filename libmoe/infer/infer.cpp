@@ -34,9 +34,7 @@ class Translator {
         stream_(*device_, static_cast<int>(options.threads)),
         loaded_(load_model(stream_, options.model, options.host_memory.value)),
         lines_(options, *loaded_.vocabulary, loaded_.model->config()),
-        typed_(options.input == "-" && isatty(STDIN_FILENO) == 1) {
-    stream_.set_product(options.arithmetic.product());
-  }
+        typed_(options.input == "-" && isatty(STDIN_FILENO) == 1) {}
 
   void run() {
     const auto start = Clock::now();
@@ -72,8 +70,9 @@ class Translator {
   }
 
   void translate_window() {
-    const auto results = translate(stream_, *loaded_.model, *loaded_.vocabulary, inputs_, options_->search,
-                                   loaded_.experts.get(), [&](std::int64_t n) { advance(n); });
+    const auto results =
+        translate(stream_, {.product = options_->arithmetic.product()}, *loaded_.model, *loaded_.vocabulary,
+                  inputs_, options_->search, loaded_.experts.get(), [&](std::int64_t n) { advance(n); });
     std::string text;
     std::size_t next = 0;
     for (const bool empty : empty_) {

@@ -49,25 +49,26 @@ std::vector<std::int32_t> constant(std::int64_t n, std::int64_t value) {
 
 }  // namespace
 
-EncoderOutput Transformer::encode(Stream& stream, const Ragged& source, ExpertSource* experts) {
+EncoderOutput Transformer::encode(Stream& stream, const Pass& pass, const Ragged& source,
+                                  ExpertSource* experts) {
   Impl& m = *impl_;
   MOE_CHECK(m.encoder != nullptr, "encode() of a decoder-only model");
   const DeviceRows rows = m.upload(stream, source, {});
-  LayerPass pass;
-  pass.rows = rows.ranges();
-  pass.moe.statistics = false;
-  pass.experts = experts;
+  LayerPass shared;
+  shared.rows = rows.ranges();
+  shared.moe.statistics = false;
+  shared.experts = experts;
   std::vector<MoeRecord> records;
   EncoderOutput output;
-  output.memory = m.encoder->forward(stream, rows, pass, nullptr, records);
+  output.memory = m.encoder->forward(stream, pass, rows, shared, nullptr, records);
   output.begin = source.begin;
   output.length = source.length;
   return output;
 }
 
-std::unique_ptr<DecoderState> Transformer::start(Stream& stream, const EncoderOutput* memory,
-                                                 std::int64_t n_sentences, std::int64_t rows_per_sentence,
-                                                 std::int64_t max_length) {
+std::unique_ptr<DecoderState> Transformer::start(Stream& stream, const Pass& pass,
+                                                 const EncoderOutput* memory, std::int64_t n_sentences,
+                                                 std::int64_t rows_per_sentence, std::int64_t max_length) {
   Impl& m = *impl_;
   MOE_CHECK((memory != nullptr) == (m.encoder != nullptr));
   MOE_CHECK(memory == nullptr || static_cast<std::int64_t>(memory->begin.size()) == n_sentences);
@@ -83,7 +84,7 @@ std::unique_ptr<DecoderState> Transformer::start(Stream& stream, const EncoderOu
     state->caches.emplace_back(
         stream.device(), Shape{state->n_rows, state->capacity, 2 * layer.self_attention().width_here()});
     if (memory != nullptr)
-      state->memory_kv.push_back(layer.cross_attention()->keys_and_values(stream, memory->memory));
+      state->memory_kv.push_back(layer.cross_attention()->keys_and_values(stream, pass, memory->memory));
   }
   if (memory != nullptr) {
     state->memory_begin = memory->begin;
@@ -92,8 +93,9 @@ std::unique_ptr<DecoderState> Transformer::start(Stream& stream, const EncoderOu
   return state;
 }
 
-void Transformer::step(Stream& stream, DecoderState& decoder_state, const std::vector<std::int32_t>& tokens,
-                       ExpertSource* experts, const TensorView& logits) {
+void Transformer::step(Stream& stream, const Pass& pass, DecoderState& decoder_state,
+                       const std::vector<std::int32_t>& tokens, ExpertSource* experts,
+                       const TensorView& logits) {
   Impl& m = *impl_;
   auto& state = dynamic_cast<State&>(decoder_state);
   const std::int64_t r = state.n_rows;
@@ -125,10 +127,11 @@ void Transformer::step(Stream& stream, DecoderState& decoder_state, const std::v
   for (std::size_t i = 0; i < state.caches.size(); ++i) {
     step.cache = state.caches[i];
     if (m.encoder) step.memory_kv = state.memory_kv[i];
-    m.decoder->layers()[i].step(stream, x, step, experts);
+    m.decoder->layers()[i].step(stream, pass, x, step, experts);
   }
   m.decoder->norm().forward(stream, x, y);
-  ops::gemm(stream, {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true});
+  ops::gemm(stream,
+            {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true, .product = pass.product});
   ++state.position;
 }
 

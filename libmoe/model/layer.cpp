@@ -103,104 +103,99 @@ TransformerLayer::TransformerLayer(const TransformerLayer& shared, std::int64_t 
   moe_layer_ = moe_layer;
 }
 
-PassRandom TransformerLayer::random(const LayerPass& pass) const {
-  PassRandom random = pass.moe.random;
-  random.layer = index_;
-  return random;
-}
-
-AttentionOptions TransformerLayer::attention_options(const LayerPass& pass, bool causal) const {
-  return {.causal = causal, .dropout = pass.attention.dropout, .random = random(pass)};
-}
-
-MoePass TransformerLayer::moe_pass(const LayerPass& pass) const {
-  MoePass moe = pass.moe;
-  moe.random = random(pass);
-  return moe;
-}
-
 void TransformerLayer::Saved::keep_input() {
   Tensor x = std::move(self.x);
   *this = Saved{};
   self.x = std::move(x);
 }
 
+namespace {
+
+// Attention to other rows is never causal.
+AttentionOptions to_memory(const LayerPass& shared) {
+  return {.causal = false, .dropout = shared.attention.dropout};
+}
+
+}  // namespace
+
 // Up to the input of the feed-forward part.
-void TransformerLayer::attend(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
+void TransformerLayer::attend(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x,
+                              Saved& saved) const {
   Device& device = stream.device();
   const Shape shape = x.shape();
-  const PassRandom numbers = random(pass);
   open(stream, self_norm_, std::move(x), saved.self);
   Tensor y(device, shape);
-  self_attention_.forward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal), y,
-                          saved.self_attention);
-  const auto attended = numbers.stream(RandomUse::attention_residual, shape[1]);
+  self_attention_.forward(stream, pass, saved.self.h, shared.rows, shared.attention, y, saved.self_attention);
+  const auto attended = pass.random.stream(RandomUse::attention_residual, shape[1]);
   if (!cross_attention_) {
-    pass_on(stream, saved.self, pass.dropout, attended, std::move(y), ffn_norm_, saved.ffn);
+    pass_on(stream, saved.self, shared.dropout, attended, std::move(y), ffn_norm_, saved.ffn);
     return;
   }
-  pass_on(stream, saved.self, pass.dropout, attended, std::move(y), *cross_norm_, saved.cross);
+  pass_on(stream, saved.self, shared.dropout, attended, std::move(y), *cross_norm_, saved.cross);
   y = Tensor(device, shape);
-  cross_attention_->forward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
-                            attention_options(pass, false), y, saved.cross_attention);
-  pass_on(stream, saved.cross, pass.dropout, numbers.stream(RandomUse::cross_residual, shape[1]),
+  cross_attention_->forward(stream, pass, saved.cross.h, shared.rows, shared.memory, shared.memory_rows,
+                            to_memory(shared), y, saved.cross_attention);
+  pass_on(stream, saved.cross, shared.dropout, pass.random.stream(RandomUse::cross_residual, shape[1]),
           std::move(y), ffn_norm_, saved.ffn);
 }
 
-void TransformerLayer::feed_forward(Stream& stream, const LayerPass& pass, const TensorView& y,
-                                    Saved& saved) const {
+void TransformerLayer::feed_forward(Stream& stream, const Pass& pass, const LayerPass& shared,
+                                    const TensorView& y, Saved& saved) const {
   if (moe_)
-    moe_->forward(stream, saved.ffn.h, moe_pass(pass), pass.experts, moe_layer_, y, saved.moe);
+    moe_->forward(stream, pass, shared.moe, saved.ffn.h, shared.experts, moe_layer_, y, saved.moe);
   else
-    feed_forward_->forward(stream, saved.ffn.h, y, saved.feed_forward);
+    feed_forward_->forward(stream, pass, saved.ffn.h, y, saved.feed_forward);
 }
 
-Tensor TransformerLayer::forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const {
-  attend(stream, std::move(x), pass, saved);
+Tensor TransformerLayer::forward(Stream& stream, const Pass& of_stack, const LayerPass& shared, Tensor x,
+                                 Saved& saved) const {
+  const Pass pass = of_stack.of_layer(index_);
+  attend(stream, pass, shared, std::move(x), saved);
   Tensor y(stream.device(), saved.ffn.x.shape());
-  feed_forward(stream, pass, y, saved);
-  close(stream, saved.ffn, pass.dropout, random(pass).stream(RandomUse::ffn_residual, y.shape()[1]), y);
+  feed_forward(stream, pass, shared, y, saved);
+  close(stream, saved.ffn, shared.dropout, pass.random.stream(RandomUse::ffn_residual, y.shape()[1]), y);
   return y;
 }
 
-void TransformerLayer::recompute(Stream& stream, const LayerPass& pass, Saved& saved) const {
-  attend(stream, std::move(saved.self.x), pass, saved);
-  feed_forward(stream, pass, {}, saved);
+void TransformerLayer::recompute(Stream& stream, const Pass& of_stack, const LayerPass& shared,
+                                 Saved& saved) const {
+  const Pass pass = of_stack.of_layer(index_);
+  attend(stream, pass, shared, std::move(saved.self.x), saved);
+  feed_forward(stream, pass, shared, {}, saved);
 }
 
-void TransformerLayer::feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved,
-                                             const TensorView& dx) const {
+void TransformerLayer::feed_forward_backward(Stream& stream, const Pass& pass, const LayerPass& shared,
+                                             Saved& saved, const TensorView& dx) const {
   Tensor masked;
-  const TensorView dy = open_backward(stream, pass.dropout,
-                                      random(pass).stream(RandomUse::ffn_residual, dx.shape[1]), dx, masked);
+  const TensorView dy = open_backward(stream, shared.dropout,
+                                      pass.random.stream(RandomUse::ffn_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
   if (moe_)
-    moe_->backward(stream, saved.ffn.h, moe_pass(pass), dy, saved.moe, dh);
+    moe_->backward(stream, pass, shared.moe, saved.ffn.h, dy, saved.moe, dh);
   else
-    feed_forward_->backward(stream, saved.ffn.h, dy, std::move(saved.feed_forward), dh);
+    feed_forward_->backward(stream, pass, saved.ffn.h, dy, std::move(saved.feed_forward), dh);
   close_backward(stream, ffn_norm_, std::move(saved.ffn), dh, dx);
 }
 
-void TransformerLayer::backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
-                                const TensorView& dmemory) const {
-  const PassRandom numbers = random(pass);
-  feed_forward_backward(stream, pass, saved, dx);
+void TransformerLayer::backward(Stream& stream, const Pass& of_stack, const LayerPass& shared, Saved& saved,
+                                const TensorView& dx, const TensorView& dmemory) const {
+  const Pass pass = of_stack.of_layer(index_);
+  feed_forward_backward(stream, pass, shared, saved, dx);
   if (cross_attention_) {
     Tensor masked;
-    const TensorView dy = open_backward(stream, pass.dropout,
-                                        numbers.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
+    const TensorView dy = open_backward(
+        stream, shared.dropout, pass.random.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
     const Tensor dh(stream.device(), dx.shape);
-    cross_attention_->backward(stream, saved.cross.h, pass.rows, pass.memory, pass.memory_rows,
-                               attention_options(pass, false), dy, std::move(saved.cross_attention), dh,
-                               dmemory);
+    cross_attention_->backward(stream, pass, saved.cross.h, shared.rows, shared.memory, shared.memory_rows,
+                               to_memory(shared), dy, std::move(saved.cross_attention), dh, dmemory);
     close_backward(stream, *cross_norm_, std::move(saved.cross), dh, dx);
   }
   Tensor masked;
-  const TensorView dy = open_backward(stream, pass.dropout,
-                                      numbers.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
+  const TensorView dy = open_backward(
+      stream, shared.dropout, pass.random.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
-  self_attention_.backward(stream, saved.self.h, pass.rows, attention_options(pass, pass.attention.causal),
-                           dy, std::move(saved.self_attention), dh);
+  self_attention_.backward(stream, pass, saved.self.h, shared.rows, shared.attention, dy,
+                           std::move(saved.self_attention), dh);
   close_backward(stream, self_norm_, std::move(saved.self), dh, dx);
 }
 
@@ -209,24 +204,24 @@ std::optional<MoeRecord> TransformerLayer::record(Saved& saved) const {
   return MoeRecord{std::move(saved.moe.statistics), saved.moe.plan.counts, saved.moe.plan.n_dropped()};
 }
 
-void TransformerLayer::step(Stream& stream, const TensorView& x, const Step& step,
+void TransformerLayer::step(Stream& stream, const Pass& pass, const TensorView& x, const Step& step,
                             ExpertSource* experts) const {
   const Tensor h(stream.device(), x.shape), y(stream.device(), x.shape);
   self_norm_.forward(stream, x, h);
-  self_attention_.step(stream, h, step.queries, step.keys, step.position, step.cache, y);
+  self_attention_.step(stream, pass, h, step.queries, step.keys, step.position, step.cache, y);
   ops::add_scaled(stream, 1, y, x);
   if (cross_attention_) {
     cross_norm_->forward(stream, x, h);
-    cross_attention_->step(stream, h, step.queries, step.memory_kv, step.memory_keys, y);
+    cross_attention_->step(stream, pass, h, step.queries, step.memory_kv, step.memory_keys, y);
     ops::add_scaled(stream, 1, y, x);
   }
   ffn_norm_.forward(stream, x, h);
   if (moe_) {
     MoeLayer::Saved unused;
-    moe_->forward(stream, h, {.statistics = false}, experts, moe_layer_, y, unused);
+    moe_->forward(stream, pass, {.statistics = false}, h, experts, moe_layer_, y, unused);
   } else {
     FeedForward::Saved unused;
-    feed_forward_->forward(stream, h, y, unused);
+    feed_forward_->forward(stream, pass, h, y, unused);
   }
   ops::add_scaled(stream, 1, y, x);
 }

@@ -14,12 +14,12 @@ namespace moe {
 
 /// What the layers of a stack share in one pass.
 struct LayerPass {
-  AttentionOptions attention{};  // causal, dropout; its random numbers are set per layer
-  float dropout = 0;             // of each sublayer's output
+  AttentionOptions attention{};
+  float dropout = 0;  // of each sublayer's output
   RowRanges rows{};
   TensorView memory{};  // [S,D], empty without cross-attention
   RowRanges memory_rows{};
-  MoePass moe{};  // its random numbers are set per layer
+  MoePass moe{};
   ExpertSource* experts = nullptr;
   UnitObserver* observer = nullptr;
   bool recompute = false;  // of a layer only its input is kept for the backward pass, which runs it again
@@ -59,13 +59,13 @@ class TransformerLayer {
   TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer);
 
   /// x: [T,D], returned updated. Passes are collective over the grid's tensor group.
-  Tensor forward(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
+  Tensor forward(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x, Saved& saved) const;
   /// The forward pass again, from the input that was kept and to what backward needs: the same numbers and,
   /// but for those that only the output needs, the same collective calls.
-  void recompute(Stream& stream, const LayerPass& pass, Saved& saved) const;
+  void recompute(Stream& stream, const Pass& pass, const LayerPass& shared, Saved& saved) const;
   /// dx: [T,D] is the gradient of the output and becomes that of the input; dmemory: [S,D] is added to, see
   /// CrossAttention. Frees what was saved but what record() needs.
-  void backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx,
+  void backward(Stream& stream, const Pass& pass, const LayerPass& shared, Saved& saved, const TensorView& dx,
                 const TensorView& dmemory) const;
   /// Takes the MoE layer's record out of saved; empty for a dense layer.
   std::optional<MoeRecord> record(Saved& saved) const;
@@ -79,7 +79,8 @@ class TransformerLayer {
     TensorView memory_kv{};  // [S,2W]
   };
   /// x: [R,D] is updated in place.
-  void step(Stream& stream, const TensorView& x, const Step& step, ExpertSource* experts) const;
+  void step(Stream& stream, const Pass& pass, const TensorView& x, const Step& step,
+            ExpertSource* experts) const;
 
   const SelfAttention& self_attention() const { return self_attention_; }
   const std::optional<CrossAttention>& cross_attention() const { return cross_attention_; }
@@ -87,12 +88,12 @@ class TransformerLayer {
   const Gate* gate() const { return moe_ ? &moe_->gate() : nullptr; }
 
  private:
-  PassRandom random(const LayerPass& pass) const;
-  AttentionOptions attention_options(const LayerPass& pass, bool causal) const;
-  MoePass moe_pass(const LayerPass& pass) const;
-  void attend(Stream& stream, Tensor x, const LayerPass& pass, Saved& saved) const;
-  void feed_forward(Stream& stream, const LayerPass& pass, const TensorView& y, Saved& saved) const;
-  void feed_forward_backward(Stream& stream, const LayerPass& pass, Saved& saved, const TensorView& dx) const;
+  // Their passes have the random numbers of this layer.
+  void attend(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x, Saved& saved) const;
+  void feed_forward(Stream& stream, const Pass& pass, const LayerPass& shared, const TensorView& y,
+                    Saved& saved) const;
+  void feed_forward_backward(Stream& stream, const Pass& pass, const LayerPass& shared, Saved& saved,
+                             const TensorView& dx) const;
 
   std::uint32_t index_;
   int moe_layer_;

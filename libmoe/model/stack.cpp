@@ -45,9 +45,9 @@ struct LayerPlace {
 // first layer that it comes to, to the last.
 class Use {
  public:
-  Use(Stream& stream, const LayerPass& pass, const LayerPlace& place, bool backward)
+  Use(Stream& stream, const LayerPass& shared, const LayerPlace& place, bool backward)
       : stream_(stream),
-        observer_(pass.observer),
+        observer_(shared.observer),
         unit_(place.unit()),
         backward_(backward),
         ends_(backward ? place.first_with_weights() : place.last_with_weights()) {
@@ -87,27 +87,26 @@ Stack::Stack(ParameterList& parameters, const std::string& name, const ModelConf
       layers_(make_layers(parameters, name, config, with_cross, place, parts)),
       norm_(outside_layers(parameters), name + ".norm", config.d_model, config.norm_epsilon) {}
 
-kernels::RandomStream Stack::embedding_random(const LayerPass& pass) const {
-  PassRandom random = pass.moe.random;
-  random.layer = static_cast<std::uint32_t>(place_.first_layer);
-  return random.stream(RandomUse::embedding_dropout, width_);
+kernels::RandomStream Stack::embedding_random(const Pass& pass) const {
+  return pass.of_layer(static_cast<std::uint32_t>(place_.first_layer))
+      .random.stream(RandomUse::embedding_dropout, width_);
 }
 
-Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
-                      std::vector<MoeRecord>& records) const {
+Tensor Stack::forward(Stream& stream, const Pass& pass, const DeviceRows& rows, const LayerPass& shared,
+                      Saved* saved, std::vector<MoeRecord>& records) const {
   Device& device = stream.device();
   Tensor x(device, {rows.n_rows, width_});
   Table::Fetched unused;
   embedding_.forward(stream, rows.ids, rows.position, x, saved != nullptr ? saved->tokens : unused);
-  if (pass.dropout > 0) ops::dropout_add(stream, x, {}, pass.dropout, embedding_random(pass), x);
+  if (shared.dropout > 0) ops::dropout_add(stream, x, {}, shared.dropout, embedding_random(pass), x);
   if (saved != nullptr) saved->layers.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, false);
+    Use use(stream, shared, {at(i), at(layers_.size()), share_period_, place_.first_layer}, false);
     TransformerLayer::Saved freed;
-    x = layers_[i].forward(stream, std::move(x), pass, saved != nullptr ? saved->layers[i] : freed);
-    if (pass.watch) pass.watch(fmt::format("{}.layers.{}", name_, i), x);
+    x = layers_[i].forward(stream, pass, shared, std::move(x), saved != nullptr ? saved->layers[i] : freed);
+    if (shared.watch) shared.watch(fmt::format("{}.layers.{}", name_, i), x);
     use.end();
-    if (saved != nullptr && pass.recompute) saved->layers[i].keep_input();
+    if (saved != nullptr && shared.recompute) saved->layers[i].keep_input();
     if (saved != nullptr) continue;
     if (auto record = layers_[i].record(freed)) records.push_back(std::move(*record));
   }
@@ -121,22 +120,23 @@ Tensor Stack::forward(Stream& stream, const DeviceRows& rows, const LayerPass& p
   return y;
 }
 
-void Stack::backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved saved, Tensor dy,
-                     const TensorView& dmemory, std::vector<MoeRecord>& records) const {
+void Stack::backward(Stream& stream, const Pass& pass, const DeviceRows& rows, const LayerPass& shared,
+                     Saved saved, Tensor dy, const TensorView& dmemory,
+                     std::vector<MoeRecord>& records) const {
   const Tensor dx = Tensor::zeros(stream, saved.x.shape());
   norm_.backward(stream, saved.x, dy, saved.norm, dx);
   saved.x = Tensor();
   dy = Tensor();
   std::vector<MoeRecord> from_last;
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    Use use(stream, pass, {at(i), at(layers_.size()), share_period_, place_.first_layer}, true);
+    Use use(stream, shared, {at(i), at(layers_.size()), share_period_, place_.first_layer}, true);
     TransformerLayer::Saved layer = std::move(saved.layers[i]);
-    if (pass.recompute) layers_[i].recompute(stream, pass, layer);
-    layers_[i].backward(stream, pass, layer, dx, dmemory);
+    if (shared.recompute) layers_[i].recompute(stream, pass, shared, layer);
+    layers_[i].backward(stream, pass, shared, layer, dx, dmemory);
     use.end();
     if (auto record = layers_[i].record(layer)) from_last.push_back(std::move(*record));
   }
-  if (pass.dropout > 0) ops::dropout_backward(stream, dx, pass.dropout, embedding_random(pass), dx);
+  if (shared.dropout > 0) ops::dropout_backward(stream, dx, shared.dropout, embedding_random(pass), dx);
   embedding_.backward(stream, saved.tokens, rows.position, dx);
   std::move(from_last.rbegin(), from_last.rend(), std::back_inserter(records));
 }

@@ -31,19 +31,19 @@ class Stack {
   void make_positions(Stream& stream) { embedding_.make_positions(stream); }
 
   /// The normalised output [T,D]. records: appended to when there is no backward pass to come (saved null).
-  Tensor forward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved* saved,
-                 std::vector<MoeRecord>& records) const;
+  Tensor forward(Stream& stream, const Pass& pass, const DeviceRows& rows, const LayerPass& shared,
+                 Saved* saved, std::vector<MoeRecord>& records) const;
   /// dy: [T,D] of the output; dmemory: [S,D] is added to, see CrossAttention. Frees what was saved, layer by
   /// layer. Appends to records.
-  void backward(Stream& stream, const DeviceRows& rows, const LayerPass& pass, Saved saved, Tensor dy,
-                const TensorView& dmemory, std::vector<MoeRecord>& records) const;
+  void backward(Stream& stream, const Pass& pass, const DeviceRows& rows, const LayerPass& shared,
+                Saved saved, Tensor dy, const TensorView& dmemory, std::vector<MoeRecord>& records) const;
 
   const std::vector<TransformerLayer>& layers() const { return layers_; }
   const Embedding& embedding() const { return embedding_; }
   const LayerNorm& norm() const { return norm_; }
 
  private:
-  kernels::RandomStream embedding_random(const LayerPass& pass) const;
+  kernels::RandomStream embedding_random(const Pass& pass) const;
   std::string name_;
   StackPlace place_;
   std::int64_t width_, share_period_;

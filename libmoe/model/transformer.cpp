@@ -98,24 +98,29 @@ std::string Transformer::moe_prefix(int moe_layer) const {
 
 namespace {
 
+// first_row: of the rows of the stack that it runs through.
+Pass pass_of(const PassOptions& options, std::int64_t first_row) {
+  return {.training = options.training,
+          .product = options.product,
+          .random = {.seed = options.seed, .update = options.update, .first_row = first_row}};
+}
+
 LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, const DeviceRows& rows,
-                     std::int64_t first_row, const std::vector<std::int64_t>& rows_by_rank) {
-  LayerPass pass;
+                     const std::vector<std::int64_t>& rows_by_rank) {
+  LayerPass shared;
   if (options.training) {
-    pass.dropout = static_cast<float>(config.dropout);
-    pass.attention.dropout = static_cast<float>(config.attention_dropout);
+    shared.dropout = static_cast<float>(config.dropout);
+    shared.attention.dropout = static_cast<float>(config.attention_dropout);
   }
-  pass.rows = rows.ranges();
-  pass.moe = {.training = options.training,
-              .random = {.seed = options.seed, .update = options.update, .first_row = first_row},
-              .aux_scale = options.aux_scale,
-              .group = rows.group,
-              .n_groups = rows.n_groups,
-              .tokens_by_rank = rows_by_rank};
-  pass.observer = options.observer;
-  pass.recompute = options.recompute;
-  pass.watch = options.watch;
-  return pass;
+  shared.rows = rows.ranges();
+  shared.moe = {.aux_scale = options.aux_scale,
+                .group = rows.group,
+                .n_groups = rows.n_groups,
+                .tokens_by_rank = rows_by_rank};
+  shared.observer = options.observer;
+  shared.recompute = options.recompute;
+  shared.watch = options.watch;
+  return shared;
 }
 
 LayerBalance balance_of(Stream& stream, const MoeRecord& record, bool with_languages) {
@@ -162,39 +167,40 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   MOE_CHECK(!options.backward || m.output_table->gradient(), "a backward pass before make_gradients()");
   const DeviceRows target = m.upload(stream, batch.target, batch.language);
   DeviceRows source;
-  LayerPass encoder_pass,
-      decoder_pass = layer_pass(m.config, options, target, batch.first_target_row, batch.target_rows_by_rank);
-  decoder_pass.attention.causal = true;
+  const Pass encoder_pass = pass_of(options, batch.first_source_row),
+             decoder_pass = pass_of(options, batch.first_target_row);
+  LayerPass of_encoder, of_decoder = layer_pass(m.config, options, target, batch.target_rows_by_rank);
+  of_decoder.attention.causal = true;
   Stack::Saved encoder_saved, decoder_saved;
   std::vector<MoeRecord> encoder_records, decoder_records;
   Tensor memory;
   if (m.encoder) {
     source = m.upload(stream, batch.source, batch.language);
     MOE_CHECK(batch.source.n_sentences() == batch.target.n_sentences());
-    encoder_pass = layer_pass(m.config, options, source, batch.first_source_row, batch.source_rows_by_rank);
-    memory = m.encoder->forward(stream, source, encoder_pass, options.backward ? &encoder_saved : nullptr,
-                                encoder_records);
-    decoder_pass.memory = memory;
-    decoder_pass.memory_rows = source.ranges();
+    of_encoder = layer_pass(m.config, options, source, batch.source_rows_by_rank);
+    memory = m.encoder->forward(stream, encoder_pass, source, of_encoder,
+                                options.backward ? &encoder_saved : nullptr, encoder_records);
+    of_decoder.memory = memory;
+    of_decoder.memory_rows = source.ranges();
   }
   Tensor dy;
   LossSums loss;
   {
-    const Tensor y = m.decoder->forward(stream, target, decoder_pass,
+    const Tensor y = m.decoder->forward(stream, decoder_pass, target, of_decoder,
                                         options.backward ? &decoder_saved : nullptr, decoder_records);
     if (options.backward) dy = Tensor(stream.device(), y.shape());
-    loss = projected_cross_entropy(stream, y, *m.output_table, batch.labels,
+    loss = projected_cross_entropy(stream, decoder_pass, y, *m.output_table, batch.labels,
                                    {options.label_smoothing, options.loss_scale, options.backward}, dy);
   }
   if (options.backward) {
     Tensor dmemory;
     if (m.encoder) dmemory = Tensor::zeros(stream, memory.shape());
-    m.decoder->backward(stream, target, decoder_pass, std::move(decoder_saved), std::move(dy), dmemory,
-                        decoder_records);
+    m.decoder->backward(stream, decoder_pass, target, of_decoder, std::move(decoder_saved), std::move(dy),
+                        dmemory, decoder_records);
     if (m.encoder && tensor.size() > 1) tensor.all_reduce(stream, Reduce::sum, dmemory);
     if (m.encoder)
-      m.encoder->backward(stream, source, encoder_pass, std::move(encoder_saved), std::move(dmemory), {},
-                          encoder_records);
+      m.encoder->backward(stream, encoder_pass, source, of_encoder, std::move(encoder_saved),
+                          std::move(dmemory), {}, encoder_records);
   }
   if (options.observer != nullptr) options.observer->after_use(stream, 0, options.backward);
   PassResult result;
@@ -211,19 +217,20 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   Impl& m = *impl_;
   const PassOptions options{.training = false, .backward = false};
   const DeviceRows target = m.upload(stream, batch.target, {});
-  LayerPass pass = layer_pass(m.config, options, target, 0, {});
-  pass.attention.causal = true;
-  pass.moe.statistics = false;
+  const Pass pass = pass_of(options, 0);
+  LayerPass of_decoder = layer_pass(m.config, options, target, {});
+  of_decoder.attention.causal = true;
+  of_decoder.moe.statistics = false;
   EncoderOutput memory;
   DeviceRows source;
   if (m.encoder) {
-    memory = encode(stream, batch.source, nullptr);
+    memory = encode(stream, pass, batch.source, nullptr);
     source = m.upload(stream, batch.source, {});
-    pass.memory = memory.memory;
-    pass.memory_rows = source.ranges();
+    of_decoder.memory = memory.memory;
+    of_decoder.memory_rows = source.ranges();
   }
   std::vector<MoeRecord> records;
-  const Tensor y = m.decoder->forward(stream, target, pass, nullptr, records);
+  const Tensor y = m.decoder->forward(stream, pass, target, of_decoder, nullptr, records);
   Tensor logits(stream.device(), {target.n_rows, m.config.vocab_size});
   ops::gemm(stream, {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true});
   return logits;

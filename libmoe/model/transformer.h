@@ -10,6 +10,7 @@
 #include "libmoe/model/config.h"
 #include "libmoe/model/parts.h"
 #include "libmoe/nn/parameter.h"
+#include "libmoe/nn/pass.h"
 #include "libmoe/store/expert_source.h"
 
 namespace moe {
@@ -20,7 +21,8 @@ struct PassOptions {
   double loss_scale = 1;  // of the summed token loss; 1 / target tokens of the whole update
   double aux_scale = 1;   // share of this micro-batch in the update, for the auxiliary losses
   double label_smoothing = 0;
-  std::uint64_t seed = 1;  // random numbers: (seed, update, layer, use, global row)
+  kernels::DType product = kernels::DType::f32;  // see Pass
+  std::uint64_t seed = 1;                        // random numbers: (seed, update, layer, use, global row)
   std::uint64_t update = 0;
   bool recompute = false;            // keep only inputs of layers, and run these again to go back
   UnitObserver* observer = nullptr;  // when parameters are not all in place all the time
@@ -85,12 +87,13 @@ class Transformer {
   Tensor logits(Stream& stream, const Batch& batch);
 
   // Inference: dropless; a sentence's result does not depend on the others. source == null: own parameters.
-  EncoderOutput encode(Stream& stream, const Ragged& source, ExpertSource* experts);
+  EncoderOutput encode(Stream& stream, const Pass& pass, const Ragged& source, ExpertSource* experts);
   /// rows_per_sentence hypotheses for each sentence of memory (decoder-only: memory null, n_sentences given).
-  std::unique_ptr<DecoderState> start(Stream& stream, const EncoderOutput* memory, std::int64_t n_sentences,
-                                      std::int64_t rows_per_sentence, std::int64_t max_length);
+  std::unique_ptr<DecoderState> start(Stream& stream, const Pass& pass, const EncoderOutput* memory,
+                                      std::int64_t n_sentences, std::int64_t rows_per_sentence,
+                                      std::int64_t max_length);
   /// Feeds one token per row; logits: [rows, V].
-  void step(Stream& stream, DecoderState& state, const std::vector<std::int32_t>& tokens,
+  void step(Stream& stream, const Pass& pass, DecoderState& state, const std::vector<std::int32_t>& tokens,
             ExpertSource* experts, const TensorView& logits);
   /// Row r continues from parent[r], and its sentence is that row's. parent.size() rows remain: fewer, or
   /// again more, never more than at the start.

@@ -12,11 +12,12 @@ TensorView rows_of(const ExpertRows& rows, const TensorView& x, std::int64_t exp
 
 // One product per expert with rows.
 template <class Make>
-void grouped(Stream& stream, const ExpertRows& rows, const std::function<void()>& progress,
+void grouped(Stream& stream, const Pass& pass, const ExpertRows& rows, const std::function<void()>& progress,
              const Make& make) {
   std::vector<ops::Gemm> products;
   for (std::int64_t e = 0; e < rows.n_experts(); ++e)
     if (rows.n_rows(e) > 0) make(e, products);
+  for (ops::Gemm& gemm : products) gemm.product = pass.product;
   if (!products.empty()) ops::gemm(stream, products);
   progress();
 }
@@ -50,15 +51,15 @@ std::vector<ExpertWeights> Experts::weights() const {
   return weights;
 }
 
-void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
-                      const TensorView& x, const Dropout& dropout, const std::function<void()>& progress,
-                      const TensorView& y, Saved& saved) const {
+void Experts::forward(Stream& stream, const Pass& pass, const ExpertRows& rows,
+                      std::span<const ExpertWeights> weights, const TensorView& x, const Dropout& dropout,
+                      const std::function<void()>& progress, const TensorView& y, Saved& saved) const {
   const bool gelu = config_.activation == ops::Activation::gelu;
   const Shape hidden_shape{rows.n_rows(), hidden_.size()};
   saved.hidden = Tensor(stream.device(), hidden_shape);
   if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
   const TensorView& first = gelu ? saved.pre : saved.hidden;
-  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
     products.push_back({.a = rows_of(rows, x, e),
                         .b = w.in_weight,
@@ -68,7 +69,7 @@ void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const Ex
   });
   if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
   drop(stream, rows, dropout, saved.hidden);
-  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
     products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = w.out_weight,
@@ -77,9 +78,9 @@ void Experts::forward(Stream& stream, const ExpertRows& rows, std::span<const Ex
   });
 }
 
-void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
-                       const TensorView& dy, Saved saved, const std::function<void()>& progress,
-                       const TensorView& dx) const {
+void Experts::backward(Stream& stream, const Pass& pass, const ExpertRows& rows, const TensorView& x,
+                       const Dropout& dropout, const TensorView& dy, Saved saved,
+                       const std::function<void()>& progress, const TensorView& dx) const {
   MOE_CHECK(!tensors_.empty(), "a backward pass through experts of a store");
   Parameter &in_weight = *tensors_[FeedForwardSpec::in_weight],
             &in_bias = *tensors_[FeedForwardSpec::in_bias],
@@ -90,7 +91,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
       if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;
   const Tensor dhidden(stream.device(), saved.hidden.shape());
   ops::moe_bias_backward(stream, dy, rows.device_offsets, out_bias.gradient);
-  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, saved.hidden, e),
                         .b = rows_of(rows, dy, e),
                         .c = out_weight.gradient.at(e),
@@ -104,7 +105,7 @@ void Experts::backward(Stream& stream, const ExpertRows& rows, const TensorView&
   drop(stream, rows, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
   ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias.gradient);
-  grouped(stream, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
+  grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, x, e),
                         .b = rows_of(rows, dhidden, e),
                         .c = in_weight.gradient.at(e),

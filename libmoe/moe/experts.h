@@ -9,6 +9,7 @@
 #include "libmoe/moe/config.h"
 #include "libmoe/moe/plan.h"
 #include "libmoe/nn/parameter.h"
+#include "libmoe/nn/pass.h"
 #include "libmoe/store/expert_source.h"
 
 namespace moe {
@@ -36,14 +37,14 @@ class Experts {
   /// per expert; only those with rows are looked at.
   /// With a divided F, y is this rank's part of a sum over the tensor group. progress is called between
   /// products.
-  void forward(Stream& stream, const ExpertRows& rows, std::span<const ExpertWeights> weights,
-               const TensorView& x, const Dropout& dropout, const std::function<void()>& progress,
-               const TensorView& y, Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const ExpertRows& rows,
+               std::span<const ExpertWeights> weights, const TensorView& x, const Dropout& dropout,
+               const std::function<void()>& progress, const TensorView& y, Saved& saved) const;
   /// With the own parameters: their gradients accumulate, and experts with rows are marked as touched. dx:
   /// [N,D] is overwritten, with this rank's part of a sum. Frees what was saved.
-  void backward(Stream& stream, const ExpertRows& rows, const TensorView& x, const Dropout& dropout,
-                const TensorView& dy, Saved saved, const std::function<void()>& progress,
-                const TensorView& dx) const;
+  void backward(Stream& stream, const Pass& pass, const ExpertRows& rows, const TensorView& x,
+                const Dropout& dropout, const TensorView& dy, Saved saved,
+                const std::function<void()>& progress, const TensorView& dx) const;
 
  private:
   void drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout, const TensorView& hidden) const;

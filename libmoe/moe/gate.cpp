@@ -49,12 +49,12 @@ bool Gate::normalised() const {
   return config_.weights == GateWeights::normalised;
 }
 
-ops::GateNormal Gate::normal(const MoePass& pass) const {
+ops::GateNormal Gate::normal(const Pass& pass) const {
   if (dense(pass) || !normalised()) return ops::GateNormal::none;
   return config_.renormalise_after_capacity ? ops::GateNormal::kept : ops::GateNormal::chosen;
 }
 
-void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const {
+void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved& saved) const {
   const std::int64_t t = x.rows(), e = n_experts(), k = n_choices(pass);
   const bool two = top_k_ == 2 && !dense(pass);
   Device& device = stream.device();
@@ -66,7 +66,7 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
                     random.stream(RandomUse::gate_jitter, config_.width), false, saved.input);
   }
   const Tensor logits(device, {t, e});
-  linear_.forward(stream, saved.input ? saved.input : x, logits);
+  linear_.forward(stream, pass, saved.input ? saved.input : x, logits);
   ops::MoeGateNoise noise{.gumbel = random.stream(RandomUse::gate_noise, e),
                           .second = random.stream(RandomUse::second_choice, 1)};
   if (pass.training && config_.noise == GateNoise::rsample)
@@ -83,7 +83,7 @@ void Gate::forward(Stream& stream, const TensorView& x, const MoePass& pass, Sav
                 saved.index());
 }
 
-ops::MoeKeep Gate::keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const {
+ops::MoeKeep Gate::keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {
   if (!pass.training || !config_.drop_tokens || dense(pass)) return {};
   const bool random = config_.use_rts && config_.keep == ops::KeepOrder::position;
   PassRandom numbers = pass.random;
@@ -117,13 +117,13 @@ double entropy_of_mean(const std::vector<float>& sum, double n) {
 
 }  // namespace
 
-Tensor Gate::weights(Stream& stream, const MoePass& pass, const Saved& saved, const Plan& plan) const {
+Tensor Gate::weights(Stream& stream, const Pass& pass, const Saved& saved, const Plan& plan) const {
   Tensor weight(stream.device(), saved.chosen.shape());
   ops::moe_weight(stream, saved.probability, saved.chosen, plan.row, normal(pass), weight);
   return config_.routed_scale == 1 ? std::move(weight) : scaled(stream, config_.routed_scale, weight);
 }
 
-GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& pass,
+GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& moe,
                                 std::int64_t n_loss_tokens) const {
   const std::int64_t e = n_experts();
   Device& device = stream.device();
@@ -135,11 +135,11 @@ GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePas
   s.probability = s.sums.view().slice(3, 3 + e);
   s.load = s.sums.view().slice(3 + e, 3 + 2 * e);
   s.confidence = Tensor(device, {e});
-  s.by_group = Tensor(device, {pass.n_groups, e}, DType::i32);
+  s.by_group = Tensor(device, {moe.n_groups, e}, DType::i32);
   s.n_tokens = saved.probability.shape()[0];
   s.n_loss_tokens = n_loss_tokens;
   ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
-                      saved.index(), load_choices(), pass.group, s.probability, s.load, s.confidence,
+                      saved.index(), load_choices(), moe.group, s.probability, s.load, s.confidence,
                       s.sums.view().slice(1, 3), s.by_group);
   ops::fill(stream, 0, s.entropy);
   ops::add_scaled(stream, 1, s.loss_entropy, s.entropy);
@@ -167,19 +167,19 @@ Tensor Gate::log_mean_probability(Stream& stream, const GateStatistics& s) const
   return Tensor::from_host<float>(stream, mean, {n_experts()});
 }
 
-void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
-                    const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
-                    const TensorView& dx) const {
+void Gate::backward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x,
+                    const Saved& saved, const Plan& plan, const GateStatistics& statistics,
+                    const TensorView& dweight, const TensorView& dx) const {
   const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_loss_tokens, 1));
   ops::MoeAuxGradient aux{
-      .load_scale = static_cast<float>(pass.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
+      .load_scale = static_cast<float>(moe.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
                                        (t * t) / static_cast<double>(load_choices())),
-      .z_scale = static_cast<float>(pass.aux_scale * config_.z_loss / t)};
+      .z_scale = static_cast<float>(moe.aux_scale * config_.z_loss / t)};
   const Tensor dlogits(stream.device(), saved.probability.shape());
   Tensor dchosen;
   if (config_.routed_scale != 1) dchosen = scaled(stream, config_.routed_scale, dweight);
   // d(-H(mean p))/dp[t,e] is log(mean p[e]) / T and a constant, which the softmax removes.
-  const double information = pass.aux_scale * config_.aux_loss / t;
+  const double information = moe.aux_scale * config_.aux_loss / t;
   Tensor log_mean;
   if (config_.dense_training) {
     log_mean = log_mean_probability(stream, statistics);
@@ -192,11 +192,11 @@ void Gate::backward(Stream& stream, const TensorView& x, const MoePass& pass, co
     ops::moe_entropy_backward(stream, saved.probability, saved.entropy, static_cast<float>(information),
                               dlogits);
   if (!saved.input) {
-    linear_.backward(stream, x, dlogits, dx, true);
+    linear_.backward(stream, pass, x, dlogits, dx, true);
     return;
   }
   const Tensor dinput(stream.device(), x.shape);
-  linear_.backward(stream, saved.input, dlogits, dinput);
+  linear_.backward(stream, pass, saved.input, dlogits, dinput);
   ops::moe_jitter(stream, dinput, static_cast<float>(config_.jitter),
                   pass.random.stream(RandomUse::gate_jitter, config_.width), true, dx);
 }

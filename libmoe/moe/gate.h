@@ -7,17 +7,14 @@
 #include "libmoe/moe/config.h"
 #include "libmoe/moe/plan.h"
 #include "libmoe/nn/linear.h"
-#include "libmoe/nn/random.h"
 
 namespace moe {
 
-/// How one pass runs through an MoE layer.
+/// What only MoE layers need to know of a pass.
 struct MoePass {
-  bool training = false;   // noise, dropout, capacity
   bool statistics = true;  // what losses and reports need; inference does without
-  PassRandom random{};
-  double aux_scale = 1;  // of the auxiliary losses' gradients, times their weights
-  TensorView group{};    // [T] i32 group of each token for the statistics, or empty
+  double aux_scale = 1;    // of the auxiliary losses' gradients, times their weights
+  TensorView group{};      // [T] i32 group of each token for the statistics, or empty
   std::int64_t n_groups = 1;
   // Tokens of each data-parallel rank in this micro-batch, this one's included; empty: one rank.
   std::vector<std::int64_t> tokens_by_rank{};
@@ -59,19 +56,19 @@ class Gate {
   Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config);
 
   /// Choices of each token in a pass.
-  std::int64_t n_choices(const MoePass& pass) const { return dense(pass) ? n_experts() : top_k_; }
+  std::int64_t n_choices(const Pass& pass) const { return dense(pass) ? n_experts() : top_k_; }
   std::int64_t n_experts() const { return config_.n_experts; }
   /// x: [T,D].
-  void forward(Stream& stream, const TensorView& x, const MoePass& pass, Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const TensorView& x, Saved& saved) const;
   /// Capacity and the order of keeping for n_tokens tokens that compete, the first of which is row first_row
   /// of the update.
-  ops::MoeKeep keep(std::int64_t n_tokens, std::int64_t first_row, const MoePass& pass) const;
+  ops::MoeKeep keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const;
   /// [T,K] the gate's probability of each choice, 0 for unused ones.
   Tensor chosen_probability(Stream& stream, const Saved& saved) const;
   /// weight: [T,K], 0 for dropped choices; times the routed scale.
-  Tensor weights(Stream& stream, const MoePass& pass, const Saved& saved, const Plan& plan) const;
+  Tensor weights(Stream& stream, const Pass& pass, const Saved& saved, const Plan& plan) const;
   /// Of this rank's tokens; n_loss_tokens: of all ranks, whose shared() the caller adds up.
-  GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& pass,
+  GateStatistics statistics(Stream& stream, const Saved& saved, const MoePass& moe,
                             std::int64_t n_loss_tokens) const;
   /// Of the statistics: E * sum_e mean_t(p) * mean_t(chosen), for k > 2 over all choices and divided by k.
   /// With dense training the mutual-information loss, mean_t H(p_t) - H(mean_t p), in nats: every token sure
@@ -82,14 +79,14 @@ class Gate {
   /// dx: [T,D] += the gradient through weights and auxiliary losses. x: the input of forward.
   /// dweight: [T,K], of weights(). The weight of a normalised single choice is one; its gradient goes to the
   /// probability as if that were the weight (straight through).
-  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const Saved& saved,
+  void backward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x, const Saved& saved,
                 const Plan& plan, const GateStatistics& statistics, const TensorView& dweight,
                 const TensorView& dx) const;
 
  private:
-  bool dense(const MoePass& pass) const { return config_.dense_training && pass.training; }
+  bool dense(const Pass& pass) const { return config_.dense_training && pass.training; }
   bool normalised() const;
-  ops::GateNormal normal(const MoePass& pass) const;
+  ops::GateNormal normal(const Pass& pass) const;
   std::int64_t load_choices() const { return top_k_ <= 2 ? 1 : top_k_; }
   Tensor log_mean_probability(Stream& stream, const GateStatistics& statistics) const;
   MoeConfig config_;

@@ -29,7 +29,7 @@ MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const Moe
                linear_spec(name + ".mix", {config.width, AxisRole::inputs}, {2, AxisRole::outputs}));
 }
 
-Experts::Dropout MoeLayer::dropout(const MoePass& pass, const MicroBatchRows& rows) const {
+Experts::Dropout MoeLayer::dropout(const Pass& pass, const MicroBatchRows& rows) const {
   if (!pass.training) return {};
   PassRandom random = pass.random;
   random.first_row -= rows.mine.begin;  // choices are numbered over the micro-batch
@@ -37,12 +37,12 @@ Experts::Dropout MoeLayer::dropout(const MoePass& pass, const MicroBatchRows& ro
           random.stream(RandomUse::expert_dropout, gate_.n_choices(pass) * config_.hidden)};
 }
 
-Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& rows,
+Plan MoeLayer::plan(Stream& stream, const Pass& pass, const MicroBatchRows& rows,
                     const Gate::Saved& gate) const {
   const bool together = rows.divided() && config_.capacity_scope == CapacityScope::global;
   const std::int64_t n_tokens = together ? rows.n_rows : rows.mine.size();
   const ops::MoeKeep keep =
-      gate_.keep(n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0), pass);
+      gate_.keep(pass, n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0));
   const bool drops = keep.capacity >= 0 && keep.capacity < n_tokens;
   Tensor probability;
   if (drops && keep.order == ops::KeepOrder::probability)
@@ -55,7 +55,7 @@ Plan MoeLayer::plan(Stream& stream, const MoePass& pass, const MicroBatchRows& r
   return make_plan(stream, choices, gate_.n_experts(), drops ? keep : ops::MoeKeep{});
 }
 
-void MoeLayer::run_experts(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source,
+void MoeLayer::run_experts(Stream& stream, const Pass& pass, const TensorView& x, ExpertSource* source,
                            int layer, Saved& saved) const {
   const Experts::Dropout drop = dropout(pass, saved.micro_batch);
   saved.route = dispatcher_->route(stream, saved.plan, drop.p > 0);
@@ -77,15 +77,15 @@ void MoeLayer::run_experts(Stream& stream, const TensorView& x, const MoePass& p
     const ExpertRows& experts = route.stages[stage].experts;
     MOE_CHECK(static_cast<std::int64_t>(weights.size()) == experts.n_experts(), "{} experts instead of {}",
               weights.size(), experts.n_experts());
-    experts_.forward(stream, experts, weights, in, drop, progress, out, saved.experts[stage]);
+    experts_.forward(stream, pass, experts, weights, in, drop, progress, out, saved.experts[stage]);
   };
   dispatcher_->run(stream, route, rows, saved.rows, work, saved.out);
   if (!dispatcher_->moves()) saved.rows = std::move(rows);
   if (source != nullptr) source->release(stream, layer);
 }
 
-void MoeLayer::run_experts_backward(Stream& stream, const MoePass& pass, const TensorView& drouted,
-                                    Saved& saved, const TensorView& dweight, const TensorView& dx) const {
+void MoeLayer::run_experts_backward(Stream& stream, const Pass& pass, const TensorView& drouted, Saved& saved,
+                                    const TensorView& dweight, const TensorView& dx) const {
   const Experts::Dropout drop = dropout(pass, saved.micro_batch);
   const Tensor dout(stream.device(), saved.out.shape());
   Dispatcher::combine_backward(stream, saved.plan, saved.out, saved.weight, drouted, dout, dweight);
@@ -94,7 +94,7 @@ void MoeLayer::run_experts_backward(Stream& stream, const MoePass& pass, const T
   const auto work = [&](std::size_t stage, const TensorView& dy, const TensorView& din,
                         const Dispatcher::Progress& progress) {
     const Route::Stage& s = saved.route.stages[stage];
-    experts_.backward(stream, s.experts,
+    experts_.backward(stream, pass, s.experts,
                       saved.rows.view().slice(s.sizes.received.begin, s.sizes.received.end), drop, dy,
                       std::move(saved.experts[stage]), progress, din);
   };
@@ -103,20 +103,20 @@ void MoeLayer::run_experts_backward(Stream& stream, const MoePass& pass, const T
   Dispatcher::dispatch_backward(stream, saved.plan, drows, dx);
 }
 
-void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source,
-                       int layer, const TensorView& y, Saved& saved) const {
+void MoeLayer::forward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x,
+                       ExpertSource* source, int layer, const TensorView& y, Saved& saved) const {
   const std::int64_t t = x.rows();
   Device& device = stream.device();
-  gate_.forward(stream, x, pass, saved.gate);
-  saved.micro_batch = micro_batch_rows(grid_->data(), pass.tokens_by_rank, t);
+  gate_.forward(stream, pass, x, saved.gate);
+  saved.micro_batch = micro_batch_rows(grid_->data(), moe.tokens_by_rank, t);
   saved.plan = plan(stream, pass, saved.micro_batch, saved.gate);
   PendingPtr sums;
-  if (pass.statistics) {
-    saved.statistics = gate_.statistics(stream, saved.gate, pass, saved.micro_batch.n_rows);
+  if (moe.statistics) {
+    saved.statistics = gate_.statistics(stream, saved.gate, moe, saved.micro_batch.n_rows);
     if (saved.micro_batch.divided())
       sums = grid_->data().start_all_reduce(stream, Reduce::sum, saved.statistics.shared());
   }
-  run_experts(stream, x, pass, source, layer, saved);
+  run_experts(stream, pass, x, source, layer, saved);
   saved.weight = gate_.weights(stream, pass, saved.gate, saved.plan);
   if (sums) sums->wait();
   if (!residual_) {
@@ -127,13 +127,13 @@ void MoeLayer::forward(Stream& stream, const TensorView& x, const MoePass& pass,
   saved.always = Tensor(device, x.shape);
   saved.mix = Tensor(device, {t, 2});
   Dispatcher::combine(stream, saved.plan, saved.out, saved.weight, saved.routed);
-  residual_->forward(stream, x, saved.always, saved.residual);
-  mix_->forward(stream, x, saved.mix);
+  residual_->forward(stream, pass, x, saved.always, saved.residual);
+  mix_->forward(stream, pass, x, saved.mix);
   if (y) ops::moe_mix(stream, saved.mix, saved.routed, saved.always, y);
 }
 
-void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy,
-                        Saved& saved, const TensorView& dx) const {
+void MoeLayer::backward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x,
+                        const TensorView& dy, Saved& saved, const TensorView& dx) const {
   Device& device = stream.device();
   Tensor drouted, dalways, dmix;
   if (residual_) {
@@ -144,10 +144,10 @@ void MoeLayer::backward(Stream& stream, const TensorView& x, const MoePass& pass
   }
   const Tensor dweight(device, saved.weight.shape());
   run_experts_backward(stream, pass, residual_ ? drouted.view() : dy, saved, dweight, dx);
-  gate_.backward(stream, x, pass, saved.gate, saved.plan, saved.statistics, dweight, dx);
+  gate_.backward(stream, pass, moe, x, saved.gate, saved.plan, saved.statistics, dweight, dx);
   if (!residual_) return;
-  residual_->backward(stream, x, dalways, std::move(saved.residual), dx, true);
-  mix_->backward(stream, x, dmix, dx, true);
+  residual_->backward(stream, pass, x, dalways, std::move(saved.residual), dx, true);
+  mix_->backward(stream, pass, x, dmix, dx, true);
 }
 
 }  // namespace moe

@@ -43,18 +43,18 @@ class MoeLayer {
   const Gate& gate() const { return gate_; }
   /// x, y: [T,D]; y empty: only what backward needs. source null: the own experts; otherwise experts of layer
   /// `layer` of the source (no backward then).
-  void forward(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
-               const TensorView& y, Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x,
+               ExpertSource* source, int layer, const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. x: the input of forward. Frees what was saved but the statistics.
-  void backward(Stream& stream, const TensorView& x, const MoePass& pass, const TensorView& dy, Saved& saved,
-                const TensorView& dx) const;
+  void backward(Stream& stream, const Pass& pass, const MoePass& moe, const TensorView& x,
+                const TensorView& dy, Saved& saved, const TensorView& dx) const;
 
  private:
-  Plan plan(Stream& stream, const MoePass& pass, const MicroBatchRows& rows, const Gate::Saved& gate) const;
-  Experts::Dropout dropout(const MoePass& pass, const MicroBatchRows& rows) const;
-  void run_experts(Stream& stream, const TensorView& x, const MoePass& pass, ExpertSource* source, int layer,
+  Plan plan(Stream& stream, const Pass& pass, const MicroBatchRows& rows, const Gate::Saved& gate) const;
+  Experts::Dropout dropout(const Pass& pass, const MicroBatchRows& rows) const;
+  void run_experts(Stream& stream, const Pass& pass, const TensorView& x, ExpertSource* source, int layer,
                    Saved& saved) const;
-  void run_experts_backward(Stream& stream, const MoePass& pass, const TensorView& drouted, Saved& saved,
+  void run_experts_backward(Stream& stream, const Pass& pass, const TensorView& drouted, Saved& saved,
                             const TensorView& dweight, const TensorView& dx) const;
 
   MoeConfig config_;

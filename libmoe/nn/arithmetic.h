@@ -16,7 +16,7 @@ struct Arithmetic {
   /// --products alone, where weights are as a file has them.
   void describe_products(OptionTable& table);
   bool bf16_weights() const { return weights == "bf16"; }
-  /// Of a stream: Stream::set_product().
+  /// Of a pass: Pass::product.
   kernels::DType product() const { return products == "bf16" ? kernels::DType::bf16 : kernels::DType::f32; }
 };
 

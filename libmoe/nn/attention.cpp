@@ -23,10 +23,10 @@ LinearSpec from_heads(const std::string& name, std::int64_t width) {
 
 // width: of the heads here together.
 ops::AttentionShape attention_shape(const RowRanges& queries, const RowRanges& keys,
-                                    const AttentionHeads& heads, std::int64_t width,
+                                    const AttentionHeads& heads, std::int64_t width, const Pass& pass,
                                     const AttentionOptions& options, RandomUse use) {
   constexpr std::int64_t kPerHead = kernels::kAttentionMaxKeys;
-  kernels::RandomStream random = options.random.stream(use, heads.all * kPerHead);
+  kernels::RandomStream random = pass.random.stream(use, heads.all * kPerHead);
   random.first_index += static_cast<std::uint64_t>(heads.first * kPerHead);
   return {.q_begin = queries.begin,
           .q_length = queries.length,
@@ -52,37 +52,38 @@ SelfAttention::SelfAttention(ParameterList& parameters, const std::string& name,
       qkv_(parameters, to_heads(name + ".qkv", width, 3), &tensor),
       out_(parameters, from_heads(name + ".out", width), &tensor) {}
 
-ops::AttentionShape SelfAttention::shape(const RowRanges& rows, const AttentionOptions& options) const {
-  return attention_shape(rows, rows, heads_, width_here(), options, RandomUse::attention_dropout);
+ops::AttentionShape SelfAttention::shape(const Pass& pass, const RowRanges& rows,
+                                         const AttentionOptions& options) const {
+  return attention_shape(rows, rows, heads_, width_here(), pass, options, RandomUse::attention_dropout);
 }
 
-void SelfAttention::forward(Stream& stream, const TensorView& x, const RowRanges& rows,
+void SelfAttention::forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
                             const AttentionOptions& options, const TensorView& y, Saved& saved) const {
   const std::int64_t t = x.rows(), w = width_here();
   saved.qkv = Tensor(stream.device(), {t, 3 * w});
   saved.y = Tensor(stream.device(), {t, w});
   saved.log_sum_exp = Tensor(stream.device(), {t, heads_.n});
   const TensorView& qkv = saved.qkv;
-  qkv_.forward(stream, x, qkv);
-  ops::attention(stream, {.shape = shape(rows, options),
+  qkv_.forward(stream, pass, x, qkv);
+  ops::attention(stream, {.shape = shape(pass, rows, options),
                           .q = part(qkv, 0, w),
                           .k = part(qkv, 1, w),
                           .v = part(qkv, 2, w),
                           .y = saved.y,
                           .log_sum_exp = saved.log_sum_exp});
-  out_.forward(stream, saved.y, y);
+  out_.forward(stream, pass, saved.y, y);
 }
 
-void SelfAttention::backward(Stream& stream, const TensorView& x, const RowRanges& rows,
+void SelfAttention::backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
                              const AttentionOptions& options, const TensorView& dy, Saved saved,
                              const TensorView& dx) const {
   const std::int64_t t = x.rows(), w = width_here();
   Tensor dqkv(stream.device(), {t, 3 * w});
   {
     const Tensor dcontext(stream.device(), {t, w});
-    out_.backward(stream, saved.y, dy, dcontext);
+    out_.backward(stream, pass, saved.y, dy, dcontext);
     const TensorView &qkv = saved.qkv, &dview = dqkv;
-    ops::attention_backward(stream, {.shape = shape(rows, options),
+    ops::attention_backward(stream, {.shape = shape(pass, rows, options),
                                      .q = part(qkv, 0, w),
                                      .k = part(qkv, 1, w),
                                      .v = part(qkv, 2, w),
@@ -93,11 +94,12 @@ void SelfAttention::backward(Stream& stream, const TensorView& x, const RowRange
                                      .dk = part(dview, 1, w),
                                      .dv = part(dview, 2, w)});
   }
-  qkv_.backward(stream, x, dqkv, dx);
+  qkv_.backward(stream, pass, x, dqkv, dx);
 }
 
-void SelfAttention::step(Stream& stream, const TensorView& x, const RowRanges& queries, const RowRanges& keys,
-                         std::int64_t position, const TensorView& cache, const TensorView& y) const {
+void SelfAttention::step(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& queries,
+                         const RowRanges& keys, std::int64_t position, const TensorView& cache,
+                         const TensorView& y) const {
   const std::int64_t r = x.rows(), w = width_here(), n_positions = cache.shape[1];
   const Tensor q(stream.device(), {r, w}), context(stream.device(), {r, w});
   // The new keys and values of all rows as one matrix inside the cache: its rows are a whole sequence apart.
@@ -105,17 +107,21 @@ void SelfAttention::step(Stream& stream, const TensorView& x, const RowRanges& q
       cache.reshape({r, n_positions * 2 * w}).columns(position * 2 * w, (position + 1) * 2 * w);
   const TensorView weight = qkv_.weight(), bias = qkv_.bias();
   const std::array<ops::Gemm, 2> products{
-      ops::Gemm{.a = x, .b = weight.columns(0, w), .c = q, .bias = bias.slice(0, w)},
-      ops::Gemm{.a = x, .b = weight.columns(w, 3 * w), .c = new_kv, .bias = bias.slice(w, 3 * w)}};
+      ops::Gemm{.a = x, .b = weight.columns(0, w), .c = q, .bias = bias.slice(0, w), .product = pass.product},
+      ops::Gemm{.a = x,
+                .b = weight.columns(w, 3 * w),
+                .c = new_kv,
+                .bias = bias.slice(w, 3 * w),
+                .product = pass.product}};
   ops::gemm(stream, products);
   const TensorView all = cache.reshape({r * n_positions, 2 * w});
   ops::attention(stream,
-                 {.shape = attention_shape(queries, keys, heads_, w, {}, RandomUse::attention_dropout),
+                 {.shape = attention_shape(queries, keys, heads_, w, pass, {}, RandomUse::attention_dropout),
                   .q = q,
                   .k = part(all, 0, w),
                   .v = part(all, 1, w),
                   .y = context});
-  out_.forward(stream, context, y);
+  out_.forward(stream, pass, context, y);
 }
 
 CrossAttention::CrossAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
@@ -125,31 +131,31 @@ CrossAttention::CrossAttention(ParameterList& parameters, const std::string& nam
       kv_(parameters, to_heads(name + ".kv", width, 2), &tensor),
       out_(parameters, from_heads(name + ".out", width), &tensor) {}
 
-ops::AttentionShape CrossAttention::shape(const RowRanges& queries, const RowRanges& keys,
+ops::AttentionShape CrossAttention::shape(const Pass& pass, const RowRanges& queries, const RowRanges& keys,
                                           const AttentionOptions& options) const {
-  return attention_shape(queries, keys, heads_, query_.n_out(), options, RandomUse::cross_dropout);
+  return attention_shape(queries, keys, heads_, query_.n_out(), pass, options, RandomUse::cross_dropout);
 }
 
-void CrossAttention::forward(Stream& stream, const TensorView& x, const RowRanges& rows,
+void CrossAttention::forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
                              const TensorView& memory, const RowRanges& memory_rows,
                              const AttentionOptions& options, const TensorView& y, Saved& saved) const {
   const std::int64_t t = x.rows(), w = query_.n_out();
   saved.q = Tensor(stream.device(), {t, w});
   saved.y = Tensor(stream.device(), {t, w});
   saved.log_sum_exp = Tensor(stream.device(), {t, heads_.n});
-  query_.forward(stream, x, saved.q);
-  saved.kv = keys_and_values(stream, memory);
+  query_.forward(stream, pass, x, saved.q);
+  saved.kv = keys_and_values(stream, pass, memory);
   const TensorView& kv = saved.kv;
-  ops::attention(stream, {.shape = shape(rows, memory_rows, options),
+  ops::attention(stream, {.shape = shape(pass, rows, memory_rows, options),
                           .q = saved.q,
                           .k = part(kv, 0, w),
                           .v = part(kv, 1, w),
                           .y = saved.y,
                           .log_sum_exp = saved.log_sum_exp});
-  out_.forward(stream, saved.y, y);
+  out_.forward(stream, pass, saved.y, y);
 }
 
-void CrossAttention::backward(Stream& stream, const TensorView& x, const RowRanges& rows,
+void CrossAttention::backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
                               const TensorView& memory, const RowRanges& memory_rows,
                               const AttentionOptions& options, const TensorView& dy, Saved saved,
                               const TensorView& dx, const TensorView& dmemory) const {
@@ -157,9 +163,9 @@ void CrossAttention::backward(Stream& stream, const TensorView& x, const RowRang
   const Tensor dq(stream.device(), {t, w}), dkv(stream.device(), {memory.rows(), 2 * w});
   {
     const Tensor dcontext(stream.device(), {t, w});
-    out_.backward(stream, saved.y, dy, dcontext);
+    out_.backward(stream, pass, saved.y, dy, dcontext);
     const TensorView &kv = saved.kv, &dview = dkv;
-    ops::attention_backward(stream, {.shape = shape(rows, memory_rows, options),
+    ops::attention_backward(stream, {.shape = shape(pass, rows, memory_rows, options),
                                      .q = saved.q,
                                      .k = part(kv, 0, w),
                                      .v = part(kv, 1, w),
@@ -170,25 +176,27 @@ void CrossAttention::backward(Stream& stream, const TensorView& x, const RowRang
                                      .dk = part(dview, 0, w),
                                      .dv = part(dview, 1, w)});
   }
-  query_.backward(stream, x, dq, dx);
-  kv_.backward_of_part(stream, memory, dkv, dmemory, true);
+  query_.backward(stream, pass, x, dq, dx);
+  kv_.backward_of_part(stream, pass, memory, dkv, dmemory, true);
 }
 
-Tensor CrossAttention::keys_and_values(Stream& stream, const TensorView& memory) const {
+Tensor CrossAttention::keys_and_values(Stream& stream, const Pass& pass, const TensorView& memory) const {
   Tensor kv(stream.device(), {memory.rows(), kv_.n_out()});
-  kv_.forward(stream, memory, kv);
+  kv_.forward(stream, pass, memory, kv);
   return kv;
 }
 
-void CrossAttention::step(Stream& stream, const TensorView& x, const RowRanges& queries, const TensorView& kv,
-                          const RowRanges& keys, const TensorView& y) const {
+void CrossAttention::step(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& queries,
+                          const TensorView& kv, const RowRanges& keys, const TensorView& y) const {
   const std::int64_t r = x.rows(), w = query_.n_out();
   const Tensor q(stream.device(), {r, w}), context(stream.device(), {r, w});
-  query_.forward(stream, x, q);
-  ops::attention(
-      stream,
-      {.shape = shape(queries, keys, {}), .q = q, .k = part(kv, 0, w), .v = part(kv, 1, w), .y = context});
-  out_.forward(stream, context, y);
+  query_.forward(stream, pass, x, q);
+  ops::attention(stream, {.shape = shape(pass, queries, keys, {}),
+                          .q = q,
+                          .k = part(kv, 0, w),
+                          .v = part(kv, 1, w),
+                          .y = context});
+  out_.forward(stream, pass, context, y);
 }
 
 }  // namespace moe

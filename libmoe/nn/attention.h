@@ -3,7 +3,6 @@
 // divide that of the heads. Passes are collective over the group, and draw the random numbers of the whole.
 #pragma once
 #include "libmoe/nn/linear.h"
-#include "libmoe/nn/random.h"
 
 namespace moe {
 
@@ -15,7 +14,6 @@ struct RowRanges {
 struct AttentionOptions {
   bool causal = false;
   float dropout = 0;  // of the probabilities
-  PassRandom random{};
 };
 
 /// The heads of an attention that this rank has: the first is number `first` of `all`.
@@ -40,19 +38,20 @@ class SelfAttention {
   std::int64_t width_here() const { return out_.n_in(); }
 
   /// x, y: [T,D].
-  void forward(Stream& stream, const TensorView& x, const RowRanges& rows, const AttentionOptions& options,
-               const TensorView& y, Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
+               const AttentionOptions& options, const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. Frees what was saved.
-  void backward(Stream& stream, const TensorView& x, const RowRanges& rows, const AttentionOptions& options,
-                const TensorView& dy, Saved saved, const TensorView& dx) const;
+  void backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
+                const AttentionOptions& options, const TensorView& dy, Saved saved,
+                const TensorView& dx) const;
   /// One token per row: appends its key and value at `position` of the cache and attends to all of them.
   /// x, y: [R,D]; cache: [R,P,2W]; each row's keys are rows r*P ... r*P + position of the flattened cache,
   /// which `rows` says (query ranges are rows one by one).
-  void step(Stream& stream, const TensorView& x, const RowRanges& queries, const RowRanges& keys,
-            std::int64_t position, const TensorView& cache, const TensorView& y) const;
+  void step(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& queries,
+            const RowRanges& keys, std::int64_t position, const TensorView& cache, const TensorView& y) const;
 
  private:
-  ops::AttentionShape shape(const RowRanges& rows, const AttentionOptions& options) const;
+  ops::AttentionShape shape(const Pass& pass, const RowRanges& rows, const AttentionOptions& options) const;
   AttentionHeads heads_;
   Linear qkv_, out_;
 };
@@ -71,22 +70,22 @@ class CrossAttention {
                  Communicator& tensor);
 
   /// x, y: [T,D]; memory: [S,D].
-  void forward(Stream& stream, const TensorView& x, const RowRanges& rows, const TensorView& memory,
-               const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& y,
-               Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
+               const TensorView& memory, const RowRanges& memory_rows, const AttentionOptions& options,
+               const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. What comes through the own heads is added to dmemory: [S,D]; the sum
   /// over the tensor group is left to the caller, once for all layers. Frees what was saved.
-  void backward(Stream& stream, const TensorView& x, const RowRanges& rows, const TensorView& memory,
-                const RowRanges& memory_rows, const AttentionOptions& options, const TensorView& dy,
-                Saved saved, const TensorView& dx, const TensorView& dmemory) const;
+  void backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
+                const TensorView& memory, const RowRanges& memory_rows, const AttentionOptions& options,
+                const TensorView& dy, Saved saved, const TensorView& dx, const TensorView& dmemory) const;
   /// The keys and values of a memory, for step(): [S,2W].
-  Tensor keys_and_values(Stream& stream, const TensorView& memory) const;
+  Tensor keys_and_values(Stream& stream, const Pass& pass, const TensorView& memory) const;
   /// x, y: [R,D]; kv: [S,2W].
-  void step(Stream& stream, const TensorView& x, const RowRanges& queries, const TensorView& kv,
-            const RowRanges& keys, const TensorView& y) const;
+  void step(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& queries,
+            const TensorView& kv, const RowRanges& keys, const TensorView& y) const;
 
  private:
-  ops::AttentionShape shape(const RowRanges& queries, const RowRanges& keys,
+  ops::AttentionShape shape(const Pass& pass, const RowRanges& queries, const RowRanges& keys,
                             const AttentionOptions& options) const;
   AttentionHeads heads_;
   Linear query_, kv_, out_;

@@ -12,24 +12,25 @@ FeedForward::FeedForward(ParameterList& parameters, const FeedForwardSpec& spec,
                          Communicator& tensor)
     : in_(parameters, spec.in, &tensor), out_(parameters, spec.out, &tensor), activation_(activation) {}
 
-void FeedForward::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {
+void FeedForward::forward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& y,
+                          Saved& saved) const {
   saved.hidden = Tensor(stream.device(), {x.rows(), in_.n_out()});
   if (activation_ == Activation::gelu) {
     saved.pre = Tensor(stream.device(), {x.rows(), in_.n_out()});
-    in_.forward(stream, x, saved.pre);
+    in_.forward(stream, pass, x, saved.pre);
     ops::activation(stream, activation_, saved.pre, saved.hidden);
   } else {
-    in_.forward(stream, x, saved.hidden, activation_);
+    in_.forward(stream, pass, x, saved.hidden, activation_);
   }
-  if (y) out_.forward(stream, saved.hidden, y);
+  if (y) out_.forward(stream, pass, saved.hidden, y);
 }
 
-void FeedForward::backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved,
-                           const TensorView& dx, bool accumulate_dx) const {
+void FeedForward::backward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& dy,
+                           Saved saved, const TensorView& dx, bool accumulate_dx) const {
   const Tensor dhidden(stream.device(), {x.rows(), in_.n_out()});
-  out_.backward(stream, saved.hidden, dy, dhidden);
+  out_.backward(stream, pass, saved.hidden, dy, dhidden);
   ops::activation_backward(stream, activation_, saved.pre ? saved.pre : saved.hidden, dhidden);
-  in_.backward(stream, x, dhidden, dx, accumulate_dx);
+  in_.backward(stream, pass, x, dhidden, dx, accumulate_dx);
 }
 
 }  // namespace moe

@@ -18,10 +18,11 @@ class FeedForward {
               ops::Activation activation, Communicator& tensor, NetworkRole role = NetworkRole::dense);
 
   /// x, y: [T,D]; y empty: only what backward needs.
-  void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;
+  void forward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& y,
+               Saved& saved) const;
   /// dx: [T,D] is overwritten, or added to. x: the input of forward. Frees what was saved.
-  void backward(Stream& stream, const TensorView& x, const TensorView& dy, Saved saved, const TensorView& dx,
-                bool accumulate_dx = false) const;
+  void backward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& dy, Saved saved,
+                const TensorView& dx, bool accumulate_dx = false) const;
 
  private:
   FeedForward(ParameterList& parameters, const FeedForwardSpec& spec, ops::Activation activation,

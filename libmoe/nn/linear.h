@@ -6,6 +6,7 @@
 #include "libmoe/core/ops.h"
 #include "libmoe/nn/linear_spec.h"
 #include "libmoe/nn/parameter.h"
+#include "libmoe/nn/pass.h"
 
 namespace moe {
 
@@ -14,8 +15,8 @@ namespace moe {
 /// on every rank: the sum of what the ranks make of their parts). Passes are collective over the group then.
 /// Values and gradients that are whole have the same bits on all its ranks, if its inputs do.
 ///
-/// The products of a weight that is none of a product are of f32 whatever the stream's are: for scores by
-/// which something is chosen.
+/// The products of a weight that is none of a product are of f32 whatever those of the pass are: for scores
+/// by which something is chosen.
 class Linear {
  public:
   /// The tensor group must outlive the map; null: nobody divides it.
@@ -30,19 +31,19 @@ class Linear {
 
   /// x: [T,in]; y: [T,out], contiguous when inputs are divided. activation: none or relu, none when inputs
   /// are divided.
-  void forward(Stream& stream, const TensorView& x, const TensorView& y,
+  void forward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& y,
                ops::Activation activation = ops::Activation::none) const;
   /// x: [T,in], dy: [T,out]; dx: [T,in] is overwritten, or added to, or empty. Parameter gradients
   /// accumulate.
-  void backward(Stream& stream, const TensorView& x, const TensorView& dy, const TensorView& dx,
-                bool accumulate_dx = false) const;
+  void backward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& dy,
+                const TensorView& dx, bool accumulate_dx = false) const;
   /// The same, but where outputs are divided dx gets what comes through the rank's own: the sum over the
   /// tensor group is left to the caller.
-  void backward_of_part(Stream& stream, const TensorView& x, const TensorView& dy, const TensorView& dx,
-                        bool accumulate_dx) const;
+  void backward_of_part(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& dy,
+                        const TensorView& dx, bool accumulate_dx) const;
 
  private:
-  bool keeps_f32() const { return !weight_->spec.product; }
+  DType product(const Pass& pass) const { return weight_->spec.product ? pass.product : DType::f32; }
   /// An axis of the weight is divided.
   bool divided(std::size_t axis) const { return !weight_->slice.axis[axis].empty(); }
   bool sums_outputs() const { return divided(0); }

@@ -120,7 +120,7 @@ void cross_entropy(Stream& stream, const Table& table, const TensorView& logits,
 
 }  // namespace
 
-LossSums projected_cross_entropy(Stream& stream, const TensorView& x, const Table& table,
+LossSums projected_cross_entropy(Stream& stream, const Pass& pass, const TensorView& x, const Table& table,
                                  const std::vector<std::int32_t>& labels, const LossOptions& options,
                                  const TensorView& dx) {
   const std::int64_t t = x.rows(), d = x.shape[1], v = table.value().rows();
@@ -140,16 +140,22 @@ LossSums projected_cross_entropy(Stream& stream, const TensorView& x, const Tabl
     const std::int64_t end = std::min(begin + block, rows.n()), first = n_ranks * begin, last = n_ranks * end;
     const TensorView block_x = rows.gather(stream, x, begin, end, gathered),
                      block_logits = logits.view().slice(0, last - first);
-    ops::gemm(stream, {.a = block_x, .b = table.value(), .c = block_logits, .trans_b = true});
+    ops::gemm(
+        stream,
+        {.a = block_x, .b = table.value(), .c = block_logits, .trans_b = true, .product = pass.product});
     cross_entropy(stream, table, block_logits, rows.labels().slice(first, last), smoothing,
                   loss.view().slice(first, last), nll.view().slice(first, last));
     if (!backward) continue;
     const TensorView block_dx =
         rows.of_others() ? all_dx.view().slice(0, last - first) : dx.slice(begin, end);
     const std::array<ops::Gemm, 2> products{
-        ops::Gemm{
-            .a = block_logits, .b = block_x, .c = table.gradient(), .trans_a = true, .accumulate = true},
-        ops::Gemm{.a = block_logits, .b = table.value(), .c = block_dx}};
+        ops::Gemm{.a = block_logits,
+                  .b = block_x,
+                  .c = table.gradient(),
+                  .trans_a = true,
+                  .accumulate = true,
+                  .product = pass.product},
+        ops::Gemm{.a = block_logits, .b = table.value(), .c = block_dx, .product = pass.product}};
     ops::gemm(stream, products);
     if (rows.of_others()) rows.scatter(stream, block_dx, begin, end, dx);
   }

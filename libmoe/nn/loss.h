@@ -1,6 +1,7 @@
 // The output projection and label-smoothed cross-entropy in one: no [T,V] matrix exists as a whole.
 #pragma once
 #include "libmoe/core/ops.h"
+#include "libmoe/nn/pass.h"
 #include "libmoe/nn/table.h"
 
 namespace moe {
@@ -24,7 +25,7 @@ std::int64_t loss_block_rows(std::int64_t n_vocabulary);
 /// When the table is divided each rank sees the rows of all data ranks against its part of the vocabulary
 /// (arXiv 1909.08053, section 3; 2205.10034): collective over the table's groups; sums and dx are those of
 /// the own rows.
-LossSums projected_cross_entropy(Stream& stream, const TensorView& x, const Table& table,
+LossSums projected_cross_entropy(Stream& stream, const Pass& pass, const TensorView& x, const Table& table,
                                  const std::vector<std::int32_t>& labels, const LossOptions& options,
                                  const TensorView& dx);
 

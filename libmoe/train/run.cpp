@@ -150,6 +150,7 @@ class Run {
     u.rate = learning_rate(options_.schedule, number, progress(number), state_.warmup_progress);
     u.clip_norm = options_.clip_norm;
     u.label_smoothing = options_.label_smoothing;
+    u.product = options_.arithmetic.product();
     u.recompute = options_.recompute;
     u.costs = &session_.task_costs();
     UpdateResult result;
@@ -188,8 +189,9 @@ class Run {
     // Other tensors than those of an update: neither leaves its freed memory beside that of the other.
     Device& device = session_.stream().device();
     device.trim();
-    const ValidationReport report = session_.validator().run(session_.stream(), session_.model(),
-                                                             session_.parallel(), options_.label_smoothing);
+    const ValidationReport report =
+        session_.validator().run(session_.stream(), {.product = options_.arithmetic.product()},
+                                 session_.model(), session_.parallel(), options_.label_smoothing);
     device.trim();
     const double score = options_.valid_metric == "loss"   ? report.loss
                          : options_.valid_metric == "bleu" ? report.bleu

@@ -135,7 +135,6 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
       inputs_{options.data},
       device_(Device::open()),
       stream_(*device_, threads_of(options, *world)) {
-  stream_.set_product(options.arithmetic.product());
   if (!options.init_from.empty()) inputs_.push_back(options.init_from);
   for (const std::string& model : options.methods.models()) inputs_.push_back(model);
   ModelParts parts = parts_of(options, origin.config, std::move(world));

@@ -126,6 +126,7 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
   PassOptions pass;
   pass.loss_scale = 1 / static_cast<double>(batches.n_target_tokens);
   pass.label_smoothing = options.label_smoothing;
+  pass.product = options.product;
   pass.seed = options.seed;
   pass.update = options.update;
   pass.recompute = options.recompute;

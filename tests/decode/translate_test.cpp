@@ -64,7 +64,7 @@ TEST_F(Translate, MoreChoicesOfExpertsThanNumbersAreRefused) {
   options.batch_tokens = 1 << 24;
   options.beam_size = 64;
   try {
-    translate(stream_, *model_, *vocabulary_, inputs(1), options);
+    translate(stream_, {}, *model_, *vocabulary_, inputs(1), options);
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::usage);
@@ -85,7 +85,7 @@ TEST_F(Translate, ScoresAreTheSumOfTheModelsLogProbabilities) {
       options.n_best = beam;
       options.max_length = 12;
       const auto sentences = inputs(6);
-      const auto results = translate(stream_, *model_, *vocabulary_, sentences, options);
+      const auto results = translate(stream_, {}, *model_, *vocabulary_, sentences, options);
       int n_tokens = 0;
       for (std::size_t i = 0; i < sentences.size(); ++i)
         for (const Hypothesis& h : results[i]) {
@@ -113,19 +113,19 @@ TEST_F(Translate, ASentenceDoesNotDependOnItsBatchOrTheThreads) {
     options.n_best = 3;
     options.max_length = 15;
     const auto sentences = inputs(13);
-    const auto together = translate(stream_, *model_, *vocabulary_, sentences, options);
+    const auto together = translate(stream_, {}, *model_, *vocabulary_, sentences, options);
     options.batch_tokens = 40;
     std::int64_t n_done = 0;
-    const auto in_batches = translate(stream_, *model_, *vocabulary_, sentences, options, nullptr,
+    const auto in_batches = translate(stream_, {}, *model_, *vocabulary_, sentences, options, nullptr,
                                       [&](std::int64_t n) { n_done += n; });
     EXPECT_EQ(n_done, 13);
     Stream two_threads(*device_, 2);
     const auto threaded =
-        translate(two_threads, *model_, *vocabulary_, std::span(sentences).first(2), options);
+        translate(two_threads, {}, *model_, *vocabulary_, std::span(sentences).first(2), options);
     std::size_t n_different = 0;
     for (std::size_t i = 0; i < sentences.size(); ++i) {
       const auto alone =
-          translate(stream_, *model_, *vocabulary_, std::span(&sentences[i], 1), options).at(0);
+          translate(stream_, {}, *model_, *vocabulary_, std::span(&sentences[i], 1), options).at(0);
       ASSERT_EQ(alone.size(), together[i].size());
       for (std::size_t h = 0; h < alone.size(); ++h) {
         EXPECT_EQ(alone[h].tokens, together[i][h].tokens);
@@ -149,7 +149,7 @@ TEST_F(Translate, KeepsTheModelsLength) {
   options.min_length_factor = 100;  // longer than the model allows: everything is cut, nothing fails
   std::vector<TranslationInput> longest{{std::vector<std::int32_t>(38, 20), 0}, {{}, 1}};
   EXPECT_EQ(max_source_tokens(model_->config()), 38);
-  const auto results = translate(stream_, *model_, *vocabulary_, longest, options);
+  const auto results = translate(stream_, {}, *model_, *vocabulary_, longest, options);
   EXPECT_EQ(results.at(0).at(0).token_log_probs.size(), 40u);
   EXPECT_LE(results.at(1).at(0).token_log_probs.size(), 10u);
   for (const std::int32_t t : results[0][0].tokens) {

@@ -402,16 +402,15 @@ TEST(Gemm, ProductsOfBf16AreAsFarOffAsRoundingBothMatrices) {
   }
 }
 
-TEST(Gemm, AProductMayKeepF32) {
+TEST(Gemm, AProductSaysWhatItMultiplies) {
   const auto device = Device::open();
   Stream stream(*device, 1);
   const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1 + 0x1p-10f}, {1, 1});
   const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{3}, {1, 1});
   const Tensor y(*device, {1, 1});
-  stream.set_product(DType::bf16);
-  ops::gemm(stream, {.a = x, .b = w, .c = y});
+  ops::gemm(stream, {.a = x, .b = w, .c = y, .product = DType::bf16});
   EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3});
-  ops::gemm(stream, {.a = x, .b = w, .c = y, .keep_f32 = true});
+  ops::gemm(stream, {.a = x, .b = w, .c = y});
   EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3 + 3 * 0x1p-10f});
 }
 

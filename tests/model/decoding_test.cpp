@@ -31,14 +31,15 @@ class Decoding : public testing::TestWithParam<const char*> {
   }
   std::unique_ptr<DecoderState> start(const Batch& batch, std::int64_t rows_per_sentence) {
     if (config_.architecture == "decoder-only")
-      return model_.start(stream_, nullptr, batch.target.n_sentences(), rows_per_sentence,
+      return model_.start(stream_, {}, nullptr, batch.target.n_sentences(), rows_per_sentence,
                           config_.max_length);
-    const EncoderOutput memory = model_.encode(stream_, batch.source, nullptr);
-    return model_.start(stream_, &memory, batch.source.n_sentences(), rows_per_sentence, config_.max_length);
+    const EncoderOutput memory = model_.encode(stream_, {}, batch.source, nullptr);
+    return model_.start(stream_, {}, &memory, batch.source.n_sentences(), rows_per_sentence,
+                        config_.max_length);
   }
   std::vector<float> step(DecoderState& state, const std::vector<std::int32_t>& tokens) {
     const Tensor logits(*device_, {static_cast<std::int64_t>(tokens.size()), config_.vocab_size});
-    model_.step(stream_, state, tokens, nullptr, logits);
+    model_.step(stream_, {}, state, tokens, nullptr, logits);
     return to_host<float>(stream_, logits);
   }
 

@@ -154,7 +154,7 @@ TEST_F(Pass, WrongInputIsNamed) {
   }
   Ragged too_long;
   too_long.add(std::vector<std::int32_t>(41, 1));
-  EXPECT_THROW(model.encode(stream, too_long, nullptr), Error);
+  EXPECT_THROW(model.encode(stream, {}, too_long, nullptr), Error);
 }
 
 TEST_F(Pass, MemoryIsGivenOutAgain) {

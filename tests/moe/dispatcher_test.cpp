@@ -245,9 +245,10 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
     }
     const Tensor all_x = random_tensor(stream, {n_tokens, kWidth}, 1),
                  all_dy = random_tensor(stream, {n_tokens, kWidth}, 2);
-    MoePass pass{.training = true, .random = {.seed = 3, .update = 2, .first_row = 50}};
-    if (split.n_ranks > 1) pass.tokens_by_rank = split.tokens;
-    const IndexRange mine = micro_batch_rows(grid.data(), pass.tokens_by_rank,
+    Pass pass{.training = true, .random = {.seed = 3, .update = 2, .first_row = 50}};
+    MoePass moe;
+    if (split.n_ranks > 1) moe.tokens_by_rank = split.tokens;
+    const IndexRange mine = micro_batch_rows(grid.data(), moe.tokens_by_rank,
                                              split.tokens[static_cast<std::size_t>(world->rank())])
                                 .mine;
     pass.random.first_row += mine.begin;
@@ -255,8 +256,8 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
                      dy = all_dy.view().slice(mine.begin, mine.end);
     const Tensor y(*device, x.shape), dx(*device, x.shape);
     MoeLayer::Saved saved;
-    layer.forward(stream, x, pass, nullptr, 0, y, saved);
-    layer.backward(stream, x, pass, dy, saved, dx);
+    layer.forward(stream, pass, moe, x, nullptr, 0, y, saved);
+    layer.backward(stream, pass, moe, x, dy, saved, dx);
     Result& part = parts[static_cast<std::size_t>(world->rank())];
     part.y = to_host<float>(stream, y);
     part.dx = to_host<float>(stream, dx);

@@ -26,10 +26,10 @@ class LayerFixture : public testing::Test {
   LayerFixture() : device_(Device::open()), stream_(*device_, 2) {}
   Tensor empty(Shape shape) { return Tensor(*device_, shape); }
   std::vector<float> host(const TensorView& x) { return to_host<float>(stream_, x); }
-  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const MoePass& pass,
-                         MoeLayer::Saved& saved, ExpertSource* source = nullptr) {
+  std::vector<float> run(const MoeLayer& layer, const TensorView& x, const Pass& pass, MoeLayer::Saved& saved,
+                         ExpertSource* source = nullptr, const MoePass& moe = {}) {
     const Tensor y(*device_, x.shape);
-    layer.forward(stream_, x, pass, source, 3, y, saved);
+    layer.forward(stream_, pass, moe, x, source, 3, y, saved);
     return host(y);
   }
 

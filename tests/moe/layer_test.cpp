@@ -29,11 +29,11 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   const Gate gate(parameters_, "gate", c);
   test::randomise(stream_, parameters_, 1);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
-  const MoePass pass{.training = true};
+  const Pass pass{.training = true};
   Gate::Saved saved;
-  gate.forward(stream_, x, pass, saved);
+  gate.forward(stream_, pass, x, saved);
   const Plan plan =
-      make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, gate.keep(kTokens, 0, pass));
+      make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, gate.keep(pass, kTokens, 0));
   EXPECT_GT(plan.n_dropped(), 0);
   const Tensor rows = LocalDispatcher::dispatch(stream_, plan, x);
   const Tensor r = random_tensor(stream_, rows.shape(), 2), back = empty({kTokens, kWidth});
@@ -158,7 +158,7 @@ TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
   test::randomise(stream_, parameters_, 1);
   const std::int64_t n = 4000;
   Gate::Saved saved;
-  gate.forward(stream_, random_tensor(stream_, {n, kWidth}, 1), {.training = true}, saved);
+  gate.forward(stream_, {.training = true}, random_tensor(stream_, {n, kWidth}, 1), saved);
   const std::vector<float> p = host(saved.probability);
   const auto chosen = to_host<std::int32_t>(stream_, saved.chosen),
              used = to_host<std::int32_t>(stream_, saved.used);
@@ -171,7 +171,7 @@ TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
     EXPECT_EQ(used[2 * t], chosen[2 * t]);
   }
   EXPECT_NEAR(dropped / n, expected / n, 0.03);  // three deviations are 0.024
-  gate.forward(stream_, random_tensor(stream_, {n, kWidth}, 1), {.training = false}, saved);
+  gate.forward(stream_, {.training = false}, random_tensor(stream_, {n, kWidth}, 1), saved);
   EXPECT_FALSE(saved.used);
 }
 
@@ -194,25 +194,25 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, GetParam().seed);
   const Tensor dy = random_tensor(stream_, {kTokens, kWidth}, 8);
   const Tensor y = empty({kTokens, kWidth}), dx = empty({kTokens, kWidth});
-  const MoePass pass{
-      .training = true, .random = {.seed = 5, .update = 9, .layer = 2, .first_row = 100}, .aux_scale = 0.5};
+  const Pass pass{.training = true, .random = {.seed = 5, .update = 9, .layer = 2, .first_row = 100}};
+  const MoePass moe{.aux_scale = 0.5};
   MoeLayer::Saved first;
-  layer.forward(stream_, x, pass, nullptr, 0, y, first);
+  layer.forward(stream_, pass, moe, x, nullptr, 0, y, first);
   const auto rows = to_host<std::int32_t>(stream_, first.plan.row);
   const auto value = [&] {
     MoeLayer::Saved saved;
-    layer.forward(stream_, x, pass, nullptr, 0, y, saved);
+    layer.forward(stream_, pass, moe, x, nullptr, 0, y, saved);
     if (!c.dense_training) {  // the order of all experts may change
       EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
     }
     return test::dot(stream_, y, dy) +
-           pass.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
-                             c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
+           moe.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
+                            c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
   };
   const auto backward = [&] {
     MoeLayer::Saved saved;
-    layer.forward(stream_, x, pass, nullptr, 0, y, saved);
-    layer.backward(stream_, x, pass, dy, saved, dx);
+    layer.forward(stream_, pass, moe, x, nullptr, 0, y, saved);
+    layer.backward(stream_, pass, moe, x, dy, saved, dx);
   };
   test::ModuleCheck{stream_, parameters_, {{"x", x, dx}},
                     value,   backward,    {.step = 1e-4, .tolerance = 1.5e-2}}
@@ -310,7 +310,7 @@ TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
                             own.find(std::string("ffn.") + piece)->value);
     const Tensor h = empty({kTokens, kWidth});
     FeedForward::Saved unused;
-    ffn.forward(stream_, x, h, unused);
+    ffn.forward(stream_, {}, x, h, unused);
     const std::vector<float> out = host(h);
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float* row = &p[i / kWidth * 5];
@@ -340,8 +340,8 @@ TEST_F(Layer, MutualInformationOfTokensAndExperts) {
     for (std::size_t e = 0; e < 5; ++e) w[e * 6] = slope;
     copy_from_host<float>(stream_, w, parameters_.find("gate.weight")->value);
     Gate::Saved saved;
-    gate.forward(stream_, x, {.training = true}, saved);
-    return gate.aux_loss(stream_, gate.statistics(stream_, saved, {.training = true}, 20));
+    gate.forward(stream_, {.training = true}, x, saved);
+    return gate.aux_loss(stream_, gate.statistics(stream_, saved, {}, 20));
   };
   EXPECT_NEAR(loss(0), 0, 1e-6);
   EXPECT_NEAR(loss(50), -std::log(5.0), 1e-6);
@@ -364,10 +364,10 @@ TEST_F(Layer, TheRoutedScaleIsAFactor) {
     test::randomise(stream_, parameters, 1);
     parameters.make_gradients(stream_);
     Gate::Saved saved;
-    gate.forward(stream_, x, {}, saved);
+    gate.forward(stream_, {}, x, saved);
     const Plan plan = make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, {});
     const std::vector<float> weights = host(gate.weights(stream_, {}, saved, plan));
-    gate.backward(stream_, x, {}, saved, plan, gate.statistics(stream_, saved, {}, kTokens), dweight,
+    gate.backward(stream_, {}, {}, x, saved, plan, gate.statistics(stream_, saved, {}, kTokens), dweight,
                   Tensor::zeros(stream_, x.shape()));
     const std::vector<float> gradient = host(parameters.find("gate.weight")->gradient);
     if (scale == 1) plain_weights = weights, plain_gradient = gradient;
@@ -392,7 +392,7 @@ TEST_F(Layer, ANormalisedSingleChoiceHasTheWeightOneAndTheProbabilitysGradient) 
     test::randomise(stream_, parameters, 1);
     parameters.make_gradients(stream_);
     Gate::Saved saved;
-    gate.forward(stream_, x, {}, saved);
+    gate.forward(stream_, {}, x, saved);
     const Plan plan = make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, {});
     const std::vector<float> w = host(gate.weights(stream_, {}, saved, plan));
     for (float weight : w) {
@@ -402,7 +402,7 @@ TEST_F(Layer, ANormalisedSingleChoiceHasTheWeightOneAndTheProbabilitysGradient) 
         EXPECT_LT(weight, 1);
     }
     const Tensor dx = Tensor::zeros(stream_, x.shape());
-    gate.backward(stream_, x, {}, saved, plan, gate.statistics(stream_, saved, {}, kTokens), ones, dx);
+    gate.backward(stream_, {}, {}, x, saved, plan, gate.statistics(stream_, saved, {}, kTokens), ones, dx);
     gradient[normalised] = host(parameters.find("gate.weight")->gradient);
   }
   EXPECT_EQ(gradient[0], gradient[1]);

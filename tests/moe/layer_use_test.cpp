@@ -25,7 +25,7 @@ class UnusedExperts : public test::LayerFixture {
     MoeLayer::Saved saved;
     run(layer_, x, {.training = true}, saved);
     const std::vector<std::int32_t> counts = saved.plan.counts;
-    layer_.backward(stream_, x, {.training = true}, x, saved, dx);
+    layer_.backward(stream_, {.training = true}, {}, x, x, saved, dx);
     return counts;
   }
   static MoeConfig config() {
@@ -78,7 +78,7 @@ TEST_F(LayerUse, NoTokensAtAll) {
   const Tensor x = empty({0, kWidth}), dx = empty({0, kWidth});
   MoeLayer::Saved saved;
   EXPECT_TRUE(run(layer, x, {.training = true}, saved).empty());
-  layer.backward(stream_, x, {.training = true}, x, saved, dx);
+  layer.backward(stream_, {.training = true}, {}, x, x, saved, dx);
   EXPECT_EQ(layer.gate().aux_loss(stream_, saved.statistics), 0);
   for (const auto& p : parameters_.all())
     EXPECT_EQ(test::dot(stream_, p->gradient, p->gradient), 0) << p->spec.name;
@@ -146,7 +146,8 @@ TEST_F(LayerUse, ExpertsFromASourceGiveTheSameBits) {
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
   MoeLayer::Saved a, b;
   Lender lender(parameters_);
-  EXPECT_EQ(run(own, x, {.statistics = false}, a), run(lent, x, {.statistics = false}, b, &lender));
+  EXPECT_EQ(run(own, x, {}, a, nullptr, {.statistics = false}),
+            run(lent, x, {}, b, &lender, {.statistics = false}));
   EXPECT_EQ(lender.asked, a.plan.counts);
   EXPECT_EQ(lender.n_released, 1);
   EXPECT_EQ(a.plan.n_dropped(), 0);
@@ -162,7 +163,8 @@ TEST_F(LayerUse, StatisticsByGroup) {
     groups[t] = static_cast<std::int32_t>(t % 2) * 2;  // group 1 is empty
   const Tensor group = Tensor::from_host<std::int32_t>(stream_, groups, {kTokens});
   MoeLayer::Saved saved;
-  run(layer, random_tensor(stream_, {kTokens, kWidth}, 7), {.group = group, .n_groups = 3}, saved);
+  run(layer, random_tensor(stream_, {kTokens, kWidth}, 7), {}, saved, nullptr,
+      {.group = group, .n_groups = 3});
   const auto by_group = to_host<std::int32_t>(stream_, saved.statistics.by_group);
   const auto chosen = to_host<std::int32_t>(stream_, saved.gate.chosen);
   std::vector<std::int32_t> expected(15);

@@ -36,15 +36,16 @@ TEST_F(Modules, Linear) {
   const Tensor x = random_tensor(stream_, {9, 7}, 1), dy = random_tensor(stream_, {9, 5}, 2);
   const Tensor y = empty({9, 5}), dx = empty({9, 7});
   const auto value = [&] {
-    linear.forward(stream_, x, y);
+    linear.forward(stream_, {}, x, y);
     return test::dot(stream_, y, dy);
   };
-  test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, [&] { linear.backward(stream_, x, dy, dx); }}
+  test::ModuleCheck{
+      stream_, parameters_, {{"x", x, dx}}, value, [&] { linear.backward(stream_, {}, x, dy, dx); }}
       .run();
   // Added to what is there, and left out when nobody wants it.
   const std::vector<float> once = to_host<float>(stream_, dx);
-  linear.backward(stream_, x, dy, dx, true);
-  linear.backward(stream_, x, dy, {});
+  linear.backward(stream_, {}, x, dy, dx, true);
+  linear.backward(stream_, {}, x, dy, {});
   const std::vector<float> twice = to_host<float>(stream_, dx);
   for (std::size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(twice[i], 2 * once[i], 1e-5);
 }
@@ -77,12 +78,12 @@ TEST_F(Modules, FeedForward) {
     const Tensor y = empty({5, 8}), dx = empty({5, 8});
     FeedForward::Saved saved;
     const auto value = [&] {
-      ffn.forward(stream_, x, y, saved);
+      ffn.forward(stream_, {}, x, y, saved);
       return test::dot(stream_, y, dy);
     };
     const auto backward = [&] {
       value();
-      ffn.backward(stream_, x, dy, std::move(saved), dx);
+      ffn.backward(stream_, {}, x, dy, std::move(saved), dx);
     };
     // A relu has kinks: steps short enough that few of the 100 hidden values cross zero, and a wide
     // tolerance.
@@ -130,16 +131,16 @@ TEST_P(AttentionModules, Self) {
   const Tensor x = random_tensor(stream_, {9, 8}, 1), dy = random_tensor(stream_, {9, 8}, 2);
   const Tensor y = empty({9, 8}), dx = empty({9, 8});
   for (bool causal : {false, true}) {
-    const AttentionOptions options{
-        .causal = causal, .dropout = GetParam(), .random = {.seed = 3, .first_row = 11}};
+    const Pass pass{.random = {.seed = 3, .first_row = 11}};
+    const AttentionOptions options{.causal = causal, .dropout = GetParam()};
     SelfAttention::Saved saved;
     const auto value = [&] {
-      attention.forward(stream_, x, rows, options, y, saved);
+      attention.forward(stream_, pass, x, rows, options, y, saved);
       return test::dot(stream_, y, dy);
     };
     const auto backward = [&] {
       value();
-      attention.backward(stream_, x, rows, options, dy, std::move(saved), dx);
+      attention.backward(stream_, pass, x, rows, options, dy, std::move(saved), dx);
     };
     test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, backward, {.tolerance = 2e-3}}.run();
   }
@@ -156,13 +157,13 @@ TEST_P(AttentionModules, Cross) {
   const AttentionOptions options{.dropout = GetParam()};
   CrossAttention::Saved saved;
   const auto value = [&] {
-    attention.forward(stream_, x, rows, memory, memory_rows, options, y, saved);
+    attention.forward(stream_, {}, x, rows, memory, memory_rows, options, y, saved);
     return test::dot(stream_, y, dy);
   };
   const auto backward = [&] {
     value();
     ops::fill(stream_, 0, dmemory);
-    attention.backward(stream_, x, rows, memory, memory_rows, options, dy, std::move(saved), dx, dmemory);
+    attention.backward(stream_, {}, x, rows, memory, memory_rows, options, dy, std::move(saved), dx, dmemory);
   };
   test::ModuleCheck{stream_, parameters_, {{"x", x, dx}, {"memory", memory, dmemory}},
                     value,   backward,    {.tolerance = 2e-3}}
@@ -182,7 +183,7 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   for (std::int32_t row : {0, 931, 932, 1500, 2099})
     labels[static_cast<std::size_t>(row)] = (row * 37) % 9000;
   const LossSums sums =
-      projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
+      projected_cross_entropy(stream_, {}, x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
   const std::vector<float> xs = to_host<float>(stream_, x), w = to_host<float>(stream_, table.value());
   double loss = 0, nll = 0;
   std::vector<float> expected(static_cast<std::size_t>(t * d), 0.0f),
@@ -216,7 +217,7 @@ TEST_F(Modules, LossInBlocksIsTheClosedForm) {
   EXPECT_LT(test::relative_error(to_host<float>(stream_, dx), expected), 1e-5);
   EXPECT_LT(test::relative_error(to_host<float>(stream_, table.gradient()), expected_table), 1e-5);
   const LossSums same =
-      projected_cross_entropy(stream_, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
+      projected_cross_entropy(stream_, {}, x, table, labels, {.label_smoothing = 0.1, .backward = false}, {});
   EXPECT_EQ(same.loss, sums.loss);
 }
 

@@ -111,11 +111,11 @@ Results run(Stream& stream, const TableGroups& groups, int first, int last) {
   ops::embedding(stream, {.ids = fetched.index, .table = fetched.rows, .scale = 3, .y = y});
   fetched.release();
   results.vectors = to_host<float>(stream, y);
-  results.loss =
-      projected_cross_entropy(stream, device_x, table, labels, {.label_smoothing = 0.1, .scale = 0.5}, dx);
+  results.loss = projected_cross_entropy(stream, {}, device_x, table, labels,
+                                         {.label_smoothing = 0.1, .scale = 0.5}, dx);
   results.dx = to_host<float>(stream, dx);
   table.add_gradient(stream, fetched, device_dy, 3);
-  const LossSums same = projected_cross_entropy(stream, device_x, table, labels,
+  const LossSums same = projected_cross_entropy(stream, {}, device_x, table, labels,
                                                 {.label_smoothing = 0.1, .backward = false}, {});
   EXPECT_EQ(same.loss, results.loss.loss);
   const std::vector<float> gradient = to_host<float>(stream, table.gradient());

@@ -112,8 +112,8 @@ TEST_P(TensorParallel, FeedForward) {
         const Tensor x = random_tensor(stream, {7, 8}, 1), dy = random_tensor(stream, {7, 8}, 2);
         const Tensor y(stream.device(), {7, 8}), dx = random_tensor(stream, {7, 8}, 3);
         FeedForward::Saved saved;
-        ffn.forward(stream, x, y, saved);
-        ffn.backward(stream, x, dy, std::move(saved), dx, accumulate);
+        ffn.forward(stream, {}, x, y, saved);
+        ffn.backward(stream, {}, x, dy, std::move(saved), dx, accumulate);
         return Seen{{to_host<float>(stream, y), to_host<float>(stream, dx)}, {}, {}};
       });
 }
@@ -126,11 +126,11 @@ TEST_P(TensorParallel, SelfAttention) {
       const Tensor begin = ints(stream, {0, 3, 4}), length = ints(stream, {3, 1, 5});
       const Tensor x = random_tensor(stream, {9, 24}, 1), dy = random_tensor(stream, {9, 24}, 2);
       const Tensor y(stream.device(), {9, 24}), dx(stream.device(), {9, 24});
-      const AttentionOptions options{
-          .causal = true, .dropout = dropout, .random = {.seed = 3, .first_row = 11}};
+      const Pass pass{.random = {.seed = 3, .first_row = 11}};
+      const AttentionOptions options{.causal = true, .dropout = dropout};
       SelfAttention::Saved saved;
-      attention.forward(stream, x, {begin, length}, options, y, saved);
-      attention.backward(stream, x, {begin, length}, options, dy, std::move(saved), dx);
+      attention.forward(stream, pass, x, {begin, length}, options, y, saved);
+      attention.backward(stream, pass, x, {begin, length}, options, dy, std::move(saved), dx);
       return Seen{{to_host<float>(stream, y), to_host<float>(stream, dx)}, {}, {}};
     });
 }
@@ -145,11 +145,12 @@ TEST_P(TensorParallel, CrossAttention) {
       const Tensor x = random_tensor(stream, {5, 24}, 1), memory = random_tensor(stream, {7, 24}, 2);
       const Tensor dy = random_tensor(stream, {5, 24}, 3), y(stream.device(), {5, 24}),
                    dx(stream.device(), {5, 24}), dmemory = Tensor::zeros(stream, {7, 24});
-      const AttentionOptions options{.dropout = dropout, .random = {.seed = 3, .first_row = 11}};
+      const Pass pass{.random = {.seed = 3, .first_row = 11}};
+      const AttentionOptions options{.dropout = dropout};
       CrossAttention::Saved saved;
-      attention.forward(stream, x, {begin, length}, memory, {from, n}, options, y, saved);
-      attention.backward(stream, x, {begin, length}, memory, {from, n}, options, dy, std::move(saved), dx,
-                         dmemory);
+      attention.forward(stream, pass, x, {begin, length}, memory, {from, n}, options, y, saved);
+      attention.backward(stream, pass, x, {begin, length}, memory, {from, n}, options, dy, std::move(saved),
+                         dx, dmemory);
       tensor.all_reduce(stream, Reduce::sum, dmemory);
       return Seen{
           {to_host<float>(stream, y), to_host<float>(stream, dx), to_host<float>(stream, dmemory)}, {}, {}};
@@ -167,7 +168,7 @@ TEST_P(TensorParallel, StepsOfSelfAttention) {
     for (int position = 0; position < 3; ++position) {
       const Tensor x = random_tensor(stream, {2, 24}, static_cast<std::uint64_t>(position + 1));
       const Tensor y(stream.device(), {2, 24}), length = ints(stream, {position + 1, position + 1});
-      attention.step(stream, x, {rows, ones}, {keys, length}, position, cache, y);
+      attention.step(stream, {}, x, {rows, ones}, {keys, length}, position, cache, y);
       seen.whole.push_back(to_host<float>(stream, y));
     }
     return seen;

@@ -138,7 +138,7 @@ TEST_P(FootprintOfRun, IsWithinFivePercent) {
     for (std::uint64_t update = 1; update <= 3; ++update)
       run_update(session.stream(), session.model(), session.adam(), session.parallel(),
                  session.batcher().next(), {.update = update, .rate = 1e-4, .recompute = options.recompute});
-    session.validator().run(session.stream(), session.model(), session.parallel(), 0.1);
+    session.validator().run(session.stream(), {}, session.model(), session.parallel(), 0.1);
     const auto peak = static_cast<double>(session.stream().device().memory_use().peak_bytes);
     const Footprint f = footprint_of(
         session.model().config(), footprint_options(options, session.dataset(), session.model().parts(), 1));
