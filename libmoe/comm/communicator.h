@@ -24,7 +24,7 @@ class Pending {
 using PendingPtr = std::unique_ptr<Pending>;
 
 /// All ranks call the same operations in the same order, also those that have nothing to send. Views are
-/// contiguous, and in memory that the host can reach unless the implementation says otherwise; work that the
+/// contiguous, and in memory of the stream's device or of the host (then without a device); work that the
 /// stream has yet to do on them is waited for. Results are the same bits on every rank that receives them,
 /// and the same from run to run. Not thread-safe.
 class Communicator {

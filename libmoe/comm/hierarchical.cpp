@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -87,19 +86,20 @@ class TwoSteps final : public Operation {
   }
   void copy_rows(const TensorView& to, std::int64_t to_row, const TensorView& from, std::int64_t from_row,
                  std::int64_t n) const {
-    if (n > 0) std::memcpy(row(to, to_row), row(from, from_row), static_cast<std::size_t>(n * row_bytes_));
+    if (n > 0) stream_.copy(row(to, to_row), row(from, from_row), n * row_bytes_);
   }
 
   // Tells each rank of the node how many rows it will pass on to each node.
   void start_counts() {
     const auto n = static_cast<std::int64_t>(n_nodes()), p = static_cast<std::int64_t>(node_size());
-    counts_out_ = Tensor(stream_.device(), {p, n}, DType::i64);
-    counts_in_ = Tensor(stream_.device(), {p, n}, DType::i64);
-    auto* out = static_cast<std::int64_t*>(counts_out_.view().data);
     for (std::size_t l = 0; l < node_size(); ++l)
-      for (std::size_t m = 0; m < n_nodes(); ++m) *out++ = send_rows_[levels_.at(m, l)];
+      for (std::size_t m = 0; m < n_nodes(); ++m) counts_out_.push_back(send_rows_[levels_.at(m, l)]);
+    counts_in_.resize(counts_out_.size());
+    const auto on_host = [&](Counts& counts) {
+      return TensorView{.data = counts.data(), .dtype = DType::i64, .shape = {p, n}, .row_stride = n};
+    };
     const Counts one(node_size(), 1);
-    pending_ = levels_.counts->start_all_to_all(stream_, counts_out_, one, counts_in_, one);
+    pending_ = levels_.counts->start_all_to_all(stream_, on_host(counts_out_), one, on_host(counts_in_), one);
   }
 
   // Rows ordered by local number of their destination, then by its node.
@@ -126,9 +126,7 @@ class TwoSteps final : public Operation {
     step_ = 1;
   }
   // Rows that the node's rank l has for node m and this local number.
-  std::int64_t passed_on(std::size_t l, std::size_t m) const {
-    return static_cast<const std::int64_t*>(counts_in_.view().data)[l * n_nodes() + m];
-  }
+  std::int64_t passed_on(std::size_t l, std::size_t m) const { return counts_in_[l * n_nodes() + m]; }
 
   // Rows ordered by their destination's place between the nodes, then by the local number of their source.
   void start_between() {
@@ -176,7 +174,8 @@ class TwoSteps final : public Operation {
   std::int64_t row_bytes_, number_;
   int step_ = 0;
   PendingPtr pending_;
-  Tensor counts_out_, counts_in_, first_, second_, third_;
+  Counts counts_out_, counts_in_;  // [node_size,n_nodes]
+  Tensor first_, second_, third_;
 };
 
 class Hierarchical final : public Communicator {

@@ -6,15 +6,10 @@
 #include <exception>
 #include <numeric>
 
+#include "libmoe/comm/staging.h"
+
 namespace moe {
 namespace {
-
-void check_view(Stream& stream, const TensorView& view) {
-  MOE_CHECK(view.contiguous());
-  MOE_CHECK(view.device == nullptr || view.device->host_accessible(),
-            "not in memory that the host can reach");
-  stream.synchronize();
-}
 
 std::vector<std::int64_t> bytes_of(const TensorView& view, std::span<const std::int64_t> rows) {
   std::int64_t row_bytes = static_cast<std::int64_t>(size_of(view.dtype)), n = 0;
@@ -93,48 +88,53 @@ int MpiCommunicator::next_tag() {
   return static_cast<int>(n_operations_++ % runtime_->largest_tag());
 }
 
-PendingPtr MpiCommunicator::start_all_reduce(Stream& stream, Reduce reduce, const TensorView& v) {
-  check_view(stream, v);
-  if (use_window(v.n_bytes())) return run(window_all_reduce(*window_, reduce, v, what("all-reduce")));
-  return run(mpi_all_reduce(group_, next_tag(), v.data, v.shape.n_elements(),
-                            static_cast<std::int64_t>(size_of(v.dtype)), combine_for(reduce, v.dtype),
-                            what("all-reduce")));
+PendingPtr MpiCommunicator::start_all_reduce(Stream& stream, Reduce reduce, const TensorView& values) {
+  Staging staging(stream);
+  const TensorView v = staging.in_place(values);
+  if (use_window(v.n_bytes()))
+    return run(staging.around(window_all_reduce(*window_, reduce, v, what("all-reduce"))));
+  return run(staging.around(mpi_all_reduce(group_, next_tag(), v.data, v.shape.n_elements(),
+                                           static_cast<std::int64_t>(size_of(v.dtype)),
+                                           combine_for(reduce, v.dtype), what("all-reduce"))));
 }
 
 PendingPtr MpiCommunicator::start_all_gather(Stream& stream, const TensorView& mine, const TensorView& all) {
-  check_view(stream, mine);
-  check_view(stream, all);
   MOE_CHECK(all.n_bytes() == mine.n_bytes() * group_.size);
-  if (use_window(mine.n_bytes())) return run(window_all_gather(*window_, mine, all, what("all-gather")));
-  return run(mpi_all_gather(group_, next_tag(), mine.data, mine.n_bytes(), all.data, what("all-gather")));
+  Staging staging(stream);
+  const TensorView from = staging.input(mine), to = staging.output(all);
+  if (use_window(from.n_bytes()))
+    return run(staging.around(window_all_gather(*window_, from, to, what("all-gather"))));
+  return run(staging.around(
+      mpi_all_gather(group_, next_tag(), from.data, from.n_bytes(), to.data, what("all-gather"))));
 }
 
 PendingPtr MpiCommunicator::start_reduce_scatter(Stream& stream, const TensorView& all,
                                                  const TensorView& mine) {
-  check_view(stream, mine);
-  check_view(stream, all);
   MOE_CHECK(all.n_bytes() == mine.n_bytes() * group_.size);
-  if (use_window(mine.n_bytes()))
-    return run(window_reduce_scatter(*window_, all, mine, what("reduce-scatter")));
-  return run(mpi_reduce_scatter(group_, next_tag(), all.f32(), mine.f32(), mine.shape.n_elements(),
-                                what("reduce-scatter")));
+  Staging staging(stream);
+  const TensorView from = staging.input(all), to = staging.output(mine);
+  if (use_window(to.n_bytes()))
+    return run(staging.around(window_reduce_scatter(*window_, from, to, what("reduce-scatter"))));
+  return run(staging.around(mpi_reduce_scatter(group_, next_tag(), from.f32(), to.f32(),
+                                               to.shape.n_elements(), what("reduce-scatter"))));
 }
 
 PendingPtr MpiCommunicator::start_all_to_all(Stream& stream, const TensorView& send,
                                              std::span<const std::int64_t> send_rows,
                                              const TensorView& receive,
                                              std::span<const std::int64_t> receive_rows) {
-  check_view(stream, send);
-  check_view(stream, receive);
   MOE_CHECK(static_cast<int>(send_rows.size()) == group_.size &&
             static_cast<int>(receive_rows.size()) == group_.size);
-  return run(mpi_all_to_all(group_, next_tag(), send.data, bytes_of(send, send_rows), receive.data,
-                            bytes_of(receive, receive_rows), what("all-to-all")));
+  Staging staging(stream);
+  const TensorView from = staging.input(send), to = staging.output(receive);
+  return run(staging.around(mpi_all_to_all(group_, next_tag(), from.data, bytes_of(from, send_rows), to.data,
+                                           bytes_of(to, receive_rows), what("all-to-all"))));
 }
 
 PendingPtr MpiCommunicator::start_broadcast(Stream& stream, const TensorView& values, int root) {
-  check_view(stream, values);
-  return run(mpi_broadcast(group_, values.data, values.n_bytes(), root, what("broadcast")));
+  Staging staging(stream);
+  const TensorView v = staging.in_place(values);
+  return run(staging.around(mpi_broadcast(group_, v.data, v.n_bytes(), root, what("broadcast"))));
 }
 
 void MpiCommunicator::barrier() {

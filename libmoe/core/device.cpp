@@ -46,10 +46,9 @@ void Device::use_cpu_isa(const std::string& isa) {
 }
 
 std::unique_ptr<Device> Device::open(const std::string& name) {
-  if (name == "ref")
-    return std::unique_ptr<Device>(new Device(name, kernels::ref_table(), kernels::cpu_runtime()));
+  if (name == "ref") return std::make_unique<Device>(name, kernels::ref_table(), kernels::cpu_runtime());
   if (name != "cpu") fail(ErrorCode::device, "there is no device {} here; use cpu", name);
-  return std::unique_ptr<Device>(new Device(name, chosen_cpu_kernels(), kernels::cpu_runtime()));
+  return std::make_unique<Device>(name, chosen_cpu_kernels(), kernels::cpu_runtime());
 }
 
 Device::Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime)

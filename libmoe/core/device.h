@@ -27,6 +27,9 @@ class Device {
   /// runs the reference loops). "ref": the processor with the reference loops. Throws Error(device) when it
   /// is not there.
   static std::unique_ptr<Device> open(const std::string& name = "cpu");
+  /// One of these two tables, which outlive it. Throws Error(device) when they are of another version of the
+  /// program.
+  Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime);
   /// The instruction set of "cpu": as use_cpu_isa() says, else MOE_CPU_ISA, else the best. Thread-safe.
   static std::string cpu_isa();
   /// For devices that this process opens from here on. Thread-safe.
@@ -48,9 +51,9 @@ class Device {
 
  private:
   friend class Stream;
-  Device(std::string name, const kernels::KernelTable& kernels, const kernels::RuntimeTable& runtime);
   /// Memory that a stream has taken, or given back.
   void count(std::int64_t bytes);
+
   std::string name_;
   const kernels::KernelTable* kernels_;
   const kernels::RuntimeTable* runtime_;

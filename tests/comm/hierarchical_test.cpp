@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 
+#include "tests/support/device.h"
 #include "tests/support/thread_ranks.h"
 
 namespace moe {
@@ -94,7 +95,7 @@ struct Rows {
 };
 
 void expect_exchange(Communicator& ranks, unsigned seed) {
-  const auto device = Device::open("ref");
+  const auto device = test::open_device("ref");
   Stream stream(*device, 1);
   const Rows rows(ranks.rank(), ranks.size(), seed);
   const auto n = [](const std::vector<std::int32_t>& v) { return static_cast<std::int64_t>(v.size()) / 3; };
@@ -151,7 +152,7 @@ TEST(Hierarchical, AutoGoesByTheSizeOfMessages) {
     const Handle& flat = *handle;
     const auto ranks = with_hierarchy(std::move(handle), topology_of({0, 0, 1, 1}),
                                       {AllToAllWay::automatic, costs}, patient_engine());
-    const auto device = Device::open("ref");
+    const auto device = test::open_device("ref");
     Stream stream(*device, 1);
     const std::vector<std::int64_t> one(4, 1);
     const auto exchange = [&](std::int64_t row_bytes) {
@@ -180,7 +181,7 @@ TEST(Hierarchical, AutoJudgesAGroupByItsOwnNodesAndRanks) {
     std::vector<std::string> exchanges;
     const auto ranks = with_hierarchy(std::make_unique<Handle>(world, &exchanges), nodes,
                                       {AllToAllWay::automatic, links}, patient_engine());
-    const auto device = Device::open("ref");
+    const auto device = test::open_device("ref");
     Stream stream(*device, 1);
     const auto goes_in_two_steps = [&](Communicator& group) {
       const std::int64_t n = group.size();

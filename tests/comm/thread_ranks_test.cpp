@@ -8,6 +8,7 @@
 
 #include "libmoe/base/range.h"
 #include "libmoe/comm/process_grid.h"
+#include "tests/support/device.h"
 
 namespace moe {
 namespace {
@@ -27,7 +28,7 @@ struct Rank {
   std::vector<float> values(const TensorView& view) { return to_host<float>(stream, view); }
 
   std::shared_ptr<Communicator> world;
-  std::unique_ptr<Device> device = Device::open("ref");
+  std::unique_ptr<Device> device = test::open_device("ref");
   Stream stream{*device, 1};
 };
 
@@ -122,7 +123,8 @@ TEST(LateOperations, SeeThatTheirBuffersAreUsed) {
                                          all.view().slice(world->rank(), world->rank() + 1);
                                      const PendingPtr pending = start(rank, all, own);
                                      const int place = others ? 1 - world->rank() : world->rank();
-                                     all.view().f32()[place] = 7;
+                                     copy_from_host<float>(rank.stream, std::vector{7.0f},
+                                                           all.view().slice(place, place + 1));
                                      pending->wait();
                                    }),
                    std::logic_error);

@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "libmoe/core/call.h"
+#include "tests/support/device.h"
 
 namespace moe {
 namespace {
 
 TEST(Ceiling, ReadProbeReadsEveryElementOnce) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   for (const std::int64_t n : {0, 1, 63, 1000, (1 << 20) + 17}) {
     const Tensor x =
@@ -22,7 +23,7 @@ TEST(Ceiling, ReadProbeReadsEveryElementOnce) {
 }
 
 TEST(Ceiling, RatesArePositive) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   const Tensor x = Tensor::zeros(stream, {1 << 20});
   EXPECT_GT(measure_fma_gflops(stream, 0.001), 0);

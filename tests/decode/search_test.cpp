@@ -8,6 +8,7 @@
 
 #include "libmoe/base/error.h"
 #include "tests/decode/fake_model.h"
+#include "tests/support/device.h"
 
 namespace moe {
 namespace {
@@ -65,7 +66,7 @@ class Search : public ::testing::Test {
     return results;
   }
 
-  std::unique_ptr<Device> device_ = Device::open();
+  std::unique_ptr<Device> device_ = test::open_device();
   Stream stream_{*device_, 1};
   std::int64_t n_steps_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "libmoe/data/examples.h"
+#include "tests/support/device.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/tiny_checkpoint.h"
 
@@ -50,7 +51,7 @@ class Translate : public ::testing::Test {
     return log_probs;
   }
 
-  std::unique_ptr<Device> device_ = Device::open();
+  std::unique_ptr<Device> device_ = test::open_device();
   Stream stream_{*device_, 1};
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::unique_ptr<Transformer> model_;

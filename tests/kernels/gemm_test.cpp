@@ -11,6 +11,7 @@
 
 #include "libmoe/core/ops.h"
 #include "tests/kernels/kernel_test.h"
+#include "tests/support/device.h"
 
 namespace moe {
 namespace {
@@ -403,7 +404,7 @@ TEST(Gemm, ProductsOfBf16AreAsFarOffAsRoundingBothMatrices) {
 }
 
 TEST(Gemm, AProductSaysWhatItMultiplies) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1 + 0x1p-10f}, {1, 1});
   const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{3}, {1, 1});
@@ -416,7 +417,7 @@ TEST(Gemm, AProductSaysWhatItMultiplies) {
 
 TEST(Gemm, FrontDoorTakesStridedViewsAndChecksShapes) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1, 2, 9, 3, 4, 9}, {2, 3});
   const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{1, 0, -1, 2, 1, 0}, {2, 3});

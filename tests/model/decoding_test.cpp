@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/tiny_model.h"
 
@@ -12,7 +13,7 @@ namespace {
 class Decoding : public testing::TestWithParam<const char*> {
  protected:
   Decoding()
-      : device_(Device::open()), stream_(*device_, 2), config_(make_config()), model_(stream_, config_) {
+      : device_(test::open_device()), stream_(*device_, 2), config_(make_config()), model_(stream_, config_) {
     model_.initialise(stream_, 5);
   }
   static ModelConfig make_config() {

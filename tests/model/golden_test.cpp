@@ -8,6 +8,7 @@
 
 #include "libmoe/nn/optimizer.h"
 #include "libmoe/nn/schedule.h"
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/tiny_model.h"
 
@@ -88,7 +89,7 @@ class AgainstTorch : public testing::TestWithParam<const char*> {
  protected:
   AgainstTorch()
       : golden_(GetParam()),
-        device_(Device::open()),
+        device_(test::open_device()),
         stream_(*device_, 2),
         config_(ModelConfig::from_json(golden_.text("config"), GetParam())),
         model_(stream_, config_) {
@@ -180,7 +181,7 @@ TEST_P(AgainstTorch, ThreeAdamSteps) {
 // to another expert and the runs then part a little: means over ten updates stay within 1%.
 TEST(TrainingAgainstTorch, FollowsTheSameLossCurve) {
   const Golden golden("curve");
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);  // too small a model for more
   Transformer model(stream, ModelConfig::from_json(golden.text("config"), "curve"));
   for (auto& p : model.parameters().all())

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/tiny_model.h"
 
@@ -24,7 +25,7 @@ double objective(const PassResult& r, const ModelConfig& c, const PassOptions& o
 // stay with this batch: what is left is fp32 noise of the loss, some 1e-6 of a value near 3, over a change of
 // step * |gradient|, hence the step and the floor.
 TEST_P(ModelGradient, MatchesFiniteDifferences) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   ModelConfig config = test::tiny_config();
   config.activation = "gelu";

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "libmoe/base/error.h"
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/tiny_model.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 class Pass : public testing::Test {
  protected:
-  Pass() : device_(Device::open()) {}
+  Pass() : device_(test::open_device()) {}
   Transformer make(Stream& stream, const ModelConfig& config) {
     Transformer model(stream, config);
     model.initialise(stream, 3);

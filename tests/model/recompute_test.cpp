@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "libmoe/core/arena.h"
+#include "tests/support/device.h"
 #include "tests/support/tiny_model.h"
 
 namespace moe {
@@ -101,7 +102,7 @@ class Recompute : public testing::TestWithParam<Case> {};
 TEST_P(Recompute, ChangesNoBit) {
   ModelConfig config = test::tiny_config();
   GetParam().change(config);
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   const Batch batch = test::random_batch(config, 6, 12, 4);
   for (const bool bf16 : {false, true}) {
@@ -139,7 +140,7 @@ class RecomputeEdges : public testing::Test {
     model_.initialise(stream_, 3);
     model_.parameters().make_gradients(stream_);
   }
-  std::unique_ptr<Device> device_ = Device::open();
+  std::unique_ptr<Device> device_ = test::open_device();
   Stream stream_{*device_, 2};
   ModelConfig config_ = test::tiny_config();
   Transformer model_{stream_, config_};
@@ -183,7 +184,7 @@ struct Use {
 
 Use use_of(ModelConfig config, std::int64_t n_layers, bool recompute) {
   config.encoder_layers = config.decoder_layers = n_layers;
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   Transformer model(stream, config);
   model.initialise(stream, 3);

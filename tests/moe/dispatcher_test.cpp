@@ -7,6 +7,7 @@
 
 #include "libmoe/moe/expert_parallel.h"
 #include "libmoe/moe/layer.h"
+#include "tests/support/device.h"
 #include "tests/support/module_check.h"
 #include "tests/support/thread_ranks.h"
 
@@ -185,7 +186,7 @@ TEST(ExpertParallel, BringingBackIsTheAdjointOfTakingThere) {
     for (const auto& [tp, n_stages] : {std::pair(1, 1), {1, 3}, {2, 1}, {2, 2}})
       test::run_ranks(split.n_ranks * tp, [&, tp = tp,
                                            n_stages = n_stages](const std::shared_ptr<Communicator>& world) {
-        const auto device = Device::open("ref");
+        const auto device = test::open_device("ref");
         Stream stream(*device, 1);
         const ProcessGrid grid(world, {.tensor = tp, .expert = split.n_ranks});
         const auto seed = static_cast<std::uint64_t>(grid.data().rank() + 1);
@@ -227,7 +228,7 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
   std::vector<Result> parts(static_cast<std::size_t>(split.n_ranks));
   const std::int64_t n_tokens = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
   test::run_ranks(split.n_ranks, [&](const std::shared_ptr<Communicator>& world) {
-    const auto device = Device::open();
+    const auto device = test::open_device();
     Stream stream(*device, 1);
     const ProcessGrid grid(world, {.expert = ep});
     ParameterList parameters;

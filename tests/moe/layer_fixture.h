@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "libmoe/moe/layer.h"
+#include "tests/support/device.h"
 #include "tests/support/module_check.h"
 
 namespace moe::test {
@@ -23,7 +24,7 @@ inline MoeConfig base_config() {
 
 class LayerFixture : public testing::Test {
  protected:
-  LayerFixture() : device_(Device::open()), stream_(*device_, 2) {}
+  LayerFixture() : device_(test::open_device()), stream_(*device_, 2) {}
   Tensor empty(Shape shape) { return Tensor(*device_, shape); }
   std::vector<float> host(const TensorView& x) { return to_host<float>(stream_, x); }
   std::vector<float> run(const MoeLayer& layer, const TensorView& x, const Pass& pass, MoeLayer::Saved& saved,

@@ -9,6 +9,7 @@
 #include "libmoe/nn/feed_forward.h"
 #include "libmoe/nn/loss.h"
 #include "libmoe/nn/norm.h"
+#include "tests/support/device.h"
 #include "tests/support/module_check.h"
 
 namespace moe {
@@ -18,7 +19,7 @@ using test::random_tensor;
 
 class Modules : public testing::Test {
  protected:
-  Modules() : device_(Device::open()), stream_(*device_, 2) {}
+  Modules() : device_(test::open_device()), stream_(*device_, 2) {}
   Tensor ints(std::vector<std::int32_t> values) {
     return Tensor::from_host<std::int32_t>(stream_, values, {static_cast<std::int64_t>(values.size())});
   }

@@ -5,12 +5,14 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/support/device.h"
+
 using namespace moe;
 
 namespace {
 
 struct Fixture : testing::Test {
-  std::unique_ptr<Device> device = Device::open("cpu");
+  std::unique_ptr<Device> device = test::open_device("cpu");
   Stream stream{*device, 2};
   ParameterList list;
   std::vector<std::pair<Parameter*, std::vector<float>>> starts;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "libmoe/nn/loss.h"
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/thread_ranks.h"
 
@@ -132,7 +133,7 @@ TEST_P(Tables, DividedAreAsWhole) {
   const int n_ranks = GetParam().n_ranks, tensor = GetParam().tensor;
   const bool over_data = GetParam().over_data;
   const int n_data = n_ranks / tensor;
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream own(*device, 1);
   const Results one = run(own, {}, 0, n_data);
   std::vector<Results> ranks(static_cast<std::size_t>(n_ranks));
@@ -140,7 +141,7 @@ TEST_P(Tables, DividedAreAsWhole) {
   std::mutex mutex;
   test::run_ranks(n_ranks, [&](const std::shared_ptr<Communicator>& world) {
     const ProcessGrid grid(world, {.tensor = tensor});
-    const auto here = Device::open();
+    const auto here = test::open_device();
     Stream stream(*here, 1);
     const TableGroups groups = table_groups(grid, over_data);
     ranks[static_cast<std::size_t>(world->rank())] =

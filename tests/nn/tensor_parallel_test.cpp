@@ -8,6 +8,7 @@
 
 #include "libmoe/nn/attention.h"
 #include "libmoe/nn/feed_forward.h"
+#include "tests/support/device.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/thread_ranks.h"
 
@@ -56,7 +57,7 @@ void see_gradients(Stream& stream, const ParameterList& parameters, Seen& seen) 
 using Body = std::function<Seen(Stream&, ParameterList&, Communicator&)>;
 
 Seen run_one(Communicator& tensor, const Body& body) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   ParameterList parameters;
   Seen seen = body(stream, parameters, tensor);

@@ -15,13 +15,21 @@
 namespace moe::test {
 namespace {
 
-std::span<std::byte> bytes_of(const TensorView& view) {
+Bytes bytes_of(Stream& stream, const TensorView& view) {
   MOE_CHECK(view.contiguous());
-  return {static_cast<std::byte*>(view.data), static_cast<std::size_t>(view.n_bytes())};
+  Bytes bytes(view ? static_cast<std::size_t>(view.n_bytes()) : 0);
+  stream.copy(bytes.data(), view.data, static_cast<std::int64_t>(bytes.size()));
+  stream.synchronize();
+  return bytes;
+}
+
+void overwrite(Stream& stream, const TensorView& view, const Bytes& bytes) {
+  stream.copy(view.data, bytes.data(), static_cast<std::int64_t>(bytes.size()));
+  stream.synchronize();
 }
 
 // Not a number in f32 and in bf16, and no index in i32 and i64.
-void poison(std::span<std::byte> bytes) {
+void poison(Bytes& bytes) {
   constexpr std::byte kPattern[4]{std::byte{0xff}, std::byte{0xff}, std::byte{0xff}, std::byte{0x7f}};
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = kPattern[i % 4];
 }
@@ -36,28 +44,31 @@ struct Lateness {
 };
 
 // An operation whose results come when it is waited for, or at its n-th turn of test(). Until then they are
-// poison, and neither they nor what is sent may be touched.
+// poison, and neither they nor what is sent may be touched. Both are looked at in copies on the host.
 class LateOperation final : public Pending {
  public:
-  using Finish = std::function<void(const std::vector<Offer>& offers)>;
-  // results: where finish writes. Either view may be empty, and they may overlap.
+  using Finish = std::function<void(const std::vector<Offer>& offers, Bytes& results)>;
+  // Either view may be empty, and they may overlap.
   LateOperation(std::shared_ptr<Board> board, std::shared_ptr<Lateness> lateness, std::int64_t number,
-                int rank, Offer offer, const TensorView& send, const TensorView& results, Finish finish)
+                int rank, Stream& stream, Offer offer, const TensorView& send, const TensorView& results,
+                Finish finish)
       : board_(std::move(board)),
         lateness_(std::move(lateness)),
         number_(number),
         what_(offer.what),
-        send_(send ? bytes_of(send) : std::span<std::byte>{}),
-        results_(results ? bytes_of(results) : std::span<std::byte>{}),
+        stream_(stream),
+        send_(send),
+        results_(results),
         finish_(std::move(finish)) {
-    offer.data.assign(send_.begin(), send_.end());
+    offer.data = bytes_of(stream_, send_);
     board_->bring(number_, rank, std::move(offer));
+    awaited_ = bytes_of(stream_, results_);
     if (lateness_->ending == Ending::late) {
-      poison(results_);
+      poison(awaited_);
+      overwrite(stream_, results_, awaited_);
       turns_left_ = 1 + static_cast<int>(lateness_->random() % 8);
     }
-    sent_.assign(send_.begin(), send_.end());
-    awaited_.assign(results_.begin(), results_.end());
+    sent_ = bytes_of(stream_, send_);
     lateness_->under_way.push_back(this);
   }
   ~LateOperation() override {
@@ -82,14 +93,15 @@ class LateOperation final : public Pending {
 
  private:
   void end() {
-    if (!std::ranges::equal(send_, sent_))
+    if (bytes_of(stream_, send_) != sent_)
       throw std::logic_error(what_ + ": what is sent was written to before wait()");
-    if (!std::ranges::equal(results_, awaited_))
+    if (bytes_of(stream_, results_) != awaited_)
       throw std::logic_error(what_ + ": results were written to before wait()");
     const std::vector<Offer>& offers = board_->offers(number_);
     for (const Offer& o : offers)
       if (o.what != what_) throw std::logic_error(what_ + " meets " + o.what);
-    finish_(offers);
+    finish_(offers, awaited_);
+    overwrite(stream_, results_, awaited_);
     board_->drop(number_);
     done_ = true;
     std::erase(lateness_->under_way, this);
@@ -99,7 +111,8 @@ class LateOperation final : public Pending {
   std::shared_ptr<Lateness> lateness_;
   std::int64_t number_;
   std::string what_;
-  std::span<std::byte> send_, results_;
+  Stream& stream_;
+  TensorView send_, results_;
   Bytes sent_, awaited_;  // the two as they were left
   Finish finish_;
   int turns_left_ = 0;
@@ -117,6 +130,11 @@ void reduce_into(Reduce reduce, const std::vector<const void*>& from, std::int64
       result = reduce == Reduce::sum ? result + value(r) : std::max(result, value(r));
     to[i] = result;
   }
+}
+
+template <class T>
+std::span<T> values_in(Bytes& bytes) {
+  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
 std::vector<const void*> data_of(const std::vector<Offer>& offers) {
@@ -153,35 +171,35 @@ class ThreadCommunicator final : public Communicator {
     return std::make_unique<ThreadCommunicator>(child, lateness_, new_rank, new_size, name);
   }
 
-  PendingPtr start_all_reduce(Stream&, Reduce reduce, const TensorView& v) override {
+  PendingPtr start_all_reduce(Stream& stream, Reduce reduce, const TensorView& v) override {
     switch (v.dtype) {
       case DType::f32:
-        return start_reduce<float>(reduce, v);
+        return start_reduce<float>(stream, reduce, v);
       case DType::i32:
-        return start_reduce<std::int32_t>(reduce, v);
+        return start_reduce<std::int32_t>(stream, reduce, v);
       case DType::i64:
-        return start_reduce<std::int64_t>(reduce, v);
+        return start_reduce<std::int64_t>(stream, reduce, v);
       default:
         MOE_CHECK(false);
     }
   }
-  PendingPtr start_all_gather(Stream&, const TensorView& mine, const TensorView& all) override {
+  PendingPtr start_all_gather(Stream& stream, const TensorView& mine, const TensorView& all) override {
     MOE_CHECK(all.n_bytes() == mine.n_bytes() * size_);
-    return start(fmt::format("all-gather of {} bytes", mine.n_bytes()), {}, mine, all,
-                 [to = bytes_of(all).data()](const std::vector<Offer>& offers) mutable {
+    return start(stream, fmt::format("all-gather of {} bytes", mine.n_bytes()), {}, mine, all,
+                 [](const std::vector<Offer>& offers, Bytes& results) {
+                   auto to = results.begin();
                    for (const Offer& o : offers) to = std::ranges::copy(o.data, to).out;
                  });
   }
-  PendingPtr start_reduce_scatter(Stream&, const TensorView& all, const TensorView& mine) override {
+  PendingPtr start_reduce_scatter(Stream& stream, const TensorView& all, const TensorView& mine) override {
     const std::int64_t n = mine.shape.n_elements();
-    MOE_CHECK(mine.contiguous() && all.shape.n_elements() == n * size_);
-    return start(fmt::format("reduce-scatter of {} values", n), {}, all, mine,
-                 [this, n, to = mine.f32()](const std::vector<Offer>& offers) {
-                   reduce_into<float>(Reduce::sum, data_of(offers), n * rank_,
-                                      std::span(to, static_cast<std::size_t>(n)));
+    MOE_CHECK(all.shape.n_elements() == n * size_);
+    return start(stream, fmt::format("reduce-scatter of {} values", n), {}, all, mine,
+                 [this, n](const std::vector<Offer>& offers, Bytes& results) {
+                   reduce_into<float>(Reduce::sum, data_of(offers), n * rank_, values_in<float>(results));
                  });
   }
-  PendingPtr start_all_to_all(Stream&, const TensorView& send, std::span<const std::int64_t> send_rows,
+  PendingPtr start_all_to_all(Stream& stream, const TensorView& send, std::span<const std::int64_t> send_rows,
                               const TensorView& receive,
                               std::span<const std::int64_t> receive_rows) override {
     MOE_CHECK(static_cast<int>(send_rows.size()) == size_ && static_cast<int>(receive_rows.size()) == size_);
@@ -191,11 +209,11 @@ class ThreadCommunicator final : public Communicator {
               n_receive, receive.rows());
     std::int64_t row_bytes = static_cast<std::int64_t>(size_of(receive.dtype));
     for (int i = 1; i < receive.shape.rank(); ++i) row_bytes *= receive.shape[i];
-    return start(fmt::format("all-to-all of rows of {} bytes", row_bytes),
+    return start(stream, fmt::format("all-to-all of rows of {} bytes", row_bytes),
                  {send_rows.begin(), send_rows.end()}, send, receive,
-                 [this, row_bytes, to = bytes_of(receive).data(),
-                  expected = std::vector(receive_rows.begin(), receive_rows.end())](
-                     const std::vector<Offer>& offers) mutable {
+                 [this, row_bytes, expected = std::vector(receive_rows.begin(), receive_rows.end())](
+                     const std::vector<Offer>& offers, Bytes& results) {
+                   auto to = results.begin();
                    for (std::size_t r = 0; r < offers.size(); ++r) {
                      const Offer& o = offers[r];
                      const std::int64_t before = std::reduce(o.rows.begin(), o.rows.begin() + rank_);
@@ -206,12 +224,12 @@ class ThreadCommunicator final : public Communicator {
                    }
                  });
   }
-  PendingPtr start_broadcast(Stream&, const TensorView& v, int root) override {
+  PendingPtr start_broadcast(Stream& stream, const TensorView& v, int root) override {
     const bool gives = rank_ == root;
-    return start(fmt::format("broadcast of {} bytes by rank {}", v.n_bytes(), root), {},
+    return start(stream, fmt::format("broadcast of {} bytes by rank {}", v.n_bytes(), root), {},
                  gives ? v : TensorView{}, gives ? TensorView{} : v,
-                 [gives, root, to = bytes_of(v).data()](const std::vector<Offer>& offers) {
-                   if (!gives) std::ranges::copy(offers[static_cast<std::size_t>(root)].data, to);
+                 [gives, root](const std::vector<Offer>& offers, Bytes& results) {
+                   if (!gives) results = offers[static_cast<std::size_t>(root)].data;
                  });
   }
   void barrier() override {
@@ -236,20 +254,20 @@ class ThreadCommunicator final : public Communicator {
   }
 
  private:
-  PendingPtr start(const std::string& what, std::vector<std::int64_t> rows, const TensorView& send,
-                   const TensorView& results, LateOperation::Finish finish) {
+  PendingPtr start(Stream& stream, const std::string& what, std::vector<std::int64_t> rows,
+                   const TensorView& send, const TensorView& results, LateOperation::Finish finish) {
     auto operation = std::make_unique<LateOperation>(
-        board_, lateness_, n_operations_++, rank_,
+        board_, lateness_, n_operations_++, rank_, stream,
         Offer{fmt::format("{} of {}", what, name_), {}, std::move(rows)}, send, results, std::move(finish));
     if (lateness_->ending == Ending::at_once) operation->wait();
     return operation;
   }
   template <class T>
-  PendingPtr start_reduce(Reduce reduce, const TensorView& v) {
-    const std::span<T> to(static_cast<T*>(v.data), static_cast<std::size_t>(v.shape.n_elements()));
-    return start(
-        fmt::format("all-reduce of {} values", to.size()), {}, v, v,
-        [reduce, to](const std::vector<Offer>& offers) { reduce_into<T>(reduce, data_of(offers), 0, to); });
+  PendingPtr start_reduce(Stream& stream, Reduce reduce, const TensorView& v) {
+    return start(stream, fmt::format("all-reduce of {} values", v.shape.n_elements()), {}, v, v,
+                 [reduce](const std::vector<Offer>& offers, Bytes& results) {
+                   reduce_into<T>(reduce, data_of(offers), 0, values_in<T>(results));
+                 });
   }
   template <class T>
   void reduce_host(Reduce reduce, std::span<T> values) {

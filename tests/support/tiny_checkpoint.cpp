@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "tests/support/device.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/tiny_model.h"
 
@@ -17,7 +18,7 @@ ModelConfig translation_config() {
 }
 
 Checkpoint tiny_checkpoint(const ModelConfig& config, std::uint64_t seed) {
-  const auto device = Device::open();
+  const auto device = open_device();
   Stream stream(*device, 1);
   Transformer model(stream, config);
   model.initialise(stream, seed);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "libmoe/train/update.h"
+#include "tests/support/device.h"
 #include "tests/support/layout_run.h"
 
 namespace moe::test {
@@ -19,7 +20,7 @@ struct Trainee {
   /// The next update. Collective.
   UpdateResult update(const UpdateBatches& batches);
 
-  std::unique_ptr<Device> device = Device::open();
+  std::unique_ptr<Device> device = open_device();
   Stream stream{*device, 1};
   std::optional<Transformer> model;
   std::optional<Adam> adam;

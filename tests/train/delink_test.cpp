@@ -9,6 +9,7 @@
 #include "libmoe/train/footprint.h"
 #include "libmoe/train/run.h"
 #include "libmoe/train/update.h"
+#include "tests/support/device.h"
 #include "tests/support/layout_run.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
@@ -88,7 +89,7 @@ TEST(SharedLayers, GradientsAreSumsOverTheLayersAndTheDelinkedModelIsTheSame) {
   for (const auto& [n_experts, interval] :
        {std::pair<std::int64_t, std::int64_t>{0, 2}, {4, 2}, {3, 1}, {4, 3}}) {
     const ModelConfig config = shared_config(n_experts, interval);
-    const auto device = Device::open();
+    const auto device = test::open_device();
     Stream stream(*device, 2);
     Transformer shared(stream, config);
     shared.initialise(stream, 3);

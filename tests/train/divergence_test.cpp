@@ -45,7 +45,8 @@ void poison(Trainee& rank, const std::string& name, std::int64_t expert, What wh
   const bool copied =
       rank.world().rank() / n_tensor == owner[0] / n_tensor && p.value.shape == p.spec.shape();
   if (owner[0] != rank.world().rank() && (!copied || range.empty())) return;
-  (what == What::value ? group.owned_values_at(range) : group.owned_gradients_at(range)).f32()[0] = value;
+  const TensorView at = what == What::value ? group.owned_values_at(range) : group.owned_gradients_at(range);
+  copy_from_host<float>(rank.stream, std::vector{value}, at.slice(0, 1));
 }
 
 // The messages of all ranks; each waits for none that has failed.
@@ -138,7 +139,9 @@ TEST_P(Poison, OfAnActivationIsNamedByItsLayer) {
                           const IndexRange range = group.owned_range(p);
                           if (range.empty()) continue;
                           const TensorView values = group.owned_values_at(range);
-                          for (std::int64_t i = 0; i < range.size(); ++i) values.f32()[i] *= 1e30f;
+                          std::vector<float> large = to_host<float>(rank.stream, values);
+                          for (float& value : large) value *= 1e30f;
+                          copy_from_host<float>(rank.stream, large, values);
                         }
                         if (rank.model->parts().zero_stage < 3) rank.parallel->publish_values(rank.stream);
                         train(rank);

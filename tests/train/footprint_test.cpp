@@ -6,6 +6,7 @@
 #include "libmoe/train/dry_run.h"
 #include "libmoe/train/run.h"
 #include "libmoe/train/update.h"
+#include "tests/support/device.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/support/tiny_model.h"
 #include "tests/train/small_run.h"
@@ -18,7 +19,7 @@ using test::TempDir;
 using test::tiny_config;
 
 TEST(Footprint, CountsTheParametersThatTheModelHas) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   std::vector<ModelConfig> configs(5, tiny_config());
   configs[1].tie_embeddings = false;
@@ -63,7 +64,7 @@ TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
     for (const bool recompute : {false, true}) cases.push_back({c, recompute});
   constexpr std::int64_t kSentences = 80, kLength = 13;
   for (const auto& [config, recompute] : cases) {
-    const auto device = Device::open();
+    const auto device = test::open_device();
     Stream stream(*device, 2);
     Transformer model(stream, config);
     model.initialise(stream, 1);

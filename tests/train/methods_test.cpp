@@ -16,6 +16,7 @@
 #include "libmoe/train/resize.h"
 #include "libmoe/train/run.h"
 #include "libmoe/train/upcycle.h"
+#include "tests/support/device.h"
 #include "tests/support/small_vocabulary.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
@@ -40,7 +41,7 @@ ModelConfig shallow(ModelConfig c) {
 }
 
 std::vector<float> logits_of(const Checkpoint& checkpoint) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   Transformer model(stream, checkpoint.config);
   upload_parameters(stream, checkpoint.parameters, model, "test");
@@ -71,7 +72,7 @@ std::pair<int, std::string> failure(const std::function<void()>& f) {
 
 /// As many values in every tensor as a model of this configuration has, and no other tensors.
 void expect_fits(const Checkpoint& c) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   Transformer model(stream, c.config);
   upload_parameters(stream, c.parameters, model, "test");
@@ -192,7 +193,7 @@ TEST(Upcycle, StartsAsTheDenseModelsFunction) {
 }
 
 TEST(Upcycle, NewWeightsAreThoseOfANewModel) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   ModelConfig config = config_of(1);
   config.residual_experts = true;
@@ -207,7 +208,7 @@ TEST(Upcycle, TheGateOfASingleChoiceLearns) {
   ModelConfig dense_config = config_of(1);
   dense_config.n_experts = 0;
   const Checkpoint sparse = upcycle(tiny_checkpoint(dense_config), ModelConfig(), 7, "dense.h5");
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   ModelConfig config = sparse.config;
   config.aux_loss = 0;
@@ -312,7 +313,7 @@ TEST_F(Resize, CopiesHaveNoisyGatesAndTheirOriginalsDoNot) {
 
 TEST_F(Resize, ShrinkingKeepsTheBusiestWithTheirOptimizer) {
   const Checkpoint before = trained();
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   ModelConfig config = before.config;
   config.drop_tokens = false;

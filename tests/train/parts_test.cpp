@@ -9,6 +9,7 @@
 #include "libmoe/train/report.h"
 #include "libmoe/train/state.h"
 #include "libmoe/train/update.h"
+#include "tests/support/device.h"
 #include "tests/support/tiny_model.h"
 #include "tests/train/small_run.h"
 
@@ -93,7 +94,7 @@ TEST(TrainOptions, SaysWhatDoesNotFit) {
 }
 
 TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   ModelConfig config = tiny_config();
   config.n_experts = 16;
@@ -144,7 +145,7 @@ TEST(Update, AnExpertWithoutTokensIsLeftAlone) {
 }
 
 TEST(Update, MicroBatchesAddUpToOneBatch) {
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   ModelConfig config = tiny_config();
   config.n_experts = 0;  // capacity and balance losses are those of a micro-batch
@@ -184,7 +185,7 @@ TEST(ExpertUse, CountsEveryTokenOnceForEachChoice) {
   TempDir folder;
   write_small_dataset(folder / "data.h5");
   const Dataset dataset(folder / "data.h5");
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 2);
   ModelConfig config = small_options(folder).model;
   config.top_k = 2;

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "libmoe/comm/together.h"
+#include "libmoe/core/ops.h"
 #include "libmoe/model/checkpoint_file.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/model/checkpoint_saver.h"
@@ -259,7 +260,7 @@ TEST(Saver, AKillAtAnyMomentLeavesACompleteCheckpoint) {
         for (;;) {  // every element of a checkpoint is the number of its update
           ++rank.n_updates;
           for (const ParameterGroup& group : rank.model->parameters().groups())
-            std::fill_n(group.owned_values.f32(), group.owned.size(), static_cast<float>(rank.n_updates));
+            ops::fill(rank.stream, static_cast<float>(rank.n_updates), group.owned_values);
           rank.save(path);
           if (write(ends[1], ".", 1) != 1) _exit(1);
         }

@@ -9,6 +9,7 @@
 
 #include "libmoe/nn/schedule.h"
 #include "libmoe/train/update.h"
+#include "tests/support/device.h"
 #include "tests/train/small_run.h"
 
 using namespace moe;
@@ -51,7 +52,7 @@ TEST(TorchCurve, TheLossFollowsPyTorch) {
   Batcher batcher(corpus, ControlIds::of(dataset.vocabulary()), NoiseSymbols::of(dataset.vocabulary()),
                   options.batcher(config));
 
-  const auto device = Device::open();
+  const auto device = test::open_device();
   Stream stream(*device, 1);
   Transformer model(stream, config);
   model.initialise(stream, 1);
