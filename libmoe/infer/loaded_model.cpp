@@ -1,7 +1,7 @@
 #include "libmoe/infer/loaded_model.h"
 
 #include "libmoe/base/error.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/stored_model.h"
 
 namespace moe::infer {

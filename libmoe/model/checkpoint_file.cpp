@@ -9,6 +9,7 @@
 #include "libmoe/data/vocabulary_file.h"
 #include "libmoe/model/checkpoint_format.h"
 #include "libmoe/model/checkpoint_share.h"
+#include "libmoe/nn/parameter_counts.h"
 
 namespace moe {
 CheckpointFile::CheckpointFile(const std::string& path) : reader_(path, kCheckpointKind) {
@@ -27,9 +28,9 @@ void CheckpointFile::check_size() const {
   double n_elements = 0;
   for (const auto& name : names_)
     n_elements += static_cast<double>(reader_.info(kParameterPrefix + name).bytes) / 4;
-  if (const double least = header_.config.least_parameters(true); n_elements < least)
-    bad_input("{}: a model of the shape in /config has at least {:.0f} parameters, and the file holds {:.0f}",
-              path(), least, n_elements);
+  if (const double all = count_parameters(parameter_layout(header_.config)).all; n_elements < all)
+    bad_input("{}: a model of the shape in /config has {:.0f} parameters, and the file holds {:.0f}", path(),
+              all, n_elements);
 }
 
 void CheckpointFile::read_expert_ids() {

@@ -290,26 +290,6 @@ std::int64_t ModelConfig::share_period() const {
   return n_experts > 0 ? expert_interval : 1;
 }
 
-double ModelConfig::least_parameters(bool with_experts) const {
-  const auto d = static_cast<double>(d_model), f = static_cast<double>(d_ffn);
-  const bool with_encoder = architecture != "decoder-only";
-  double sum = static_cast<double>(vocab_size) * d;
-  int moe_layer = 0;
-  for (const bool encoder : {true, false}) {
-    if (encoder && !with_encoder) continue;
-    if (positions == "learned") sum += static_cast<double>(max_length) * d;
-    const double attention = 4 * d * d * (!encoder && with_encoder ? 2 : 1);
-    const std::int64_t n_layers = std::min(encoder ? encoder_layers : decoder_layers, share_period());
-    for (std::int64_t layer = 0; layer < n_layers; ++layer) {
-      double copies = 1;
-      if (is_moe_layer(layer)) copies = with_experts ? static_cast<double>(experts_in(moe_layer)) : 0;
-      moe_layer += is_moe_layer(layer);
-      sum += attention + copies * 2 * d * f;
-    }
-  }
-  return sum;
-}
-
 void ModelConfig::check() const {
   check_shape(*this);
   check_experts(*this);

@@ -55,9 +55,6 @@ struct ModelConfig {
   /// After how many layers the weights of a stack repeat: when layers share them, the interval of layers with
   /// experts (1 for a dense model); otherwise a number that no stack reaches.
   std::int64_t share_period() const;
-  /// No model of this shape has fewer parameters: a file that holds fewer is not worth the memory it asks
-  /// for.
-  double least_parameters(bool with_experts) const;
   /// Throws Error(usage) naming the option that does not fit (heads do not divide D, top_k > experts, ...).
   void check() const;
   /// Throws Error(usage) naming the option that gives a pass so many rows, when they are too many for a layer

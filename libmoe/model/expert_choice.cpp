@@ -4,7 +4,7 @@
 #include <set>
 
 #include "libmoe/base/error.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 
 namespace moe {
 namespace {
@@ -41,16 +41,17 @@ HostArray<T>& find(std::vector<HostArray<T>>& tensors, const std::string& name, 
   bad_input("{}: {} is missing", where, name);
 }
 
-/// The parameter, its moments, and of an expert's piece the step counts.
-void choose_parameter(Checkpoint& checkpoint, const std::string& name, bool experts, std::int64_t n,
-                      const Sources& sources, const std::string& where) {
-  const std::size_t dimension = experts ? 0 : 1;
-  choose(find(checkpoint.parameters, name, where), dimension, n, sources, where);
+/// The parameter, its moments, and its step counts where each expert has its own.
+void choose_parameter(Checkpoint& checkpoint, const ParameterSpec& spec, const Sources& sources,
+                      const std::string& where) {
+  const auto axis = static_cast<std::size_t>(*spec.axis_counting_experts());
+  const std::int64_t n = spec.axes[axis].size;
+  choose(find(checkpoint.parameters, spec.name, where), axis, n, sources, where);
   TrainingState& training = checkpoint.training;
   if (training.json.empty()) return;
   for (const char* moment : {"m/", "v/"})
-    choose(find(training.moments, moment + name, where), dimension, n, sources, where);
-  if (experts) choose(find(training.expert_steps, name, where), 0, n, sources, where);
+    choose(find(training.moments, moment + spec.name, where), axis, n, sources, where);
+  if (spec.per_expert()) choose(find(training.expert_steps, spec.name, where), 0, n, sources, where);
 }
 
 Sources chosen_ids(const Sources& ids, const Sources& sources) {
@@ -77,19 +78,23 @@ void set_expert_counts(ModelConfig& config, const std::vector<std::int64_t>& cou
 
 void choose_experts(Checkpoint& checkpoint, const std::vector<std::vector<std::int64_t>>& sources,
                     const std::string& where) {
-  const std::vector<std::string> prefixes = moe_prefixes(checkpoint.config);
-  MOE_CHECK(sources.size() == prefixes.size() && checkpoint.expert_ids.size() == prefixes.size());
-  MOE_CHECK(!checkpoint.config.share_layers, "experts of layers that share weights");
+  const ModelConfig& config = checkpoint.config;
+  const auto n_layers = static_cast<std::size_t>(config.n_moe_layers());
+  MOE_CHECK(sources.size() == n_layers && checkpoint.expert_ids.size() == n_layers);
+  MOE_CHECK(!config.share_layers, "experts of layers that share weights");
   std::vector<std::int64_t> counts;
-  for (std::size_t layer = 0; layer < prefixes.size(); ++layer) {
-    const std::int64_t n = checkpoint.config.experts_in(static_cast<int>(layer));
+  for (std::size_t layer = 0; layer < n_layers; ++layer) {
+    const std::int64_t n = config.experts_in(static_cast<int>(layer));
     for (std::int64_t e : sources[layer]) MOE_CHECK(0 <= e && e < n, "expert {} of {}", e, n);
-    choose_parameter(checkpoint, prefixes[layer] + kGateWeight, false, n, sources[layer], where);
-    for (const char* piece : kExpertPieces)
-      choose_parameter(checkpoint, prefixes[layer] + piece, true, n, sources[layer], where);
     checkpoint.expert_ids[layer] = chosen_ids(checkpoint.expert_ids[layer], sources[layer]);
     counts.push_back(static_cast<std::int64_t>(sources[layer].size()));
   }
+  const std::vector<ModelLayer> layers = model_layers(config);
+  const ParameterList layout = parameter_layout(config);
+  for (const auto& p : layout.all())
+    if (p->spec.axis_counting_experts())
+      choose_parameter(checkpoint, p->spec, sources[static_cast<std::size_t>(layer_of(layers, *p).moe_layer)],
+                       where);
   set_expert_counts(checkpoint.config, counts);
 }
 

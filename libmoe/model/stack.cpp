@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "libmoe/model/model_layers.h"
+
 namespace moe {
 namespace {
 
@@ -22,8 +24,7 @@ std::vector<TransformerLayer> make_layers(ParameterList& parameters, const std::
       continue;
     }
     parameters.begin_unit(layer_unit(index));
-    layers.emplace_back(parameters, fmt::format("{}.layers.{}", name, i), config, with_cross, index,
-                        moe_layer, parts);
+    layers.emplace_back(parameters, layer_name(name, i), config, with_cross, index, moe_layer, parts);
   }
   return layers;
 }
@@ -104,7 +105,7 @@ Tensor Stack::forward(Stream& stream, const Pass& pass, const DeviceRows& rows, 
     Use use(stream, shared, {at(i), at(layers_.size()), share_period_, place_.first_layer}, false);
     TransformerLayer::Saved freed;
     x = layers_[i].forward(stream, pass, shared, std::move(x), saved != nullptr ? saved->layers[i] : freed);
-    if (shared.watch) shared.watch(fmt::format("{}.layers.{}", name_, i), x);
+    if (shared.watch) shared.watch(layer_name(name_, at(i)), x);
     use.end();
     if (saved != nullptr && shared.recompute) saved->layers[i].keep_input();
     if (saved != nullptr) continue;

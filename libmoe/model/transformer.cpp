@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/transformer_impl.h"
 #include "libmoe/nn/loss.h"
 
@@ -87,13 +88,7 @@ const ParameterList& Transformer::parameters() const {
 }
 
 std::string Transformer::moe_prefix(int moe_layer) const {
-  int n = 0;
-  for (const auto& [name, stack] :
-       {std::pair("encoder", impl_->encoder.get()), {"decoder", impl_->decoder.get()}})
-    for (std::size_t i = 0; stack != nullptr && i < stack->layers().size(); ++i)
-      if (stack->layers()[i].gate() != nullptr && n++ == moe_layer)
-        return fmt::format("{}.layers.{}.moe.", name, i);
-  MOE_CHECK(false, "MoE layer {} of {}", moe_layer, n);
+  return moe_prefixes(impl_->config).at(static_cast<std::size_t>(moe_layer));
 }
 
 namespace {

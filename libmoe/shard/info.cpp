@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/stored_model.h"
 #include "libmoe/shard/shard.h"
 #include "libmoe/store/placement.h"
@@ -55,7 +55,7 @@ void print_text(const StoreInfo& info) {
   const ExpertFile& experts = info.model.experts;
   fmt::print("store            {}\n", experts.path);
   fmt::print("model            {}, D {}, F {}, {} languages\n", info.model.config.architecture,
-             experts.layout.d_model, experts.layout.d_ffn, info.model.vocabulary->languages().size());
+             experts.layout.d_model(), experts.layout.d_ffn(), info.model.vocabulary->languages().size());
   fmt::print("dense part       {}\n", format_bytes(info.dense_bytes));
   fmt::print("experts          {}, {} each\n", format_bytes(experts.total_bytes()),
              format_bytes(experts.layout.stride_bytes()));

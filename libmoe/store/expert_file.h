@@ -1,6 +1,6 @@
 // The experts inside a store: one section per MoE layer, an extent that can be read by offset without HDF5.
-// Expert e of a section starts at e * stride_bytes and holds in_weight, in_bias, out_weight and out_bias end
-// to end. See man 5 moe-h5.
+// Expert e of a section starts at e * stride_bytes and holds its tensors end to end, in the order of
+// FeedForwardSpec::tensors(). See man 5 moe-h5.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,22 +8,34 @@
 #include <string>
 #include <vector>
 
+#include "libmoe/core/tensor.h"
 #include "libmoe/h5/file.h"
 
 namespace moe {
 
 inline constexpr h5::Kind kStoreKind{"moe-store", 1};
 
-/// Where the pieces of one expert lie, in floats from its start.
-struct ExpertLayout {
-  std::int64_t d_model = 0, d_ffn = 0;
-  std::int64_t in_weight() const { return 0; }                              // [D,F]
-  std::int64_t in_bias() const { return d_model * d_ffn; }                  // [F]
-  std::int64_t out_weight() const { return in_bias() + d_ffn; }             // [F,D]
-  std::int64_t out_bias() const { return out_weight() + d_ffn * d_model; }  // [D]
-  std::int64_t n_elements() const { return out_bias() + d_model; }
+/// Where the tensors of one expert lie.
+class ExpertLayout {
+ public:
+  struct Tensor {
+    Shape shape;
+    std::int64_t begin = 0;  // in floats from the expert's start
+  };
+  ExpertLayout() = default;
+  ExpertLayout(std::int64_t d_model, std::int64_t d_ffn);
+
+  std::int64_t d_model() const { return d_model_; }
+  std::int64_t d_ffn() const { return d_ffn_; }
+  /// In the order of FeedForwardSpec::tensors().
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+  std::int64_t n_elements() const { return n_elements_; }
   /// Rounded up to 4096 bytes; zeros fill the rest.
-  std::int64_t stride_bytes() const { return (n_elements() * 4 + 4095) / 4096 * 4096; }
+  std::int64_t stride_bytes() const { return (n_elements_ * 4 + 4095) / 4096 * 4096; }
+
+ private:
+  std::int64_t d_model_ = 0, d_ffn_ = 0, n_elements_ = 0;
+  std::vector<Tensor> tensors_;
 };
 
 /// The experts of one MoE layer.
@@ -45,25 +57,18 @@ struct ExpertFile {
   std::int64_t total_bytes() const;
 };
 
-/// The experts of one layer as a model holds them.
-struct ExpertPieces {
-  std::span<const float> in_weight, in_bias, out_weight, out_bias;  // [E,D,F], [E,F], [E,F,D], [E,D]
-};
-
-/// Writes /experts/<layer>, its checksums and ids. Sizes must fit (a bug otherwise).
-void write_section(h5::Writer& writer, int layer, const ExpertLayout& layout, const ExpertPieces& pieces,
-                   std::span<const std::int64_t> ids);
+/// Writes /experts/<layer>, its checksums and ids. tensors: those of the layout as a model has them, each
+/// with an axis of experts before its own. Sizes must fit (a bug otherwise).
+void write_section(h5::Writer& writer, int layer, const ExpertLayout& layout,
+                   std::span<const std::span<const float>> tensors, std::span<const std::int64_t> ids);
 /// The layout attributes; once per file.
 void write_layout(h5::Writer& writer, const ExpertLayout& layout, std::int64_t n_sections);
 /// Throws Error(bad_input) when sections are missing or do not fit their layout or the file's size.
 ExpertFile read_expert_file(const h5::Reader& reader);
 
-/// The experts of one layer, owned; shapes as in ExpertPieces.
-struct ExpertVectors {
-  std::vector<float> in_weight, in_bias, out_weight, out_bias;
-};
-/// Reads a section through HDF5 and checks every expert. Throws Error(bad_input) naming file, layer and
-/// expert.
-ExpertVectors read_section(const h5::Reader& reader, const ExpertFile& file, std::size_t layer);
+/// Reads a section through HDF5 and checks every expert: the tensors that write_section() was given. Throws
+/// Error(bad_input) naming file, layer and expert.
+std::vector<std::vector<float>> read_section(const h5::Reader& reader, const ExpertFile& file,
+                                             std::size_t layer);
 
 }  // namespace moe

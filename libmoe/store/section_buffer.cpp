@@ -73,16 +73,15 @@ std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t>
 }
 
 ExpertWeights SectionBuffer::weights_of(std::size_t expert) const {
-  const ExpertLayout& l = file_->layout;
+  const ExpertLayout& layout = file_->layout;
   float* base =
-      reinterpret_cast<float*>(memory_.data() + static_cast<std::int64_t>(expert) * l.stride_bytes());
-  const auto view = [&](std::int64_t begin, Shape shape) {
-    TensorView v{base + begin, DType::f32, shape, 0, device_};
-    v.row_stride = v.row_elements();
-    return v;
-  };
-  return {view(l.in_weight(), {l.d_model, l.d_ffn}), view(l.in_bias(), {l.d_ffn}),
-          view(l.out_weight(), {l.d_ffn, l.d_model}), view(l.out_bias(), {l.d_model})};
+      reinterpret_cast<float*>(memory_.data() + static_cast<std::int64_t>(expert) * layout.stride_bytes());
+  return expert_weights([&](std::size_t tensor) {
+    const auto& [shape, begin] = layout.tensors()[tensor];
+    TensorView view{base + begin, DType::f32, shape, 0, device_};
+    view.row_stride = view.row_elements();
+    return view;
+  });
 }
 
 }  // namespace moe

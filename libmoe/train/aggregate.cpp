@@ -6,7 +6,6 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/model/expert_choice.h"
-#include "libmoe/model/expert_names.h"
 #include "libmoe/train/options.h"
 
 namespace moe {
@@ -33,13 +32,13 @@ void check_same_shape(const Checkpoint& first, const Checkpoint& other, const st
   if (a.n_moe_layers() == 0) usage_error("--aggregate: {} has no experts", first_path);
 }
 
-/// Dimension `dimension` of the parts end to end.
-HostTensor joined(const Tensors& parts, std::size_t dimension) {
+/// Axis `axis` of the parts end to end.
+HostTensor joined(const Tensors& parts, std::size_t axis) {
   HostTensor whole{parts[0]->name, parts[0]->dims, {}};
-  whole.dims[dimension] = 0;
-  for (const HostTensor* p : parts) whole.dims[dimension] += p->dims[dimension];
+  whole.dims[axis] = 0;
+  for (const HostTensor* p : parts) whole.dims[axis] += p->dims[axis];
   std::size_t outer = 1;
-  for (std::size_t i = 0; i < dimension; ++i) outer *= static_cast<std::size_t>(whole.dims[i]);
+  for (std::size_t i = 0; i < axis; ++i) outer *= static_cast<std::size_t>(whole.dims[i]);
   for (std::size_t o = 0; o < outer; ++o)
     for (const HostTensor* p : parts) {
       const std::size_t n = p->values.size() / outer;
@@ -98,28 +97,28 @@ Checkpoint aggregate(const std::vector<Checkpoint>& models, const std::vector<st
                      std::int64_t top_k) {
   if (models.size() < 2) usage_error("--aggregate takes two models or more");
   for (std::size_t m = 1; m < models.size(); ++m) check_same_shape(models[0], models[m], paths[m], paths[0]);
-  std::map<std::string, std::size_t> joined_dimension;
-  for (const std::string& prefix : moe_prefixes(models[0].config)) {
-    joined_dimension[prefix + kGateWeight] = 1;
-    for (const char* piece : kExpertPieces) joined_dimension[prefix + piece] = 0;
-  }
+  std::map<std::string, std::size_t> axes_of_experts;
+  const ParameterList layout = parameter_layout(models[0].config);
+  for (const auto& p : layout.all())
+    if (const auto axis = p->spec.axis_counting_experts())
+      axes_of_experts[p->spec.name] = static_cast<std::size_t>(*axis);
   Checkpoint result;
   result.vocabulary = models[0].vocabulary;
   result.expert_ids = united_ids(models);
   result.config = united_config(models, paths, result.expert_ids, top_k);
   for (const HostTensor& first : models[0].parameters) {
-    const auto at = joined_dimension.find(first.name);
+    const auto at = axes_of_experts.find(first.name);
     Tensors parts;
     for (std::size_t m = 0; m < models.size(); ++m) {
       const auto& all = models[m].parameters;
       const auto found =
           std::find_if(all.begin(), all.end(), [&](const auto& t) { return t.name == first.name; });
       std::vector<std::int64_t> dims = found == all.end() ? std::vector<std::int64_t>{} : found->dims;
-      if (at != joined_dimension.end() && at->second < dims.size()) dims[at->second] = first.dims[at->second];
+      if (at != axes_of_experts.end() && at->second < dims.size()) dims[at->second] = first.dims[at->second];
       if (dims != first.dims) bad_input("{}: {} does not fit that of {}", paths[m], first.name, paths[0]);
       parts.push_back(&*found);
     }
-    result.parameters.push_back(at == joined_dimension.end() ? mean(parts) : joined(parts, at->second));
+    result.parameters.push_back(at == axes_of_experts.end() ? mean(parts) : joined(parts, at->second));
   }
   return result;
 }

@@ -177,8 +177,9 @@ class WayBack {
 /// The block of logits, with rows and gradients of other ranks where the vocabulary is divided over them.
 std::int64_t loss_floats(const ModelConfig& config, const ParameterList& layout, const ModelParts& parts,
                          std::int64_t n_rows) {
-  const Parameter* table = layout.find("output.weight");
-  if (table == nullptr) table = layout.find("embedding.weight");
+  const Parameter* table = nullptr;  // the last one, or the only one, is that of the output
+  for (const auto& p : layout.all())
+    if (p->spec.axis_of(AxisRole::tokens)) table = p.get();
   const std::int64_t v = table->value.shape[0],
                      n_ranks = table->copies == Copies::none ? parts.grid->data().size() : 1;
   const std::int64_t n_parts = n_ranks * parts.grid->tensor().size();

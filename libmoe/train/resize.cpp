@@ -9,7 +9,7 @@
 #include "libmoe/base/log.h"
 #include "libmoe/eval/expert_use.h"
 #include "libmoe/model/expert_choice.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 
 namespace moe {
 namespace {
@@ -48,6 +48,15 @@ Order sources_of(const Order& order, std::int64_t n) {
   std::sort(sources.begin(), sources.end());
   for (std::int64_t i = 0; has + i < n; ++i) sources.push_back(order[static_cast<std::size_t>(i % has)]);
   return sources;
+}
+
+/// Of each MoE layer.
+std::vector<std::string> gate_names(const ModelConfig& config) {
+  std::vector<std::string> names;
+  const ParameterList layout = parameter_layout(config);
+  for (const auto& p : layout.all())
+    if (p->spec.axis_of(AxisRole::expert_scores)) names.push_back(p->spec.name);
+  return names;
 }
 
 /// To the columns from the first copy on.
@@ -92,12 +101,12 @@ void resize_experts(Checkpoint& checkpoint, const Dataset& dataset, const Resize
   ModelConfig& config = checkpoint.config;
   config.n_experts = n;
   config.experts_per_layer = {};
-  const std::vector<std::string> prefixes = moe_prefixes(config);
+  const std::vector<std::string> prefixes = moe_prefixes(config), gates = gate_names(config);
   for (std::size_t layer = 0; layer < prefixes.size(); ++layer) {
     log_info("{} has {} experts instead of {}: {}", prefixes[layer].substr(0, prefixes[layer].size() - 1), n,
              before[layer], fmt::join(checkpoint.expert_ids[layer], " "));
     if (before[layer] < n && options.noise > 0)
-      add_noise(parameter_of(checkpoint, prefixes[layer] + kGateWeight, path), before[layer], options.noise,
+      add_noise(parameter_of(checkpoint, gates[layer], path), before[layer], options.noise,
                 static_cast<std::uint64_t>(layer));
   }
   const bool even = std::all_of(before.begin(), before.end(), [&](std::int64_t b) { return b == before[0]; });

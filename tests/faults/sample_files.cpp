@@ -5,7 +5,7 @@
 #include <random>
 
 #include "libmoe/data/dataset_writer.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/stored_model.h"
 #include "libmoe/prune/expert_table.h"
 #include "tests/support/small_vocabulary.h"

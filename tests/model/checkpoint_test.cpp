@@ -25,7 +25,7 @@ Checkpoint sample(float shift = 0) {
   checkpoint.expert_ids = {{5, 1}, {0, 7, 2}};
   // Saved in the model's order, which is not the order of names.
   checkpoint.parameters = {{"z.weight", {2, 3}, {1 + shift, 2, 3, 4, 5, 6}},
-                           {"table", {2, 500}, std::vector<float>(1000, 0.5f)},
+                           {"table", {2, 600}, std::vector<float>(1200, 0.5f)},
                            {"a.bias", {1}, {-0.0f}},
                            {"m.experts.in.weight", {2, 1, 2}, {1e-30f, -7, 8, 9 - shift}}};
   checkpoint.training.json = R"({"update": 3})";

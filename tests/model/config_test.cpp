@@ -170,24 +170,6 @@ TEST(Config, CountsLayersWithExperts) {
   EXPECT_FALSE(config.is_moe_layer(1));
 }
 
-// Counted by hand: matrices alone, biases and norms are not in the bound.
-TEST(Config, LeastParametersAreThoseOfTheMatrices) {
-  ModelConfig config;  // 3 + 3 layers, experts in the second of each
-  config.vocab_size = 100;
-  config.d_model = 4;
-  config.d_ffn = 6;
-  config.n_experts = 5;
-  const double attention = 3 * 4 * 16 + 3 * 8 * 16;
-  EXPECT_EQ(config.least_parameters(true), 400 + attention + 4 * 48 + 2 * 5 * 48);
-  EXPECT_EQ(config.least_parameters(false), 400 + attention + 4 * 48);
-  config.share_layers = true;  // two layers of three in each stack have weights
-  EXPECT_EQ(config.least_parameters(true), 400 + attention * 2 / 3 + 2 * 48 + 2 * 5 * 48);
-  config.share_layers = false;
-  config.architecture = "decoder-only";
-  config.positions = "learned";
-  EXPECT_EQ(config.least_parameters(false), 400 + 256 * 4 + 3 * 4 * 16 + 2 * 48);
-}
-
 TEST(Config, PresetsNameOptionsAndFit) {
   int n_presets = 0;
   for (const auto& entry : std::filesystem::directory_iterator(MOE_SOURCE_DIR "/share/presets")) {

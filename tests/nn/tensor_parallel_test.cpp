@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, TensorParallel, testing::Values(2, 4));
 
 TEST(Slice, DividesEachOfTheFusedMaps) {
   const ParameterSpec fused{.name = "kv", .axes = {{5, AxisRole::inputs}, {12, AxisRole::heads, 2}}};
-  test::run_ranks(2, [](const std::shared_ptr<Communicator>& world) {
+  test::run_ranks(2, [&](const std::shared_ptr<Communicator>& world) {
     const std::int64_t r = world->rank();
     const std::vector<IndexRange> expected{{3 * r, 3 * r + 3}, {6 + 3 * r, 9 + 3 * r}};
     EXPECT_EQ(slice_of(fused, world.get()).axis[1], expected);

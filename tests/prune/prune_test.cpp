@@ -10,7 +10,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/data/dataset_writer.h"
 #include "libmoe/data/examples.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/stored_model.h"
 #include "libmoe/prune/expert_table.h"
 #include "libmoe/prune/slice.h"
@@ -41,7 +41,7 @@ void kill(Checkpoint& checkpoint, const std::string& prefix, const std::vector<s
   const std::string norm = prefix.substr(0, prefix.size() - 4) + "ffn_norm.";
   parameter(checkpoint, norm + "weight").values[0] = 0;
   parameter(checkpoint, norm + "bias").values[0] = 1;
-  HostTensor& gate = parameter(checkpoint, prefix + kGateWeight);
+  HostTensor& gate = parameter(checkpoint, prefix + "gate.weight");
   for (std::int64_t e = 0; e < gate.dims[1]; ++e) gate.values[static_cast<std::size_t>(e)] = 0;
   for (std::int64_t e : dead) gate.values[static_cast<std::size_t>(e)] = -300;
 }

@@ -2,13 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 
+#include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
-#include "libmoe/model/expert_names.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/model/stored_model.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
@@ -41,6 +43,10 @@ std::string fault(const std::function<void()>& action, ErrorCode code = ErrorCod
 class Shard : public ::testing::Test {
  protected:
   Shard() { save_checkpoint(model_, checkpoint_, {}, false); }
+  const std::vector<float>& values_of(const std::string& name) const {
+    const auto& all = checkpoint_.parameters;
+    return std::find_if(all.begin(), all.end(), [&](const HostTensor& t) { return t.name == name; })->values;
+  }
   test::TempDir folder_;
   const std::string model_ = folder_ / "model.h5", store_ = folder_ / "store.h5",
                     merged_ = folder_ / "merged.h5";
@@ -66,27 +72,38 @@ TEST_F(Shard, MergingGivesTheSameBits) {
   }
 }
 
-TEST_F(Shard, ExpertsLieInTheFileAsTheLayoutSays) {
+// The bytes as man 5 moe-h5 gives them: the four tensors of an expert end to end, and zeros up to the stride.
+TEST_F(Shard, ExpertsLieInTheFileAsTheManualSays) {
   shard::split_model({model_, store_});
   const StoredModel stored = load_store(store_);
   EXPECT_EQ(stored.dense.size() + 4 * stored.experts.sections.size(), checkpoint_.parameters.size());
-  const ExpertLayout& layout = stored.experts.layout;
   const std::vector<std::string> prefixes = moe_prefixes(checkpoint_.config);
+  const auto d = static_cast<std::size_t>(checkpoint_.config.d_model),
+             f = static_cast<std::size_t>(checkpoint_.config.d_ffn);
+  const std::size_t stride = ((2 * d * f + f + d) * 4 + 4095) / 4096 * 4096;
+  const std::pair<const char*, std::size_t> tensors[] = {
+      {"in.weight", d * f}, {"in.bias", f}, {"out.weight", f * d}, {"out.bias", d}};
   std::ifstream file(store_, std::ios::binary);
-  for (std::size_t layer = 0; layer < prefixes.size(); ++layer)
-    for (const HostTensor& t : checkpoint_.parameters) {
-      if (t.name != prefixes[layer] + "experts.out.weight") continue;
-      const ExpertSection& section = stored.experts.sections[layer];
-      EXPECT_EQ(section.extent.offset % 4096, 0);
-      const std::size_t n = t.values.size() / static_cast<std::size_t>(section.n_experts);
-      for (std::int64_t e = 0; e < section.n_experts; ++e) {
-        std::vector<float> values(n);
-        file.seekg(section.extent.offset + e * layout.stride_bytes() + layout.out_weight() * 4);
-        file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(n * 4));
-        EXPECT_TRUE(
-            std::equal(values.begin(), values.end(), t.values.begin() + e * static_cast<std::ptrdiff_t>(n)));
+  for (std::size_t layer = 0; layer < prefixes.size(); ++layer) {
+    const ExpertSection& section = stored.experts.sections[layer];
+    EXPECT_EQ(section.extent.offset % 4096, 0);
+    EXPECT_EQ(section.extent.bytes, section.n_experts * static_cast<std::int64_t>(stride));
+    EXPECT_EQ(section.n_experts, checkpoint_.config.experts_in(static_cast<int>(layer)));
+    for (std::size_t e = 0; e < static_cast<std::size_t>(section.n_experts); ++e) {
+      std::vector<float> expected;
+      for (const auto& [name, n] : tensors) {
+        const std::vector<float>& all = values_of(prefixes[layer] + "experts." + name);
+        ASSERT_EQ(all.size(), n * static_cast<std::size_t>(section.n_experts));
+        expected.insert(expected.end(), all.data() + e * n, all.data() + (e + 1) * n);
       }
+      expected.resize(stride / 4, 0.0f);
+      std::vector<float> found(expected.size());
+      file.seekg(section.extent.offset + static_cast<std::int64_t>(e * stride));
+      file.read(reinterpret_cast<char*>(found.data()), static_cast<std::streamsize>(stride));
+      EXPECT_EQ(std::memcmp(found.data(), expected.data(), stride), 0) << prefixes[layer] << e;
+      EXPECT_EQ(section.checksums[e], checksum(std::as_bytes(std::span(expected))));
     }
+  }
 }
 
 TEST_F(Shard, PrefixesAreTheTransformers) {
@@ -100,9 +117,9 @@ TEST_F(Shard, PrefixesAreTheTransformers) {
     ASSERT_EQ(static_cast<std::int64_t>(prefixes.size()), config.n_moe_layers());
     for (std::size_t i = 0; i < prefixes.size(); ++i) {
       EXPECT_EQ(prefixes[i], model.moe_prefix(static_cast<int>(i)));
-      EXPECT_NE(model.parameters().find(prefixes[i] + kGateWeight), nullptr);
-      for (const char* piece : kExpertPieces)
-        EXPECT_NE(model.parameters().find(prefixes[i] + piece), nullptr);
+      for (const char* name :
+           {"gate.weight", "experts.in.weight", "experts.in.bias", "experts.out.weight", "experts.out.bias"})
+        EXPECT_NE(model.parameters().find(prefixes[i] + name), nullptr);
     }
   }
 }

@@ -44,10 +44,10 @@ bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t e
       if (view.f32()[i] != expert_value(layer, expert, begin + i)) return false;
     return true;
   };
-  return equal(weights.in_weight, layout.in_weight(), {layout.d_model, layout.d_ffn}) &&
-         equal(weights.in_bias, layout.in_bias(), {layout.d_ffn}) &&
-         equal(weights.out_weight, layout.out_weight(), {layout.d_ffn, layout.d_model}) &&
-         equal(weights.out_bias, layout.out_bias(), {layout.d_model});
+  // As man 5 moe-h5 puts them end to end.
+  const std::int64_t d = layout.d_model(), f = layout.d_ffn();
+  return equal(weights.in_weight, 0, {d, f}) && equal(weights.in_bias, d * f, {f}) &&
+         equal(weights.out_weight, d * f + f, {f, d}) && equal(weights.out_bias, 2 * d * f + f, {d});
 }
 
 }  // namespace moe::test

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <set>
@@ -10,8 +11,8 @@
 #include "libmoe/base/error.h"
 #include "libmoe/eval/expert_use.h"
 #include "libmoe/model/expert_choice.h"
-#include "libmoe/model/expert_names.h"
 #include "libmoe/model/initialise.h"
+#include "libmoe/model/model_layers.h"
 #include "libmoe/train/aggregate.h"
 #include "libmoe/train/resize.h"
 #include "libmoe/train/run.h"
@@ -26,6 +27,10 @@ using namespace moe;
 using namespace moe::test;
 
 namespace {
+
+/// After the prefix of an MoE layer, as man 5 moe-h5 lists them.
+constexpr std::array<const char*, 4> kExpertTensors{"experts.in.weight", "experts.in.bias",
+                                                    "experts.out.weight", "experts.out.bias"};
 
 ModelConfig config_of(std::int64_t top_k, const std::string& weights = "auto") {
   ModelConfig c = translation_config();
@@ -117,13 +122,13 @@ TEST(Aggregate, JoinsExpertsOfEachLayerAndAveragesTheRest) {
   EXPECT_EQ(both.expert_ids[2], (std::vector<std::int64_t>{0, 1, 2, 3, 6}));
   expect_fits(both);
   const std::string prefix = moe_prefixes(a.config)[0];
-  const HostTensor &gate = parameter(both, prefix + kGateWeight), &ga = parameter(a, prefix + kGateWeight),
-                   &gb = parameter(b, prefix + kGateWeight);
+  const HostTensor &gate = parameter(both, prefix + "gate.weight"),
+                   &ga = parameter(a, prefix + "gate.weight"), &gb = parameter(b, prefix + "gate.weight");
   for (std::size_t d = 0; d < 16; ++d) {
     for (std::size_t e = 0; e < 4; ++e) EXPECT_EQ(gate.values[d * 6 + e], ga.values[d * 4 + e]);
     for (std::size_t e = 0; e < 2; ++e) EXPECT_EQ(gate.values[d * 6 + 4 + e], gb.values[d * 2 + e]);
   }
-  for (const char* piece : kExpertPieces) {
+  for (const char* piece : kExpertTensors) {
     std::vector<float> expected = parameter(a, prefix + piece).values;
     const std::vector<float>& more = parameter(b, prefix + piece).values;
     expected.insert(expected.end(), more.begin(), more.end());
@@ -219,7 +224,7 @@ TEST(Upcycle, TheGateOfASingleChoiceLearns) {
   for (int layer = 0; layer < 5; ++layer) {
     double norm = 0;
     for (float g :
-         to_host<float>(stream, model.parameters().find(model.moe_prefix(layer) + kGateWeight)->gradient))
+         to_host<float>(stream, model.parameters().find(model.moe_prefix(layer) + "gate.weight")->gradient))
       norm += std::abs(static_cast<double>(g));
     EXPECT_GT(norm, 1e-6) << layer;
   }
@@ -251,7 +256,7 @@ std::vector<T> of_expert(const std::vector<HostArray<T>>& tensors, const std::st
   for (const HostArray<T>& t : tensors) {
     if (t.name != name) continue;
     std::vector<T> values;
-    const bool gate = name.ends_with(kGateWeight);
+    const bool gate = name.ends_with("gate.weight");
     const auto n = static_cast<std::size_t>(t.dims[gate ? 1 : 0]), each = t.values.size() / n;
     for (std::size_t i = 0; i < each; ++i) values.push_back(t.values[gate ? i * n + e : e * each + i]);
     return values;
@@ -263,8 +268,8 @@ std::vector<T> of_expert(const std::vector<HostArray<T>>& tensors, const std::st
 void expect_same_expert(const Checkpoint& a, std::size_t in_a, const Checkpoint& b, std::size_t in_b,
                         bool with_gate = true) {
   for (const std::string& prefix : moe_prefixes(a.config)) {
-    std::vector<std::string> names(kExpertPieces.begin(), kExpertPieces.end());
-    if (with_gate) names.push_back(kGateWeight);
+    std::vector<std::string> names(kExpertTensors.begin(), kExpertTensors.end());
+    if (with_gate) names.push_back("gate.weight");
     for (const std::string& name : names) {
       const std::string full = prefix + name;
       EXPECT_EQ(of_expert(a.parameters, full, in_a), of_expert(b.parameters, full, in_b)) << full;
@@ -272,7 +277,7 @@ void expect_same_expert(const Checkpoint& a, std::size_t in_a, const Checkpoint&
         EXPECT_EQ(of_expert(a.training.moments, moment + full, in_a),
                   of_expert(b.training.moments, moment + full, in_b))
             << full;
-      if (name == kGateWeight) continue;
+      if (name == "gate.weight") continue;
       EXPECT_EQ(of_expert(a.training.expert_steps, full, in_a),
                 of_expert(b.training.expert_steps, full, in_b));
     }
@@ -301,7 +306,7 @@ TEST_F(Resize, CopiesHaveNoisyGatesAndTheirOriginalsDoNot) {
   const Checkpoint before = trained();
   Checkpoint after = resized(before, {.n_experts = 6, .by_use = true, .noise = 0.01});
   for (std::size_t e = 0; e < 4; ++e) expect_same_expert(before, e, after, e);
-  const std::string gate = moe_prefixes(before.config)[0] + kGateWeight;
+  const std::string gate = moe_prefixes(before.config)[0] + "gate.weight";
   int n_originals = 0;
   for (std::size_t e = 0; e < 4; ++e) {
     const double d =
@@ -332,7 +337,7 @@ TEST_F(Resize, ShrinkingKeepsTheBusiestWithTheirOptimizer) {
         if (std::find(kept.begin(), kept.end(), e) == kept.end()) {
           EXPECT_GE(tokens[static_cast<std::size_t>(k)], tokens[static_cast<std::size_t>(e)]);
         }
-    const std::string name = moe_prefixes(before.config)[layer] + kExpertPieces[0];
+    const std::string name = moe_prefixes(before.config)[layer] + kExpertTensors[0];
     for (std::size_t i = 0; i < 2; ++i)
       EXPECT_EQ(of_expert(after.training.moments, "m/" + name, i),
                 of_expert(before.training.moments, "m/" + name, static_cast<std::size_t>(kept[i])));
