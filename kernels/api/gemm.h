@@ -1,27 +1,43 @@
 // Matrix products, one or many independent ones per call.
 #pragma once
-#include "kernels/api/types.h"
+#include "kernels/api/weight.h"
 
 namespace moe::kernels {
 
-/// C = act(op(A) op(B) + bias), or C += op(A) op(B) when accumulate is set.
-/// Every element of C is summed over k by one accumulator, so a row's result does not depend on how many rows
-/// there are, nor on the threads. k = 0, 1, ... K-1 for products of f32; multiply and add are fused where the
-/// instruction set can: AVX2 and AVX-512 give the same bits. k = 1, 0, 3, 2, ... for products of bf16, which
-/// are exact in fp32: all instruction sets give the same bits, save that numbers below 2^-126 may count as 0.
-/// m, n or k may be zero (k = 0 leaves act(bias), or C as it is).
+/// What is multiplied. Sums and results are f32.
+enum class Product : std::uint8_t {
+  f32,   // of weights of f32, or of bf16 that are widened
+  bf16,  // both factors are rounded to bf16 first (to nearest, ties to even)
+};
+
+/// C = act(op(A) B + bias), or C += op(A) B when accumulate is set, B a weight of [K,N].
+/// A row's result does not depend on how many rows there are, nor on the threads: every element of C is
+/// summed over k by one accumulator, in the order of the kind of product:
+///   f32, f32 or bf16 weight   k = 0, 1, ... K-1; multiply and add are fused where the instruction set can:
+///   AVX2 and
+///                             AVX-512 give the same bits.
+///   bf16, f32 or bf16 weight  k = 1, 0, 3, 2, ...; products are exact in fp32: all instruction sets without
+///   tiles
+///                             give the same bits, save that numbers below 2^-126 may count as 0.
+///   int8 weight, any product  A is rounded row by row, as the columns of the weight are
+///   (kernels/api/weight.h).
+///                             The sum of q * q is exact; C = sum * (scale_a * scale[n]). All instruction
+///                             sets give the same bits.
+///   int4 weight, any product  A is rounded to bf16; the products of a group of 32 steps are summed as those
+///   of bf16,
+///                             from 0; then C is 0 + scale * sum of the groups in order, fused where the
+///                             instruction set can.
+/// m, n or k may be zero (k = 0 leaves act(bias), or C as it is). A transposed A meets weights of f32 only.
 struct GemmProblem {
-  std::int64_t m, n, k;
+  std::int64_t m;
   const float* a;  // [M,K] with leading dimension lda; trans_a: stored [K,M]
   std::int64_t lda;
-  const void* b;  // [K,N] with leading dimension ldb; trans_b: stored [N,K]
-  std::int64_t ldb;
+  Weight b;
   float* c;  // [M,N] with leading dimension ldc
   std::int64_t ldc;
   const float* bias;  // [N] or null; not with accumulate
-  DType b_dtype;      // f32 or bf16
-  DType product;  // f32; or bf16: elements of A and B are rounded to bf16 first (to nearest, ties to even)
-  bool trans_a, trans_b;
+  Product product;
+  bool trans_a;
   bool accumulate;
   Activation activation;  // none or relu; not with accumulate
 };

@@ -17,6 +17,7 @@
 /// in each of ref and cpu.
 #define MOE_KERNEL_OPS(OP)                            \
   OP(gemm, GemmArgs)                                  \
+  OP(pack_weight, PackWeightArgs)                     \
   OP(fma_probe, FmaProbeArgs)                         \
   OP(read_probe, ReadProbeArgs)                       \
   OP(fill, FillArgs)                                  \

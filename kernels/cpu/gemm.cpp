@@ -2,6 +2,7 @@
 #include "kernels/cpu/gemm_columns.h"
 #include "kernels/cpu/gemm_many.h"
 #include "kernels/cpu/gemm_steps.h"
+#include "kernels/cpu/gemm_strips.h"
 #include "kernels/cpu/ops.h"
 
 namespace moe::kernels::MOE_ISA {
@@ -30,14 +31,15 @@ struct Plan {
   Job jobs[kMaxJobs];
 };
 
+/// Few rows of an unpacked B have ways of their own.
 bool few_rows(const GemmProblem& p) {
-  return !p.trans_a && p.m <= (p.trans_b ? kFewRowsTransposed : kFewRows);
+  return !packed_b(p) && !p.trans_a && p.m <= (columns_of_b(p) ? kFewRowsTransposed : kFewRows);
 }
 
 template <class Words>
 void run_part(const Part& part) {
   if (!few_rows(part.p)) return ManyRows<Words>{part}.run();
-  part.p.trans_b ? ColumnsOfB<Words>{part}.run() : StepsOfB<Words>{part}.run();
+  columns_of_b(part.p) ? ColumnsOfB<Words>{part}.run() : StepsOfB<Words>{part}.run();
 }
 
 void run_task(const Plan& plan, std::int64_t task, int thread) {
@@ -55,9 +57,12 @@ void run_task(const Plan& plan, std::int64_t task, int thread) {
                   m,
                   least(m + job.rows, p.m),
                   n,
-                  least(n + job.columns, p.n),
+                  least(n + job.columns, p.b.n),
                   workspace_of<float>(*plan.context, thread)};
-  p.product == DType::bf16 ? run_part<Pairs>(part) : run_part<Elements>(part);
+  if (packed_b(p))
+    p.product == Product::bf16 ? StripsOfB<RoundedSteps>{part}.run() : StripsOfB<WidenedSteps>{part}.run();
+  else
+    p.product == Product::bf16 ? run_part<Pairs>(part) : run_part<Elements>(part);
 }
 
 /// Adds the tasks of a problem; returns how many.
@@ -66,15 +71,15 @@ std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_
       few_rows(p) ? kFewRows
                   : most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
   // A task reads its rows of A again and, few rows, wants long runs of B.
-  const std::int64_t min_columns = p.trans_b ? kPanel : 4 * kPanel;
-  const std::int64_t m = least(most_rows, p.m), column_cost = cost_of(m, 1, p.k) - cost_of(m, 0, p.k);
+  const std::int64_t min_columns = columns_of_b(p) ? kPanel : 4 * kPanel;
+  const std::int64_t m = least(most_rows, p.m), column_cost = cost_of(m, 1, p.b.k) - cost_of(m, 0, p.b.k);
   // Few rows follow the rows of B: whole ones are read faster than halves of them.
-  const std::int64_t task_cost = few_rows(p) && !p.trans_b ? target_cost * 3 / 2 : target_cost;
+  const std::int64_t task_cost = few_rows(p) && !columns_of_b(p) ? target_cost * 3 / 2 : target_cost;
   const std::int64_t wanted = round_up(most(task_cost / column_cost, min_columns), kPanel);
-  const std::int64_t columns = round_up(divide_up(p.n, divide_up(p.n, wanted)), kPanel);
-  const std::int64_t n_column_blocks = divide_up(p.n, columns);
+  const std::int64_t columns = round_up(divide_up(p.b.n, divide_up(p.b.n, wanted)), kPanel);
+  const std::int64_t n_column_blocks = divide_up(p.b.n, columns);
   // Where columns alone do not give tasks enough, rows do, as many as pay for the packing of B.
-  const std::int64_t missing = divide_up(divide_up(cost_of(p.m, p.n, p.k), target_cost), n_column_blocks);
+  const std::int64_t missing = divide_up(divide_up(cost_of(p.m, p.b.n, p.b.k), target_cost), n_column_blocks);
   const std::int64_t n_row_blocks = most(divide_up(p.m, most_rows), least(missing, p.m / kRowsPerPacking));
   const std::int64_t rows = round_up(divide_up(p.m, n_row_blocks), kMaxRows);
   job = {&p, rows, columns, n_column_blocks, first_task};
@@ -90,11 +95,11 @@ void gemm(const Context& context, const GemmArgs& args) {
     const std::int64_t end = least(begin + kMaxJobs, args.n_problems);
     std::int64_t cost = 0, n_tasks = 0;
     for (std::int64_t i = begin; i < end; ++i)
-      cost += cost_of(args.problems[i].m, args.problems[i].n, args.problems[i].k);
+      cost += cost_of(args.problems[i].m, args.problems[i].b.n, args.problems[i].b.k);
     const std::int64_t target = most(cost / (kTasksPerThread * n_threads(context)), kTaskCost);
     plan.n_jobs = 0;
     for (std::int64_t i = begin; i < end; ++i)
-      if (args.problems[i].m > 0 && args.problems[i].n > 0)
+      if (args.problems[i].m > 0 && args.problems[i].b.n > 0)
         n_tasks += add_job(args.problems[i], target, n_tasks, plan.jobs[plan.n_jobs++]);
     parallel_for(context, n_tasks, [&](std::int64_t task, int thread) { run_task(plan, task, thread); });
   }

@@ -6,12 +6,10 @@ namespace moe::kernels::MOE_ISA {
 namespace {
 
 /// kLanes rows of B x some steps of k, transposed in registers.
-template <class Words, class Element>
+template <class Words>
 struct Square {
-  static constexpr bool kInPairs = Words::kSteps == 2 || sizeof(Element) == 2;
-  static constexpr int kSteps = kInPairs ? 2 * kLanes : kLanes, kWords = kSteps / Words::kSteps;
-  static constexpr int kRowBytes = kSteps * static_cast<int>(sizeof(Element)),
-                       kLines = kLanes * kRowBytes / 64;
+  static constexpr int kSteps = Words::kSteps * kLanes, kWords = kLanes;
+  static constexpr int kRowBytes = kSteps * static_cast<int>(sizeof(float)), kLines = kLanes * kRowBytes / 64;
   Vec of[kLanes];
 
   MOE_INLINE explicit Square(const SideBySide<kLanes>& rows) {
@@ -28,14 +26,7 @@ struct Square {
         of);
   }
   /// Word k of all columns.
-  MOE_INLINE Vec word(int k) const {
-    if constexpr (Words::kSteps == 1 && kInPairs) {
-      const UintVec pair = reinterpret_cast<UintVec>(of[k / 2]);
-      return reinterpret_cast<Vec>(k % 2 == 0 ? pair << 16 : pair & 0xFFFF0000u);
-    } else {
-      return of[k];
-    }
-  }
+  MOE_INLINE Vec word(int k) const { return of[k]; }
 };
 
 /// kLanes rows of B side by side, transposed a square at a time, in runs of steps: while one is multiplied,
@@ -46,32 +37,30 @@ struct ColumnsOfB : Part {
   static constexpr int kRowsTogether = kLanes + 8 + 2 <= kRegisters ? 8 : 4;
   using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
 
-  void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
+  void run() const {
+    const FewRows a(workspace, m1 - m0);
+    for (std::int64_t d0 = 0; d0 < most(1, p.b.k); d0 += kFewDepth) {
+      const std::int64_t d = least(kFewDepth, p.b.k - d0);
+      fetch_first_run(d0, least(run_steps(), d));
+      for (std::int64_t n = n0; n < n1; n += kLanes) add_columns(a, d0, d, n);
+    }
+  }
 
  private:
   /// Steps of a run: at most a page of a row of B, and of A what the first-level cache holds, in whole KiB of
   /// B, which are what is fetched for a square.
   std::int64_t run_steps() const {
     constexpr std::int64_t kPageBytes = 4096, kStepsOfA = 8192;
-    const std::int64_t fetched = 1024 / element_bytes();
-    return least(kPageBytes / element_bytes(), kStepsOfA / (m1 - m0) / fetched * fetched);
-  }
-
-  template <class Element>
-  void run_as() const {
-    const FewRows a(workspace, m1 - m0);
-    for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0);
-      fetch_first_run(d0, least(run_steps(), d));
-      for (std::int64_t n = n0; n < n1; n += kLanes) add_columns<Element>(a, d0, d, n);
-    }
+    const std::int64_t fetched = 1024 / kFloatBytes;
+    return least(kPageBytes / kFloatBytes, kStepsOfA / (m1 - m0) / fetched * fetched);
   }
 
   void fetch_first_run(std::int64_t k, std::int64_t steps) const {
     for (std::int64_t m = m0; m < m1; ++m)
       for (std::int64_t i = 0; i < steps; i += kLanes) fetch(a_at(m, k + i));
     for (std::int64_t n = n0; n < n0 + kLanes; ++n)
-      for (std::int64_t i = 0; i < steps * element_bytes(); i += 64) fetch(b_at(k, n) + i);
+      for (std::int64_t i = 0; i < steps * kFloatBytes; i += 64)
+        fetch(reinterpret_cast<const char*>(b_at(k, n)) + i);
   }
 
   /// What comes after the run up to step `end`: the next run of these columns, or the first of those behind,
@@ -79,13 +68,12 @@ struct ColumnsOfB : Part {
   Ahead next_run(std::int64_t d0, std::int64_t d, std::int64_t end, std::int64_t n) const {
     const bool last = end == d;
     return {last ? b_at(d0, n + kLanes < n1 ? n + kLanes : n) : b_at(d0 + end, n),
-            least(run_steps(), last ? d : d - end) * element_bytes(), p.ldb * element_bytes()};
+            least(run_steps(), last ? d : d - end) * kFloatBytes, p.b.ld * kFloatBytes};
   }
 
-  template <class Element>
   void add_columns(const FewRows& a, std::int64_t d0, std::int64_t d, std::int64_t n) const {
     const std::int64_t m = m1 - m0, columns = n1 - n;
-    const Element* b = reinterpret_cast<const Element*>(b_at(d0, n));
+    const float* b = b_at(d0, n);
     alignas(64) float c[kFewRowsTransposed * kLanes];
     for (std::int64_t r = 0; r < m; ++r)
       store(c + r * kLanes, p.accumulate || d0 > 0 ? load_first(c_at(m0 + r, n), columns) : Vec{});
@@ -114,22 +102,22 @@ struct ColumnsOfB : Part {
 
   /// A square at the edge into to: [kLanes,kSteps], zeros for absent rows and steps. Not part of the loop,
   /// which the compiler then keeps simple: a tenth faster.
-  template <class Element, int kSteps>
-  [[gnu::noinline]] void copy_edge(const Element* b, std::int64_t n_rows, std::int64_t n_steps,
-                                   Element (&to)[kLanes][kSteps]) const {
+  template <int kSteps>
+  [[gnu::noinline]] void copy_edge(const float* b, std::int64_t n_rows, std::int64_t n_steps,
+                                   float (&to)[kLanes][kSteps]) const {
     __builtin_memset(to, 0, sizeof to);
     for (std::int64_t r = 0; r < n_rows; ++r)
-      __builtin_memcpy(to[r], b + r * p.ldb, static_cast<std::size_t>(n_steps) * sizeof(Element));
+      __builtin_memcpy(to[r], b + r * p.b.ld, static_cast<std::size_t>(n_steps) * sizeof(float));
   }
 
   /// c: [Rows,kLanes] += all rows of A times whole squares of B from step k on; returns the first step behind
   /// them. The sums stay in registers, and what is ahead is fetched line by line between the multiplications:
   /// many lines at once wait for each other.
-  template <int Rows, class Element>
+  template <int Rows>
   [[gnu::noinline]] std::int64_t add_in_registers(const FewRows& a, std::int64_t k, std::int64_t end,
-                                                  const Element* b, Ahead ahead, float* c) const {
-    using Square = MOE_ISA::Square<Words, Element>;
-    SideBySide<kLanes> rows(b + k, p.ldb * element_bytes());
+                                                  const float* b, Ahead ahead, float* c) const {
+    using Square = MOE_ISA::Square<Words>;
+    SideBySide<kLanes> rows(b + k, p.b.ld * kFloatBytes);
     Vec sum[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) sum[r] = load(c + r * kLanes);
@@ -154,11 +142,10 @@ struct ColumnsOfB : Part {
   }
 
   /// c: [m,kLanes] += A times squares of B from step k to `end`, also at its edges.
-  template <class Element>
-  [[gnu::noinline]] void add_by_squares(const FewRows& a, std::int64_t k, std::int64_t end, const Element* b,
+  [[gnu::noinline]] void add_by_squares(const FewRows& a, std::int64_t k, std::int64_t end, const float* b,
                                         std::int64_t columns, Ahead ahead, float* c) const {
-    using Square = MOE_ISA::Square<Words, Element>;
-    SideBySide<kLanes> rows(b + k, p.ldb * element_bytes());
+    using Square = MOE_ISA::Square<Words>;
+    SideBySide<kLanes> rows(b + k, p.b.ld * kFloatBytes);
     for (; columns >= kLanes && k + Square::kSteps <= end; k += Square::kSteps) {
       ahead.fetch_lines(0, Square::kLines);
       ahead.move_on(Square::kLines);
@@ -166,7 +153,7 @@ struct ColumnsOfB : Part {
       rows.move_along(Square::kRowBytes);
     }
     for (; k < end; k += Square::kSteps) {
-      Element edge[kLanes][Square::kSteps];
+      float edge[kLanes][Square::kSteps];
       copy_edge(b + k, least(columns, kLanes), least(end - k, Square::kSteps), edge);
       add_square(Square({edge[0], Square::kRowBytes}), a, k, c);
     }

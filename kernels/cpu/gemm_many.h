@@ -15,7 +15,7 @@ struct ManyRows : Part {
     float* packed_a = workspace + kPanelElements;
     std::int64_t k0 = 0;
     do {
-      const std::int64_t k = least(depth, p.k - k0), lda = round_up(n_words(k), 16) + 16;
+      const std::int64_t k = least(depth, p.b.k - k0), lda = round_up(n_words(k), 16) + 16;
       pack_a(k0, k, lda, packed_a);
       if (p.trans_a) {
         const std::int64_t width = most(1, kPanelElements / most(1, n_words(k)) / kPanel) * kPanel;
@@ -24,7 +24,7 @@ struct ManyRows : Part {
         for (std::int64_t n = n0; n < n1; n += kPanel) run_panel(k0, k, n, packed_a, lda);
       }
       k0 += k;
-    } while (k0 < p.k);
+    } while (k0 < p.b.k);
   }
 
  private:
@@ -43,18 +43,19 @@ struct ManyRows : Part {
   void run_panel(std::int64_t k0, std::int64_t k, std::int64_t n, const float* packed_a,
                  std::int64_t lda) const {
     const std::int64_t columns = least(kPanel, n1 - n);
-    const bool first_packs = !p.trans_b && columns == kPanel && k % Words::kSteps == 0;
+    const bool first_packs = !columns_of_b(p) && columns == kPanel && k % Words::kSteps == 0;
     if (!first_packs) pack<Words>(k0, k, n, columns, workspace);
     const Piece next = n + kPanel < n1 ? piece_of_b(k0, k, n + kPanel, least(kPanel, n1 - n - kPanel))
-                       : k0 + k < p.k ? piece_of_b(k0 + k, least(k, p.k - k0 - k), n0, least(kPanel, n1 - n0))
-                                      : kNoPiece;
+                       : k0 + k < p.b.k
+                           ? piece_of_b(k0 + k, least(k, p.b.k - k0 - k), n0, least(kPanel, n1 - n0))
+                           : kNoPiece;
     for (std::int64_t index = 0; index < n_tiles; ++index) {
       const std::int64_t m = m0 + index * tile_rows, rows = least(tile_rows, m1 - m);
       const bool packs = first_packs && index == 0;
       Tile t{.a = packed_a + (m - m0) * lda,
              .lda = lda,
-             .b = packs ? b_at(k0, n) : static_cast<const void*>(workspace),
-             .ldb = p.ldb,
+             .b = packs ? b_at(k0, n) : workspace,
+             .ldb = p.b.ld,
              .packed_b = workspace,
              .k = n_words(k),
              .c = c_at(m, n),
@@ -64,8 +65,7 @@ struct ManyRows : Part {
              .relu = relu(k0 + k),
              .next_c = c_at(m, n)};
       next.share(index, n_tiles, t);
-      const TileFn multiply =
-          packs ? packing_tile_function<Words>(bf16(), rows) : tile_function<Words>(false, rows);
+      const TileFn multiply = packs ? packing_tile_function<Words>(rows) : tile_function<Words>(false, rows);
       columns == kPanel ? multiply(t) : run_narrow_tile(t, multiply, rows, columns);
     }
   }

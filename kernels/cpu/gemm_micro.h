@@ -19,7 +19,7 @@ inline constexpr int kPanel = kVecs * kLanes;  // columns of a tile and of a pac
 struct Tile {
   const float* a;  // words [rows][k] with leading dimension lda, or packed [k][rows]
   std::int64_t lda;
-  const void* b;  // packed panel of words [k][kPanel], or B itself with leading dimension ldb
+  const float* b;  // packed panel of words [k][kPanel], or B itself with leading dimension ldb
   std::int64_t ldb;
   float* packed_b;  // where a tile that reads B itself leaves the packed panel
   std::int64_t k;
@@ -53,10 +53,10 @@ struct PackedA {
   static constexpr int step = Rows;
 };
 
-template <class Words, int Rows, class A, class Element, bool PackB>
+template <class Words, int Rows, class A, bool PackB>
 inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
   const float* a = t.a;
-  const auto* b = static_cast<const Element*>(t.b);
+  const float* b = t.b;
   const std::int64_t stride = PackB ? Words::kSteps * t.ldb : kPanel;
   float* packed = t.packed_b;
   const char* ahead = t.ahead;
@@ -84,9 +84,9 @@ inline void multiply_steps(const Tile& t, Vec (&sum)[Rows][kVecs]) {
     }
 }
 
-template <class Words, int Rows, class A, class Element, bool PackB>
-void multiply_tile(const Tile& t) {
-  Vec sum[Rows][kVecs];
+/// The accumulators at first: c, or 0.
+template <int Rows>
+MOE_INLINE void begin_sums(const Tile& t, Vec (&sum)[Rows][kVecs]) {
   if (t.next_c != nullptr)
     for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < kVecs; ++v) fetch(t.next_c + r * t.ldc + v * kLanes);
@@ -101,7 +101,11 @@ void multiply_tile(const Tile& t) {
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) sum[r][v] = Vec{};
   }
-  multiply_steps<Words, Rows, A, Element, PackB>(t, sum);
+}
+
+/// Adds the bias, applies ReLU, stores c.
+template <int Rows>
+MOE_INLINE void end_sums(const Tile& t, Vec (&sum)[Rows][kVecs]) {
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
@@ -112,25 +116,31 @@ void multiply_tile(const Tile& t) {
     }
 }
 
+template <class Words, int Rows, class A, bool PackB>
+void multiply_tile(const Tile& t) {
+  Vec sum[Rows][kVecs];
+  begin_sums(t, sum);
+  multiply_steps<Words, Rows, A, PackB>(t, sum);
+  end_sums(t, sum);
+}
+
 using TileFn = void (*)(const Tile&);
 
-template <class Words, class A, class Element, bool PackB>
+template <class Words, class A, bool PackB>
 inline constexpr TileFn kTileFunctions[kMaxRows] = {
-    multiply_tile<Words, 1, A, Element, PackB>, multiply_tile<Words, 2, A, Element, PackB>,
-    multiply_tile<Words, 3, A, Element, PackB>, multiply_tile<Words, 4, A, Element, PackB>,
-    multiply_tile<Words, 5, A, Element, PackB>, multiply_tile<Words, 6, A, Element, PackB>};
+    multiply_tile<Words, 1, A, PackB>, multiply_tile<Words, 2, A, PackB>, multiply_tile<Words, 3, A, PackB>,
+    multiply_tile<Words, 4, A, PackB>, multiply_tile<Words, 5, A, PackB>, multiply_tile<Words, 6, A, PackB>};
 
 /// The tile of this many rows that reads a packed panel of B.
 template <class Words>
 TileFn tile_function(bool packed_a, std::int64_t rows) {
-  return packed_a ? kTileFunctions<Words, PackedA, float, false>[rows - 1]
-                  : kTileFunctions<Words, RowsOfA, float, false>[rows - 1];
+  return packed_a ? kTileFunctions<Words, PackedA, false>[rows - 1]
+                  : kTileFunctions<Words, RowsOfA, false>[rows - 1];
 }
-/// The one that reads B in place and packs it for the next tiles; bf16: the type of B.
+/// The one that reads B in place and packs it for the next tiles.
 template <class Words>
-TileFn packing_tile_function(bool bf16, std::int64_t rows) {
-  return bf16 ? kTileFunctions<Words, RowsOfA, std::uint16_t, true>[rows - 1]
-              : kTileFunctions<Words, RowsOfA, float, true>[rows - 1];
+TileFn packing_tile_function(std::int64_t rows) {
+  return kTileFunctions<Words, RowsOfA, true>[rows - 1];
 }
 
 }  // namespace

@@ -83,24 +83,12 @@ MOE_INLINE void load_columns(Pairs, const float* src, std::int64_t ld, std::int6
   }
   transpose(block);
 }
-MOE_INLINE void load_columns(Pairs, const std::uint16_t* src, std::int64_t ld, std::int64_t n_rows,
-                             std::int64_t n_k, Vec (&block)[kLanes]) {
-  for (int i = 0; i < kLanes; ++i) block[i] = Vec{};
-  if (n_rows >= kLanes && n_k == 2 * kLanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&block[i], src + i * ld, sizeof block[i]);
-  } else {
-    for (int i = 0; i < kLanes && i < n_rows; ++i)
-      __builtin_memcpy(&block[i], src + i * ld, static_cast<std::size_t>(2 * n_k));
-  }
-  transpose(block);
-}
 
 /// Transposes rows [0, n_rows) x columns [0, k) of src into words to[k][0 ... kLanes) with leading dimension
 /// ld_to; zeros stand in for absent rows.
-template <class Words, class T>
-MOE_INLINE void pack_lanes(Words words, const T* src, std::int64_t ld, std::int64_t n_rows, std::int64_t k,
-                           float* to, std::int64_t ld_to) {
+template <class Words>
+MOE_INLINE void pack_lanes(Words words, const float* src, std::int64_t ld, std::int64_t n_rows,
+                           std::int64_t k, float* to, std::int64_t ld_to) {
   constexpr std::int64_t kBlock = Words::kSteps * kLanes;
   for (std::int64_t k0 = 0; k0 < k; k0 += kBlock, to += kLanes * ld_to) {
     const std::int64_t n_k = k - k0 < kBlock ? k - k0 : kBlock;
@@ -115,26 +103,10 @@ MOE_INLINE void pack_lanes(Words words, const T* src, std::int64_t ld, std::int6
   }
 }
 
-/// Elements of bf16: pairs are transposed, then separated.
-MOE_INLINE void pack_lanes(Elements, const std::uint16_t* src, std::int64_t ld, std::int64_t n_rows,
-                           std::int64_t k, float* to, std::int64_t ld_to) {
-  for (std::int64_t k0 = 0; k0 < k; k0 += 2 * kLanes) {
-    const std::int64_t n_k = k - k0 < 2 * kLanes ? k - k0 : 2 * kLanes;
-    Vec block[kLanes];
-    load_columns(Pairs{}, src + k0, ld, n_rows, n_k, block);
-    for (int i = 0; i < kLanes; ++i) {
-      const UintVec pair = reinterpret_cast<UintVec>(block[i]);
-      float* row = to + (k0 + 2 * i) * ld_to;
-      if (2 * i < n_k) store(row, reinterpret_cast<Vec>(pair << 16));
-      if (2 * i + 1 < n_k) store(row + ld_to, reinterpret_cast<Vec>(pair & 0xFFFF0000u));
-    }
-  }
-}
-
 /// Columns [0, columns) x [0, k) of B as panels of words [panel][k][kPanel], zeros behind the last column. B
 /// is read in the order in which it lies in memory.
-template <class Words, class T>
-inline void pack_b(const T* b, std::int64_t ldb, bool trans_b, std::int64_t columns, std::int64_t k,
+template <class Words>
+inline void pack_b(const float* b, std::int64_t ldb, bool trans_b, std::int64_t columns, std::int64_t k,
                    float* to) {
   const std::int64_t n_words = (k + Words::kSteps - 1) / Words::kSteps;
   if (trans_b) {

@@ -15,6 +15,8 @@ constexpr std::int64_t kFewRows = 32;               // up to here reading B once
 constexpr std::int64_t kFewRowsTransposed = 16;     // the same of a transposed B
 constexpr std::int64_t kFewDepth = 2048;            // steps of k of A packed at once where rows are few
 
+constexpr std::int64_t kFloatBytes = sizeof(float);
+
 constexpr std::int64_t most(std::int64_t a, std::int64_t b) {
   return a > b ? a : b;
 }
@@ -22,16 +24,25 @@ inline std::int64_t round_up(std::int64_t a, std::int64_t b) {
   return divide_up(a, b) * b;
 }
 
-inline std::int64_t steps_per_word(const GemmProblem& p) {
-  return p.product == DType::bf16 ? Pairs::kSteps : Elements::kSteps;
+/// Whether B lies by its columns, which are runs of k.
+inline bool columns_of_b(const GemmProblem& p) {
+  return p.b.layout == WeightLayout::columns;
 }
 
-/// Steps of k per packed block of A, whole words. A panel of an untransposed B has rows a large power of two
-/// apart as a rule, which share a few sets of the caches: few rows at a time, so that those fetched ahead
-/// stay there.
+inline bool packed_b(const GemmProblem& p) {
+  return p.b.layout == WeightLayout::packed;
+}
+
+inline std::int64_t steps_per_word(const GemmProblem& p) {
+  return p.product == Product::bf16 ? Pairs::kSteps : Elements::kSteps;
+}
+
+/// Steps of k per packed block of A, whole words and whole rows of strips. A panel of an untransposed B has
+/// rows a large power of two apart as a rule, which share a few sets of the caches: few rows at a time, so
+/// that those fetched ahead stay there.
 inline std::int64_t depth_of(const GemmProblem& p) {
-  const std::int64_t steps = steps_per_word(p), n_words = divide_up(p.k, steps);
-  const std::int64_t longest = p.trans_a || p.trans_b ? kDepth : kRowDepth;
+  const std::int64_t steps = packed_b(p) ? 2 : steps_per_word(p), n_words = divide_up(p.b.k, steps);
+  const std::int64_t longest = p.b.layout == WeightLayout::rows && !p.trans_a ? kRowDepth : kDepth;
   return steps * divide_up(n_words, most(1, divide_up(n_words, longest)));
 }
 
@@ -63,51 +74,47 @@ struct Part {
   std::int64_t m0, m1, n0, n1;
   float* workspace;
 
-  bool bf16() const { return p.b_dtype == DType::bf16; }
-  std::int64_t element_bytes() const { return bf16() ? 2 : 4; }
   const float* a_at(std::int64_t m, std::int64_t k) const {
     return p.a + (p.trans_a ? k * p.lda + m : m * p.lda + k);
   }
-  const char* b_at(std::int64_t k, std::int64_t n) const {
-    return static_cast<const char*>(p.b) + (p.trans_b ? n * p.ldb + k : k * p.ldb + n) * element_bytes();
+  const float* b_at(std::int64_t k, std::int64_t n) const {
+    return static_cast<const float*>(p.b.data) + (columns_of_b(p) ? n * p.b.ld + k : k * p.b.ld + n);
   }
   float* c_at(std::int64_t m, std::int64_t n) const { return p.c + m * p.ldc + n; }
   /// k steps from k0 on x columns from n on.
   Piece piece_of_b(std::int64_t k0, std::int64_t k, std::int64_t n, std::int64_t columns) const {
-    return {b_at(k0, n), p.trans_b ? columns : k, (p.trans_b ? k : columns) * element_bytes(),
-            p.ldb * element_bytes()};
+    return {reinterpret_cast<const char*>(b_at(k0, n)), columns_of_b(p) ? columns : k,
+            (columns_of_b(p) ? k : columns) * kFloatBytes, p.b.ld * kFloatBytes};
   }
   template <class Words>
   void pack(std::int64_t k0, std::int64_t k, std::int64_t n, std::int64_t columns, float* to) const {
-    if (bf16())
-      pack_b<Words>(reinterpret_cast<const std::uint16_t*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
-    else
-      pack_b<Words>(reinterpret_cast<const float*>(b_at(k0, n)), p.ldb, p.trans_b, columns, k, to);
+    pack_b<Words>(b_at(k0, n), p.b.ld, columns_of_b(p), columns, k, to);
   }
   const float* bias_at(std::int64_t n, std::int64_t end_of_k) const {
-    return end_of_k == p.k && p.bias != nullptr ? p.bias + n : nullptr;
+    return end_of_k == p.b.k && p.bias != nullptr ? p.bias + n : nullptr;
   }
-  bool relu(std::int64_t end_of_k) const { return end_of_k == p.k && p.activation == Activation::relu; }
+  bool relu(std::int64_t end_of_k) const { return end_of_k == p.b.k && p.activation == Activation::relu; }
 };
 
 /// A tile of fewer than kPanel columns, through a copy, so that nothing behind it is touched.
-[[gnu::noinline]] void run_narrow_tile(const Tile& tile, TileFn multiply, std::int64_t rows,
+template <class Multiply>
+[[gnu::noinline]] void run_narrow_tile(const Tile& tile, const Multiply& multiply, std::int64_t rows,
                                        std::int64_t columns) {
   float c[kMaxRows * kPanel], bias[kPanel];
   if (tile.from_c)
     for (std::int64_t r = 0; r < rows; ++r) copy_row(tile.c + r * tile.ldc, columns, c + r * kPanel);
   if (tile.bias != nullptr) copy_row(tile.bias, columns, bias);
-  multiply({.a = tile.a,
-            .lda = tile.lda,
-            .b = tile.b,
-            .ldb = tile.ldb,
-            .packed_b = tile.packed_b,
-            .k = tile.k,
-            .c = c,
-            .ldc = kPanel,
-            .from_c = tile.from_c,
-            .bias = tile.bias != nullptr ? bias : nullptr,
-            .relu = tile.relu});
+  multiply(Tile{.a = tile.a,
+                .lda = tile.lda,
+                .b = tile.b,
+                .ldb = tile.ldb,
+                .packed_b = tile.packed_b,
+                .k = tile.k,
+                .c = c,
+                .ldc = kPanel,
+                .from_c = tile.from_c,
+                .bias = tile.bias != nullptr ? bias : nullptr,
+                .relu = tile.relu});
   for (std::int64_t r = 0; r < rows; ++r) copy_row(c + r * kPanel, columns, tile.c + r * tile.ldc);
 }
 

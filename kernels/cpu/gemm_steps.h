@@ -70,23 +70,23 @@ template <int Rows>
 #endif
 
 /// As many rows of A as have registers for their sums over two vectors of columns. B passes by.
-template <class Words, class Element>
+template <class Words>
 struct OneGroup {
   static constexpr int kVectors = 2, kSteps = kStepsOfBlock, kWords = kSteps / Words::kSteps;
-  static constexpr int kColumns = kVectors * kLanes, kRowBytes = kColumns * static_cast<int>(sizeof(Element)),
+  static constexpr int kColumns = kVectors * kLanes, kRowBytes = kColumns * static_cast<int>(sizeof(float)),
                        kLines = kSteps * kRowBytes / 64;
   static constexpr int kRowsTogether = 8 * kVectors + 4 <= kRegisters ? 8 : 4;
   using FewRows = MOE_ISA::FewRows<Words, kRowsTogether>;
 
   /// strip c: [m,columns] += the words of A from step k on times kSteps rows of B, over whole blocks of
   /// columns.
-  static void add(const FewRows& a, std::int64_t k, const Element* b, std::int64_t ldb, std::int64_t columns,
+  static void add(const FewRows& a, std::int64_t k, const float* b, std::int64_t ldb, std::int64_t columns,
                   float* c) {
     a.for_groups([&]<int Rows>(std::int64_t r) {
       const float* words = a.template group<Rows>(r, k);
 #if MOE_ISA_avx512
-      // Pairs, and bf16 that is widened, take more instructions than one in any case.
-      if constexpr (Words::kSteps == 1 && sizeof(Element) == sizeof(float) && Rows <= kMostHeldRows)
+      // Pairs take more instructions than one in any case.
+      if constexpr (Words::kSteps == 1 && Rows <= kMostHeldRows)
         add_held_rows<Rows>(words, b, ldb, columns, c);
       else
 #endif
@@ -97,9 +97,9 @@ struct OneGroup {
  private:
   /// Lines below are fetched one by one between the multiplications: many at once would wait for each other.
   template <int Rows>
-  [[gnu::noinline]] static void add_rows(const float* a, const Element* b, std::int64_t ldb,
+  [[gnu::noinline]] static void add_rows(const float* a, const float* b, std::int64_t ldb,
                                          std::int64_t columns, float* c) {
-    constexpr std::int64_t kBytes = sizeof(Element);
+    constexpr std::int64_t kBytes = sizeof(float);
     SideBySide<kSteps> rows(b, ldb * kBytes);
     Ahead below(b + kSteps * ldb, columns * kBytes, ldb * kBytes);
     for (std::int64_t i = 0; i < columns; i += kColumns) {
@@ -111,7 +111,7 @@ struct OneGroup {
 #pragma GCC unroll 16
       for (int w = 0; w < kWords; ++w) {
         below.fetch_lines(w * kLines / kWords, (w + 1) * kLines / kWords);
-        const Element* row = reinterpret_cast<const Element*>(rows.row(w * Words::kSteps));
+        const float* row = reinterpret_cast<const float*>(rows.row(w * Words::kSteps));
         Vec words[kVectors];
 #pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) {
@@ -141,9 +141,9 @@ struct OneGroup {
 
 /// More rows of A, in groups. A block is held in registers, at most half of them, and all groups meet it; its
 /// rows are whole lines of the cache where two registers make one.
-template <class Words, class Element>
+template <class Words>
 struct Groups {
-  static constexpr int kVectors = kLanes * sizeof(Element) < 64 ? 2 : 1, kSteps = kStepsOfBlock,
+  static constexpr int kVectors = kLanes * sizeof(float) < 64 ? 2 : 1, kSteps = kStepsOfBlock,
                        kWords = kSteps / Words::kSteps;
   static constexpr int kColumns = kVectors * kLanes;
   /// Rows of A that meet a block at once: the steps of one sum wait for each other, and all sums need
@@ -153,11 +153,11 @@ struct Groups {
 
   /// strip c: [m,columns] += the words of A from step k on times kSteps rows of B, over whole blocks of
   /// columns.
-  MOE_INLINE static void add(const FewRows& a, std::int64_t k, const Element* b, std::int64_t ldb,
+  MOE_INLINE static void add(const FewRows& a, std::int64_t k, const float* b, std::int64_t ldb,
                              std::int64_t columns, float* c) {
     for (std::int64_t i = 0; i < columns; i += kColumns) {
       for (int s = 0; s < kSteps; ++s)
-        for (std::size_t line = 0; line < kColumns * sizeof(Element); line += 64)
+        for (std::size_t line = 0; line < kColumns * sizeof(float); line += 64)
           fetch(reinterpret_cast<const char*>(b + (s + kSteps) * ldb + i) + line);
       Vec block[kWords][kVectors];
 #pragma GCC unroll 16
@@ -199,22 +199,18 @@ struct Groups {
 /// while as many behind them are fetched. A is not transposed.
 template <class Words>
 struct StepsOfB : Part {
-  void run() const { bf16() ? run_as<std::uint16_t>() : run_as<float>(); }
-
- private:
-  template <class Element>
-  void run_as() const {
-    using OneGroup = MOE_ISA::OneGroup<Words, Element>;
-    m1 - m0 <= OneGroup::kRowsTogether ? run_with<OneGroup, Element>()
-                                       : run_with<Groups<Words, Element>, Element>();
+  void run() const {
+    using OneGroup = MOE_ISA::OneGroup<Words>;
+    m1 - m0 <= OneGroup::kRowsTogether ? run_with<OneGroup>() : run_with<Groups<Words>>();
   }
 
-  template <class Blocks, class Element>
+ private:
+  template <class Blocks>
   void run_with() const {
     const std::int64_t m = m1 - m0;
     const typename Blocks::FewRows a(workspace + m * kStripFloats + kPageFloats, m);
-    for (std::int64_t d0 = 0; d0 < most(1, p.k); d0 += kFewDepth) {
-      const std::int64_t d = least(kFewDepth, p.k - d0);
+    for (std::int64_t d0 = 0; d0 < most(1, p.b.k); d0 += kFewDepth) {
+      const std::int64_t d = least(kFewDepth, p.b.k - d0);
       a.for_groups([&]<int Rows>(std::int64_t r) {
         a.template pack_group<Rows>(a_at(m0 + r, d0), p.lda, 0, d, r, Blocks::kRowsTogether * p.lda);
       });
@@ -223,8 +219,7 @@ struct StepsOfB : Part {
         float* strip = half_a_page_off(workspace, b_at(d0, n));
         begin_strip(n, columns, d0, strip);
         for (std::int64_t k = 0; k < d; k += Blocks::kSteps)
-          add_steps<Blocks>(a, k, least(Blocks::kSteps, d - k),
-                            reinterpret_cast<const Element*>(b_at(d0 + k, n)), columns, strip);
+          add_steps<Blocks>(a, k, least(Blocks::kSteps, d - k), b_at(d0 + k, n), columns, strip);
         end_strip(n, columns, d0 + d, strip);
       }
     }
@@ -249,17 +244,17 @@ struct StepsOfB : Part {
   }
 
   /// The strip += words of A from step k on times as many rows of B.
-  template <class Blocks, class Element>
-  void add_steps(const typename Blocks::FewRows& a, std::int64_t k, std::int64_t steps, const Element* b,
+  template <class Blocks>
+  void add_steps(const typename Blocks::FewRows& a, std::int64_t k, std::int64_t steps, const float* b,
                  std::int64_t columns, float* strip) const {
     std::int64_t i = 0;
     if (steps == Blocks::kSteps) {
       i = columns / Blocks::kColumns * Blocks::kColumns;
-      Blocks::add(a, k, b, p.ldb, i, strip);
+      Blocks::add(a, k, b, p.b.ld, i, strip);
     }
     for (; i < columns; i += kLanes)
       for (std::int64_t s = 0; s < steps; s += Words::kSteps) {
-        const Vec row = Words::load_first_words(b + s * p.ldb + i, p.ldb, steps - s, columns - i);
+        const Vec row = Words::load_first_words(b + s * p.b.ld + i, p.b.ld, steps - s, columns - i);
         a.for_groups([&]<int Rows>(std::int64_t r0) {
           const float* words = a.template group<Rows>(r0, k + s);
           for (int r = 0; r < Rows; ++r) {

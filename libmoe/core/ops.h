@@ -7,6 +7,7 @@
 
 #include "kernels/api/philox.h"
 #include "libmoe/core/tensor.h"
+#include "libmoe/core/weight.h"
 
 namespace moe::ops {
 
@@ -15,14 +16,13 @@ using kernels::RandomStream;
 
 // --- matrix products
 // -------------------------------------------------------------------------------------------
-/// c: [M,N] = act(op(a) op(b) + bias), or c += op(a) op(b). See kernels/api/gemm.h for the order of
-/// summation.
+/// c: [M,N] = act(op(a) b + bias), or c += op(a) b. See kernels/api/gemm.h for the order of summation.
 struct Gemm {
   TensorView a;       // [M,K], or [K,M] when trans_a
-  TensorView b;       // [K,N], or [N,K] when trans_b; f32 or bf16
+  WeightView b;       // [K,N]
   TensorView c;       // [M,N]
   TensorView bias{};  // [N] or empty
-  bool trans_a = false, trans_b = false, accumulate = false;
+  bool trans_a = false, accumulate = false;
   Activation activation = Activation::none;
   DType product = DType::f32;  // what is multiplied: f32, or bf16, to which both matrices are rounded
 };

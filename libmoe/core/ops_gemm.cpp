@@ -15,34 +15,28 @@ void check_matrix(const TensorView& v, const char* name, std::int64_t rows, std:
 }
 
 kernels::GemmProblem checked_problem(const Stream& stream, const Gemm& p) {
-  MOE_CHECK(p.c.shape.rank() == 2 && p.a.shape.rank() == 2, "gemm: a is {}, c is {}", p.a.shape.text(),
-            p.c.shape.text());
-  const std::int64_t m = p.c.shape[0], n = p.c.shape[1], k = p.a.shape[p.trans_a ? 0 : 1];
+  MOE_CHECK(p.c.shape.rank() == 2, "gemm: c is {}", p.c.shape.text());
+  const std::int64_t m = p.c.shape[0], n = p.c.shape[1], k = p.b.n_inputs();
+  MOE_CHECK(p.b.n_outputs() == n, "gemm: b is [{},{}], c is {}", k, p.b.n_outputs(), p.c.shape.text());
   check_matrix(p.a, "a", p.trans_a ? k : m, p.trans_a ? m : k);
-  check_matrix(p.b, "b", p.trans_b ? n : k, p.trans_b ? k : n);
   check_matrix(p.c, "c", m, n);
   MOE_CHECK(p.a.dtype == DType::f32 && p.c.dtype == DType::f32, "gemm: a and c are f32");
-  MOE_CHECK(p.b.dtype == DType::f32 || p.b.dtype == DType::bf16, "gemm: b is f32 or bf16");
   MOE_CHECK(p.c.device == &stream.device() || p.c.data == nullptr, "gemm: c is on another device");
+  MOE_CHECK(!p.trans_a || !p.b.packed(), "gemm: a transposed a meets matrices of f32");
   if (p.bias)
     MOE_CHECK(p.bias.dtype == DType::f32 && p.bias.shape == Shape{n}, "gemm: bias {}", p.bias.shape.text());
   MOE_CHECK(!p.accumulate || (!p.bias && p.activation == Activation::none),
             "gemm: no epilogue with accumulate");
   MOE_CHECK(p.activation != Activation::gelu, "gemm: gelu is an op of its own");
   return {.m = m,
-          .n = n,
-          .k = k,
           .a = static_cast<const float*>(p.a.data),
           .lda = p.a.row_stride,
-          .b = p.b.data,
-          .ldb = p.b.row_stride,
+          .b = p.b.kernel_weight(),
           .c = static_cast<float*>(p.c.data),
           .ldc = p.c.row_stride,
           .bias = static_cast<const float*>(p.bias.data),
-          .b_dtype = p.b.dtype,
           .product = p.product,
           .trans_a = p.trans_a,
-          .trans_b = p.trans_b,
           .accumulate = p.accumulate,
           .activation = p.activation};
 }

@@ -130,8 +130,10 @@ void Transformer::step(Stream& stream, const Pass& pass, DecoderState& decoder_s
     m.decoder->layers()[i].step(stream, pass, x, step, experts);
   }
   m.decoder->norm().forward(stream, x, y);
-  ops::gemm(stream,
-            {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true, .product = pass.product});
+  ops::gemm(stream, {.a = y,
+                     .b = WeightView(m.output_table->whole()).transposed(),
+                     .c = logits,
+                     .product = pass.product});
   ++state.position;
 }
 

@@ -227,7 +227,7 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   std::vector<MoeRecord> records;
   const Tensor y = m.decoder->forward(stream, pass, target, of_decoder, nullptr, records);
   Tensor logits(stream.device(), {target.n_rows, m.config.vocab_size});
-  ops::gemm(stream, {.a = y, .b = m.output_table->whole(), .c = logits, .trans_b = true});
+  ops::gemm(stream, {.a = y, .b = WeightView(m.output_table->whole()).transposed(), .c = logits});
   return logits;
 }
 

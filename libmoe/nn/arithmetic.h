@@ -17,7 +17,7 @@ struct Arithmetic {
   void describe_products(OptionTable& table);
   bool bf16_weights() const { return weights == "bf16"; }
   /// Of a pass: Pass::product.
-  kernels::DType product() const { return products == "bf16" ? kernels::DType::bf16 : kernels::DType::f32; }
+  Product product() const { return products == "bf16" ? Product::bf16 : Product::f32; }
 };
 
 }  // namespace moe

@@ -140,9 +140,10 @@ LossSums projected_cross_entropy(Stream& stream, const Pass& pass, const TensorV
     const std::int64_t end = std::min(begin + block, rows.n()), first = n_ranks * begin, last = n_ranks * end;
     const TensorView block_x = rows.gather(stream, x, begin, end, gathered),
                      block_logits = logits.view().slice(0, last - first);
-    ops::gemm(
-        stream,
-        {.a = block_x, .b = table.value(), .c = block_logits, .trans_b = true, .product = pass.product});
+    ops::gemm(stream, {.a = block_x,
+                       .b = WeightView(table.value()).transposed(),
+                       .c = block_logits,
+                       .product = pass.product});
     cross_entropy(stream, table, block_logits, rows.labels().slice(first, last), smoothing,
                   loss.view().slice(first, last), nll.view().slice(first, last));
     if (!backward) continue;

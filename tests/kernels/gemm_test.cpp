@@ -17,10 +17,14 @@ namespace moe {
 namespace {
 
 using kernels::GemmProblem;
+using kernels::Product;
+using kernels::WeightLayout;
+using kernels::WeightType;
 
 struct Layout {
-  bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false, bf16 = false,
-       pairs = false;
+  bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false;
+  bool packed = false;  // B in bf16
+  bool pairs = false;   // products of bf16
 };
 
 const std::vector<Layout> kLayouts = {{},
@@ -30,14 +34,16 @@ const std::vector<Layout> kLayouts = {{},
                                       {.bias = true, .relu = true},
                                       {.trans_b = true, .bias = true},
                                       {.accumulate = true},
-                                      {.bf16 = true},
-                                      {.trans_b = true, .relu = true, .bf16 = true},
+                                      {.packed = true},
+                                      {.bias = true, .relu = true, .packed = true},
+                                      {.accumulate = true, .packed = true},
                                       {.pairs = true},
                                       {.trans_b = true, .pairs = true},
                                       {.trans_a = true, .accumulate = true, .pairs = true},
                                       {.trans_a = true, .trans_b = true, .pairs = true},
-                                      {.bias = true, .relu = true, .bf16 = true, .pairs = true},
-                                      {.trans_b = true, .accumulate = true, .bf16 = true, .pairs = true}};
+                                      {.packed = true, .pairs = true},
+                                      {.bias = true, .relu = true, .packed = true, .pairs = true},
+                                      {.accumulate = true, .packed = true, .pairs = true}};
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> names;
@@ -61,13 +67,19 @@ float rounded(float x) {
   return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
 }
 
+struct alignas(64) StripRow {
+  std::uint16_t unit[32];
+};
+
 // One problem with its own memory; rows are longer than needed and the gaps hold a mark that must stay.
 struct Case {
   static constexpr float kMark = -777;
   Layout layout;
   std::int64_t m, n, k;
   std::vector<float> a, b, c, bias;
-  std::vector<std::uint16_t> b16;
+  std::vector<std::uint16_t> b16;  // b, where it is packed
+  std::vector<StripRow> strips;    // its packed bytes
+  std::int64_t ldb;
   GemmProblem problem{};
 
   Case(const Layout& l, std::int64_t rows, std::int64_t columns, std::int64_t depth, unsigned seed,
@@ -75,7 +87,8 @@ struct Case {
       : layout(l), m(rows), n(columns), k(depth) {
     std::mt19937 random(seed);
     std::uniform_real_distribution<float> uniform(-1, 1);
-    const std::int64_t lda = (l.trans_a ? m : k) + gap, ldb = (l.trans_b ? k : n) + gap, ldc = n + gap;
+    const std::int64_t lda = (l.trans_a ? m : k) + gap, ldc = n + gap;
+    ldb = (l.trans_b ? k : n) + gap;
     // Exactly as long as the last element needs: a read past the end is seen by AddressSanitizer.
     const auto extent = [](std::int64_t r, std::int64_t cols, std::int64_t ld) {
       return static_cast<std::size_t>(r == 0 || cols == 0 ? 0 : (r - 1) * ld + cols);
@@ -88,27 +101,35 @@ struct Case {
     for (float& x : b) {
       // A sign, any mantissa, and a magnitude from 2^-63 to below 2: no product is denormal.
       b16.push_back(static_cast<std::uint16_t>((random() & 0x9FFF) | 0x2000));
-      x = l.bf16 ? from_bf16(b16.back()) : uniform(random);
+      x = l.packed ? from_bf16(b16.back()) : uniform(random);
     }
+    if (l.packed) pack();
     for (float& x : bias) x = uniform(random);
     for (std::int64_t i = 0; i < m; ++i)
       for (std::int64_t j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = uniform(random);
-    problem = {.m = m,
-               .n = n,
-               .k = k,
-               .a = a.data(),
-               .lda = lda,
-               .b = l.bf16 ? static_cast<const void*>(b16.data()) : b.data(),
-               .ldb = ldb,
-               .c = c.data(),
-               .ldc = ldc,
-               .bias = l.bias ? bias.data() : nullptr,
-               .b_dtype = l.bf16 ? kernels::DType::bf16 : kernels::DType::f32,
-               .product = l.pairs ? kernels::DType::bf16 : kernels::DType::f32,
-               .trans_a = l.trans_a,
-               .trans_b = l.trans_b,
-               .accumulate = l.accumulate,
-               .activation = l.relu ? kernels::Activation::relu : kernels::Activation::none};
+    problem = {
+        .m = m,
+        .a = a.data(),
+        .lda = lda,
+        .b = {k, n, WeightType::f32, l.trans_b ? WeightLayout::columns : WeightLayout::rows, b.data(), ldb},
+        .c = c.data(),
+        .ldc = ldc,
+        .bias = l.bias ? bias.data() : nullptr,
+        .product = l.pairs ? Product::bf16 : Product::f32,
+        .trans_a = l.trans_a,
+        .accumulate = l.accumulate,
+        .activation = l.relu ? kernels::Activation::relu : kernels::Activation::none};
+    if (l.packed) problem.b = {k, n, WeightType::bf16, WeightLayout::packed, strips.data(), 0};
+  }
+
+  // As kernels/api/weight.h says, exactly as long: the row of a strip has two steps of 16 columns.
+  void pack() {
+    const std::int64_t rows = (k + 31) / 32 * 16;
+    strips.assign(static_cast<std::size_t>((n + 15) / 16 * rows), StripRow{});
+    for (std::int64_t step = 0; step < k; ++step)
+      for (std::int64_t column = 0; column < n; ++column)
+        strips[static_cast<std::size_t>(column / 16 * rows + step / 2)].unit[column % 16 * 2 + step % 2] =
+            b16[static_cast<std::size_t>(step * ldb + column)];
   }
 
   // What the contract says, with or without fused multiply-add.
@@ -125,8 +146,7 @@ struct Case {
           const std::int64_t q = layout.pairs && (step ^ 1) < k ? step ^ 1 : step;
           const float x =
               as[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
-          const float w =
-              bs[static_cast<std::size_t>(layout.trans_b ? j * problem.ldb + q : q * problem.ldb + j)];
+          const float w = bs[static_cast<std::size_t>(layout.trans_b ? j * ldb + q : q * ldb + j)];
           if (fused) {
             sum = std::fmaf(x, w, sum);
           } else {
@@ -162,8 +182,8 @@ bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
 
 std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n,
                      std::int64_t k) {
-  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} bf16 {} pairs {}", isa, m, n, k,
-                     l.trans_a, l.trans_b, l.accumulate, l.bias, l.relu, l.bf16, l.pairs);
+  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} packed {} pairs {}", isa, m, n, k,
+                     l.trans_a, l.trans_b, l.accumulate, l.bias, l.relu, l.packed, l.pairs);
 }
 
 TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
@@ -186,13 +206,15 @@ TEST(Gemm, StepsBehindTheLastChangeNoSum) {
   for (const std::string& isa : isas_here()) {
     Runner run(isa, 1);
     for (const Layout& layout : {Layout{.accumulate = true}, Layout{.trans_b = true, .accumulate = true},
-                                 Layout{.trans_b = true, .accumulate = true, .bf16 = true}})
+                                 Layout{.accumulate = true, .packed = true},
+                                 Layout{.accumulate = true, .packed = true, .pairs = true}})
       for (const std::int64_t m : {1, 3, 16, 40}) {
         Case test(layout, m, 20, 21, 1, 0);
         std::fill(test.a.begin(), test.a.end(), 0.0f);
         std::fill(test.c.begin(), test.c.end(), -0.0f);
         for (float& x : test.b) x = -std::fabs(x);
         for (std::uint16_t& x : test.b16) x |= 0x8000;
+        if (layout.packed) test.pack();
         const std::vector<float> want = test.c;
         run(test.problem);
         ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, 20, 21);
@@ -274,16 +296,19 @@ TEST(Gemm, TasksAreFew) {
   const kernels::Context context{&stream};
   for (const std::string& isa : isas_here())
     for (const std::int64_t rows : {1, 4, 16, 64, 256}) {
-      const GemmProblem forward{.m = rows, .n = 2048, .k = 512};
-      const GemmProblem input_gradient{.m = rows, .n = 512, .k = 2048, .trans_b = true};
-      const GemmProblem weight_gradient{.m = 512, .n = 2048, .k = rows, .trans_a = true};
-      for (const GemmProblem& problem : {forward, input_gradient, weight_gradient}) {
+      const GemmProblem forward{.m = rows, .b = {.k = 512, .n = 2048}};
+      const GemmProblem packed{
+          .m = rows, .b = {.k = 512, .n = 2048, .type = WeightType::bf16, .layout = WeightLayout::packed}};
+      const GemmProblem input_gradient{.m = rows,
+                                       .b = {.k = 2048, .n = 512, .layout = WeightLayout::columns}};
+      const GemmProblem weight_gradient{.m = 512, .b = {.k = rows, .n = 2048}, .trans_a = true};
+      for (const GemmProblem& problem : {forward, packed, input_gradient, weight_gradient}) {
         const std::vector<GemmProblem> experts(8, problem);
         n_tasks = 0;
         kernels::cpu_table(isa.c_str())->gemm(context, {experts.data(), 8});
         EXPECT_GE(n_tasks, 8) << isa << ", " << rows << " rows";
-        EXPECT_LE(n_tasks, 32) << isa << ", " << rows << " rows, trans " << problem.trans_a
-                               << problem.trans_b;
+        EXPECT_LE(n_tasks, 32) << isa << ", " << rows << " rows, trans " << problem.trans_a << ", layout "
+                               << static_cast<int>(problem.b.layout);
       }
     }
 }
@@ -348,8 +373,8 @@ TEST(Gemm, ALargeProductIsWithinTheRoundingBound) {
           for (std::int64_t q = 0; q < k; ++q) {
             const double x = test.a[static_cast<std::size_t>(layout.trans_a ? q * test.problem.lda + i
                                                                             : i * test.problem.lda + q)];
-            const double w = test.b[static_cast<std::size_t>(layout.trans_b ? j * test.problem.ldb + q
-                                                                            : q * test.problem.ldb + j)];
+            const double w =
+                test.b[static_cast<std::size_t>(layout.trans_b ? j * test.ldb + q : q * test.ldb + j)];
             exact += x * w;
             absolute += std::fabs(x * w);
           }
@@ -409,7 +434,7 @@ TEST(Gemm, AProductSaysWhatItMultiplies) {
   const Tensor x = Tensor::from_host<float>(stream, std::vector<float>{1 + 0x1p-10f}, {1, 1});
   const Tensor w = Tensor::from_host<float>(stream, std::vector<float>{3}, {1, 1});
   const Tensor y(*device, {1, 1});
-  ops::gemm(stream, {.a = x, .b = w, .c = y, .product = DType::bf16});
+  ops::gemm(stream, {.a = x, .b = w, .c = y, .product = Product::bf16});
   EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3});
   ops::gemm(stream, {.a = x, .b = w, .c = y});
   EXPECT_EQ(to_host<float>(stream, y.view()), std::vector<float>{3 + 3 * 0x1p-10f});
@@ -426,7 +451,7 @@ TEST(Gemm, FrontDoorTakesStridedViewsAndChecksShapes) {
   ops::gemm(stream,
             {.a = x.view().columns(0, 2), .b = w, .c = y, .bias = bias, .activation = ops::Activation::relu});
   EXPECT_EQ(to_host<float>(stream, y.view()), (std::vector<float>{6, 4, 0, 12, 6, 0}));
-  EXPECT_DEATH(ops::gemm(stream, {.a = x, .b = w, .c = y}), "gemm: b is");
+  EXPECT_DEATH(ops::gemm(stream, {.a = x, .b = w, .c = y}), "gemm: a is");
 }
 
 }  // namespace
