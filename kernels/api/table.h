@@ -60,16 +60,24 @@
 
 namespace moe::kernels {
 
+/// The kind of product in which a device trains and infers fastest, and why: what `--products auto` takes. A
+/// fixed choice by what the device has, from measurements; never one that rounds weights to integers.
+struct ProductChoice {
+  Product product;
+  const char* why;
+};
+
 /// Kernels return 0, or a device error code that the error_text() of the device's RuntimeTable explains.
 struct KernelTable {
   int version;
   const char* name;  // "ref", "cpu-baseline", "cpu-avx2", ...
+  ProductChoice fastest_product;
 #define MOE_SLOT(op, Args) int (*op)(const Context&, const Args&);
   MOE_KERNEL_OPS(MOE_SLOT)
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 9;
+inline constexpr int kKernelTableVersion = 10;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();
