@@ -81,13 +81,6 @@ struct SumOfSquaresArgs {
 
 inline constexpr std::int64_t kSumBlock = 1 << 15;
 
-/// y = x in bf16: to nearest, ties to even; too large becomes infinite, NaN stays NaN.
-struct RoundArgs {
-  std::int64_t n;
-  const float* x;    // [n]
-  std::uint16_t* y;  // [n]
-};
-
 /// finite = 1 when no element is NaN or infinite, else 0.
 struct AllFiniteArgs {
   std::int64_t n;

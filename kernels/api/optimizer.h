@@ -9,12 +9,11 @@ namespace moe::kernels {
 struct AdamArgs {
   std::int64_t n;
   float rate, beta1, beta2, epsilon, decay, gradient_scale;
-  float bias1, bias2;      // 1 - beta1^step, 1 - beta2^step
-  const float* gradient;   // [n]
-  float* m;                // [n]
-  float* v;                // [n]
-  float* parameter;        // [n]
-  std::uint16_t* rounded;  // [n] the new parameter as RoundArgs has it, or null
+  float bias1, bias2;     // 1 - beta1^step, 1 - beta2^step
+  const float* gradient;  // [n]
+  float* m;               // [n]
+  float* v;               // [n]
+  float* parameter;       // [n]
 };
 
 }  // namespace moe::kernels

@@ -29,7 +29,6 @@
   OP(dropout_backward, DropoutBackwardArgs)           \
   OP(sum_of_squares, SumOfSquaresArgs)                \
   OP(all_finite, AllFiniteArgs)                       \
-  OP(round, RoundArgs)                                \
   OP(layer_norm, LayerNormArgs)                       \
   OP(add_norm, AddNormArgs)                           \
   OP(layer_norm_backward, LayerNormBackwardArgs)      \

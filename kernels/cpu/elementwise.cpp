@@ -88,12 +88,6 @@ void dropout_backward(const Context& context, const DropoutBackwardArgs& args) {
   });
 }
 
-void round(const Context& context, const RoundArgs& args) {
-  parallel_vectors(context, args.n, [=](std::int64_t i, auto part) {
-    store(args.y + i, round_to_half(load(args.x + i, part)), part);
-  });
-}
-
 void adam(const Context& context, const AdamArgs& args) {
   const Vec gradient_scale = splat(args.gradient_scale);
   const Vec beta1 = splat(args.beta1), rest1 = splat(1 - args.beta1);
@@ -109,7 +103,6 @@ void adam(const Context& context, const AdamArgs& args) {
     const Vec step = m * unbias1 / (sqrt(v * unbias2) + epsilon);
     const Vec next = p - rate * (step + decay * p);
     store(args.parameter + i, next, part);
-    if (args.rounded != nullptr) store(args.rounded + i, round_to_half(next), part);
   });
 }
 

@@ -91,10 +91,6 @@ void all_finite(const Context&, const AllFiniteArgs& args) {
   *args.finite = finite ? 1 : 0;
 }
 
-void round(const Context&, const RoundArgs& args) {
-  for (std::int64_t i = 0; i < args.n; ++i) args.y[i] = to_bf16(args.x[i]);
-}
-
 void adam(const Context&, const AdamArgs& args) {
   for (std::int64_t i = 0; i < args.n; ++i) {
     const float g = args.gradient[i] * args.gradient_scale;
@@ -102,7 +98,6 @@ void adam(const Context&, const AdamArgs& args) {
     args.v[i] = args.beta2 * args.v[i] + (1 - args.beta2) * g * g;
     const float step = args.m[i] / args.bias1 / (sqrtf(args.v[i] / args.bias2) + args.epsilon);
     args.parameter[i] -= args.rate * (step + args.decay * args.parameter[i]);
-    if (args.rounded != nullptr) args.rounded[i] = to_bf16(args.parameter[i]);
   }
 }
 

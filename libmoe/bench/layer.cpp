@@ -66,7 +66,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
   const MoeLayer layer(parameters, "moe", options.config(), grid);
   parameters.allocate(machine.device());
   initialise(stream, parameters);
-  if (options.arithmetic.bf16_weights()) parameters.round_values(stream);
+  if (options.arithmetic.packs()) parameters.keep_packed(stream, options.arithmetic.weight_type());
   parameters.make_gradients(stream);
   const Shape shape{options.tokens, options.d_model};
   const Tensor x = random_tensor(stream, shape, 100), dy = random_tensor(stream, shape, 101);

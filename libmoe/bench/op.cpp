@@ -1,7 +1,6 @@
 #include "libmoe/bench/op.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "kernels/api/philox.h"
@@ -24,14 +23,6 @@ std::vector<std::string> op_names() {
 std::vector<double> numbers(Stream& stream, const TensorView& x) {
   const auto widened = [](const auto& values) { return std::vector<double>(values.begin(), values.end()); };
   if (x.dtype == DType::i32) return widened(to_host<std::int32_t>(stream, x));
-  if (x.dtype == DType::bf16) {
-    std::vector<std::uint16_t> upper_halves(static_cast<std::size_t>(x.shape.n_elements()));
-    stream.copy(upper_halves.data(), x.data, x.n_bytes());
-    stream.synchronize();
-    std::vector<double> values;
-    for (const std::uint32_t bits : upper_halves) values.push_back(std::bit_cast<float>(bits << 16));
-    return values;
-  }
   return widened(to_host<float>(stream, x));
 }
 
@@ -175,7 +166,7 @@ int run_op(const OpOptions& options) {
     for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
       cases.push_back({entry,
                        {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
-                        options.length, options.vocab_size, options.arithmetic.bf16_weights(),
+                        options.length, options.vocab_size, options.arithmetic.weight_type(),
                         options.arithmetic.product()}});
       if (!entry.grouped) break;
     }

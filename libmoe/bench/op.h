@@ -24,8 +24,8 @@ struct OpOptions {
 /// Sizes of one case.
 struct OpSizes {
   std::int64_t experts, rows, d_model, d_ffn, tokens, heads, length, vocab_size;
-  bool bf16;               // weights
-  kernels::DType product;  // see ops::Gemm
+  WeightType weights;
+  Product product;  // see ops::Gemm
 };
 
 /// An op on tensors of its own.

@@ -4,6 +4,7 @@
 
 #include "libmoe/bench/op.h"
 #include "libmoe/core/ops.h"
+#include "libmoe/nn/packed_matrices.h"
 
 namespace moe::bench {
 namespace {
@@ -104,12 +105,21 @@ OpCase add_scaled(Stream& stream, const OpSizes& s) {
   return c;
 }
 
-OpCase round(Stream& stream, const OpSizes& s) {
-  OpCase c = numbers_case(stream, s, 1, 6, 1);
-  c.memory.emplace_back(stream.device(), c.memory[0].shape(), DType::bf16);
-  const TensorView x = c.memory[0], y = c.memory[1];
-  c.run = [&stream, x, y] { ops::round(stream, x, y); };
-  c.outputs = {y};
+// Both directions of the experts' first weights, as an update packs them.
+OpCase pack_weights(Stream& stream, const OpSizes& s) {
+  constexpr WeightType kType = WeightType::bf16;
+  OpCase c = numbers_case(stream, s, 0, 8, 1);
+  const TensorView all = c.memory[0].view().reshape({s.experts, s.d_model, s.d_ffn});
+  const auto forward =
+      std::make_shared<PackedMatrices>(stream.device(), kType, s.experts, s.d_model, s.d_ffn);
+  const auto backward =
+      std::make_shared<PackedMatrices>(stream.device(), kType, s.experts, s.d_ffn, s.d_model);
+  const auto packings = std::make_shared<std::vector<ops::Packing>>();
+  for (std::int64_t e = 0; e < s.experts; ++e) {
+    packings->push_back({all.at(e), forward->at(e)});
+    packings->push_back({WeightView(all.at(e)).transposed(), backward->at(e)});
+  }
+  c.run = [&stream, packings, forward, backward] { ops::pack_weights(stream, *packings); };
   return c;
 }
 
@@ -190,7 +200,7 @@ std::vector<OpEntry> small_entries() {
           {"top-k", false, top_k},
           {"fill", false, fill},
           {"add-scaled", false, add_scaled},
-          {"round", false, round},
+          {"pack-weights", false, pack_weights},
           {"sum-of-squares", false, sum_of_squares},
           {"all-finite", false, all_finite}};
 }

@@ -119,7 +119,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   Stream& stream = machine.stream();
   Transformer model(stream, config);
   model.initialise(stream, 1);
-  if (options.arithmetic.bf16_weights()) model.parameters().round_values(stream);
+  if (options.arithmetic.packs()) model.parameters().keep_packed(stream, options.arithmetic.weight_type());
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {});
   DataParallel parallel(*model.parts().grid, model.parameters(), true);

@@ -24,7 +24,7 @@ struct Gemm {
   TensorView bias{};  // [N] or empty
   bool trans_a = false, accumulate = false;
   Activation activation = Activation::none;
-  DType product = DType::f32;  // what is multiplied: f32, or bf16, to which both matrices are rounded
+  Product product = Product::f32;
 };
 void gemm(Stream& stream, const Gemm& problem);
 /// Independent products, scheduled together.
@@ -172,10 +172,7 @@ struct AdamStep {
 struct Adam {
   AdamStep step;
   TensorView gradient, m, v, parameter;  // as many elements, contiguous
-  TensorView rounded{};                  // empty, or as many of bf16, which get the new parameter rounded
 };
 void adam(Stream& stream, const Adam& a);
-/// y = x in bf16, to nearest even; x: f32, y: bf16, as many elements, contiguous.
-void round(Stream& stream, const TensorView& x, const TensorView& y);
 
 }  // namespace moe::ops

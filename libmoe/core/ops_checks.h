@@ -23,10 +23,6 @@ inline bool is_elements(const TensorView& x, std::int64_t n) {
   return x.dtype == DType::f32 && x.shape.n_elements() == n && x.contiguous();
 }
 
-inline bool is_rounded(const TensorView& x, std::int64_t n) {
-  return x.dtype == DType::bf16 && x.shape.n_elements() == n && x.contiguous();
-}
-
 /// Every index is in [lowest, end); only looked at where the host can read them.
 inline bool indices_within(const TensorView& x, std::int64_t lowest, std::int64_t end) {
   if (x.device == nullptr || !x.device->host_accessible()) return true;

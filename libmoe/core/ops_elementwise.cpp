@@ -79,17 +79,10 @@ void adam(Stream& stream, const Adam& a) {
       is_elements(a.gradient, n) && is_elements(a.m, n) && is_elements(a.v, n) && is_elements(a.parameter, n),
       "gradient {} m {} v {} parameter {}", a.gradient.shape.text(), a.m.shape.text(), a.v.shape.text(),
       a.parameter.shape.text());
-  MOE_CHECK(!a.rounded || is_rounded(a.rounded, n), "rounded {}", a.rounded.shape.text());
   MOE_CALL(stream, adam,
            (kernels::AdamArgs{n, a.step.rate, a.step.beta1, a.step.beta2, a.step.epsilon, a.step.decay,
                               a.step.gradient_scale, a.step.bias1, a.step.bias2, a.gradient.f32(), a.m.f32(),
-                              a.v.f32(), a.parameter.f32(), static_cast<std::uint16_t*>(a.rounded.data)}));
-}
-
-void round(Stream& stream, const TensorView& x, const TensorView& y) {
-  const std::int64_t n = x.shape.n_elements();
-  MOE_CHECK(is_elements(x, n) && is_rounded(y, n), "x {} y {}", x.shape.text(), y.shape.text());
-  MOE_CALL(stream, round, (kernels::RoundArgs{n, x.f32(), static_cast<std::uint16_t*>(y.data)}));
+                              a.v.f32(), a.parameter.f32()}));
 }
 
 }  // namespace moe::ops

@@ -3,11 +3,12 @@
 #pragma once
 #include <span>
 
-#include "kernels/api/weight.h"
+#include "kernels/api/gemm.h"
 #include "libmoe/core/tensor.h"
 
 namespace moe {
 
+using kernels::Product;
 using kernels::WeightType;
 
 /// W [K,N] of a product x W: K inputs, N outputs. Borrows its memory.

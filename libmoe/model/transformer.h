@@ -21,8 +21,8 @@ struct PassOptions {
   double loss_scale = 1;  // of the summed token loss; 1 / target tokens of the whole update
   double aux_scale = 1;   // share of this micro-batch in the update, for the auxiliary losses
   double label_smoothing = 0;
-  kernels::DType product = kernels::DType::f32;  // see Pass
-  std::uint64_t seed = 1;                        // random numbers: (seed, update, layer, use, global row)
+  Product product = Product::f32;  // see Pass
+  std::uint64_t seed = 1;          // random numbers: (seed, update, layer, use, global row)
   std::uint64_t update = 0;
   bool recompute = false;            // keep only inputs of layers, and run these again to go back
   UnitObserver* observer = nullptr;  // when parameters are not all in place all the time

@@ -47,7 +47,10 @@ void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropou
 std::vector<ExpertWeights> Experts::weights() const {
   std::vector<ExpertWeights> weights;
   for (std::int64_t e = 0; !tensors_.empty() && e < tensors_.front()->n_experts(); ++e)
-    weights.push_back(expert_weights([&](std::size_t tensor) { return tensors_[tensor]->weight().at(e); }));
+    weights.push_back({.in_weight = tensors_[FeedForwardSpec::in_weight]->weight(e),
+                       .in_bias = tensors_[FeedForwardSpec::in_bias]->value.at(e),
+                       .out_weight = tensors_[FeedForwardSpec::out_weight]->weight(e),
+                       .out_bias = tensors_[FeedForwardSpec::out_bias]->value.at(e)});
   return weights;
 }
 
@@ -97,10 +100,8 @@ void Experts::backward(Stream& stream, const Pass& pass, const ExpertRows& rows,
                         .c = out_weight.gradient.at(e),
                         .trans_a = true,
                         .accumulate = out_weight.adds_to_gradient(static_cast<std::size_t>(e))});
-    products.push_back({.a = rows_of(rows, dy, e),
-                        .b = out_weight.weight().at(e),
-                        .c = rows_of(rows, dhidden, e),
-                        .trans_b = true});
+    products.push_back(
+        {.a = rows_of(rows, dy, e), .b = out_weight.transposed_weight(e), .c = rows_of(rows, dhidden, e)});
   });
   drop(stream, rows, dropout, dhidden);
   ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
@@ -111,10 +112,8 @@ void Experts::backward(Stream& stream, const Pass& pass, const ExpertRows& rows,
                         .c = in_weight.gradient.at(e),
                         .trans_a = true,
                         .accumulate = in_weight.adds_to_gradient(static_cast<std::size_t>(e))});
-    products.push_back({.a = rows_of(rows, dhidden, e),
-                        .b = in_weight.weight().at(e),
-                        .c = rows_of(rows, dx, e),
-                        .trans_b = true});
+    products.push_back(
+        {.a = rows_of(rows, dhidden, e), .b = in_weight.transposed_weight(e), .c = rows_of(rows, dx, e)});
   });
 }
 

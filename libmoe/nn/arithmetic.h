@@ -15,7 +15,9 @@ struct Arithmetic {
   void describe(OptionTable& table);
   /// --products alone, where weights are as a file has them.
   void describe_products(OptionTable& table);
-  bool bf16_weights() const { return weights == "bf16"; }
+  WeightType weight_type() const { return weights == "bf16" ? WeightType::bf16 : WeightType::f32; }
+  /// Products read packed copies of the weights.
+  bool packs() const { return weight_type() != WeightType::f32; }
   /// Of a pass: Pass::product.
   Product product() const { return products == "bf16" ? Product::bf16 : Product::f32; }
 };

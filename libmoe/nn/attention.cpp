@@ -101,23 +101,16 @@ void SelfAttention::step(Stream& stream, const Pass& pass, const TensorView& x, 
                          const RowRanges& keys, std::int64_t position, const TensorView& cache,
                          const TensorView& y) const {
   const std::int64_t r = x.rows(), w = width_here(), n_positions = cache.shape[1];
-  const Tensor q(stream.device(), {r, w}), context(stream.device(), {r, w});
+  const Tensor qkv(stream.device(), {r, 3 * w}), context(stream.device(), {r, w});
+  qkv_.forward(stream, pass, x, qkv);
   // The new keys and values of all rows as one matrix inside the cache: its rows are a whole sequence apart.
-  TensorView new_kv =
+  const TensorView new_kv =
       cache.reshape({r, n_positions * 2 * w}).columns(position * 2 * w, (position + 1) * 2 * w);
-  const TensorView weight = qkv_.weight(), bias = qkv_.bias();
-  const std::array<ops::Gemm, 2> products{
-      ops::Gemm{.a = x, .b = weight.columns(0, w), .c = q, .bias = bias.slice(0, w), .product = pass.product},
-      ops::Gemm{.a = x,
-                .b = weight.columns(w, 3 * w),
-                .c = new_kv,
-                .bias = bias.slice(w, 3 * w),
-                .product = pass.product}};
-  ops::gemm(stream, products);
+  ops::gather_rows(stream, qkv.view().columns(w, 3 * w), queries.begin, new_kv);
   const TensorView all = cache.reshape({r * n_positions, 2 * w});
   ops::attention(stream,
                  {.shape = attention_shape(queries, keys, heads_, w, pass, {}, RandomUse::attention_dropout),
-                  .q = q,
+                  .q = part(qkv, 0, w),
                   .k = part(all, 0, w),
                   .v = part(all, 1, w),
                   .y = context});

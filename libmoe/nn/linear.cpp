@@ -14,7 +14,7 @@ void Linear::forward(Stream& stream, const Pass& pass, const TensorView& x, cons
   MOE_CHECK(!sums_outputs() || activation == ops::Activation::none);
   const bool with_bias = !sums_outputs() || tensor_->rank() == 0;  // once in the sum
   ops::gemm(stream, {.a = x,
-                     .b = weight(),
+                     .b = weight_->weight(),
                      .c = y,
                      .bias = with_bias ? bias() : TensorView{},
                      .activation = activation,
@@ -32,9 +32,8 @@ void Linear::backward_of_part(Stream& stream, const Pass& pass, const TensorView
                                                     .accumulate = weight_->adds_to_gradient(),
                                                     .product = product(pass)},
                                           ops::Gemm{.a = dy,
-                                                    .b = weight(),
+                                                    .b = weight_->transposed_weight(),
                                                     .c = dx,
-                                                    .trans_b = true,
                                                     .accumulate = accumulate_dx,
                                                     .product = product(pass)}};
   ops::gemm(stream, std::span(products).first(dx ? 2 : 1));
@@ -46,7 +45,7 @@ void Linear::backward(Stream& stream, const Pass& pass, const TensorView& x, con
   Tensor own;
   if (accumulate_dx) own = Tensor(stream.device(), dx.shape);
   const TensorView& part = accumulate_dx ? own.view() : dx;
-  ops::gemm(stream, {.a = dy, .b = weight(), .c = part, .trans_b = true, .product = product(pass)});
+  ops::gemm(stream, {.a = dy, .b = weight_->transposed_weight(), .c = part, .product = product(pass)});
   const PendingPtr sum = tensor_->start_all_reduce(stream, Reduce::sum, part);
   backward_of_part(stream, pass, x, dy, {}, false);
   sum->wait();

@@ -22,8 +22,6 @@ class Linear {
   /// The tensor group must outlive the map; null: nobody divides it.
   Linear(ParameterList& parameters, const LinearSpec& spec, Communicator* tensor = nullptr);
 
-  /// What products read: f32, or a copy in bf16.
-  TensorView weight() const { return weight_->weight(); }
   TensorView bias() const { return bias_ == nullptr ? TensorView{} : bias_->value; }
   /// Of the rank's part.
   std::int64_t n_in() const { return weight_->value.shape[0]; }
@@ -43,7 +41,7 @@ class Linear {
                         const TensorView& dx, bool accumulate_dx) const;
 
  private:
-  DType product(const Pass& pass) const { return weight_->spec.product ? pass.product : DType::f32; }
+  Product product(const Pass& pass) const { return weight_->spec.product ? pass.product : Product::f32; }
   /// An axis of the weight is divided.
   bool divided(std::size_t axis) const { return !weight_->slice.axis[axis].empty(); }
   bool sums_outputs() const { return divided(0); }

@@ -71,8 +71,7 @@ void Adam::step_range(Stream& stream, const ParameterGroup& group, const Moments
                      .gradient = group.owned_gradients_at(range),
                      .m = group.owned_part(moments.m, range),
                      .v = group.owned_part(moments.v, range),
-                     .parameter = group.owned_values_at(range),
-                     .rounded = group.rounded ? group.rounded.slice(range.begin, range.end) : TensorView{}});
+                     .parameter = group.owned_values_at(range)});
 }
 
 double gradient_sum_of_squares(Stream& stream, const ParameterList& parameters) {

@@ -23,7 +23,27 @@ void clear(Stream& stream, const TensorView& x) {
   stream.fill_zero(x.data, x.n_bytes());
 }
 
+// Both copies of the matrices for which wanted(i).
+template <class Wanted>
+void pack(Stream& stream, const Parameter& p, const Wanted& wanted) {
+  std::vector<ops::Packing> packings;
+  for (std::int64_t i = 0; i < p.n_matrices(); ++i) {
+    if (!wanted(static_cast<std::size_t>(i))) continue;
+    const WeightView w(p.matrix(i));
+    packings.push_back({w, p.packed.at(i)});
+    packings.push_back({w.transposed(), p.packed_transposed.at(i)});
+  }
+  ops::pack_weights(stream, packings);
+}
+
 }  // namespace
+
+std::int64_t Parameter::packed_bytes(WeightType type) const {
+  const int last = value.shape.rank() - 1;
+  const std::int64_t n_inputs = value.shape[last - 1], n_outputs = value.shape[last];
+  return n_matrices() *
+         (WeightView::bytes_of(type, n_inputs, n_outputs) + WeightView::bytes_of(type, n_outputs, n_inputs));
+}
 
 void Parameter::for_each_run(IndexRange range,
                              const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& run) const {
@@ -59,10 +79,6 @@ int Sharding::n_copies(Copies copies) const {
 
 int Sharding::index(Copies copies) const {
   return copies == Copies::data ? dense_index : copies == Copies::expert_data ? expert_index : 0;
-}
-
-bool ParameterGroup::has_products() const {
-  return std::ranges::any_of(parameters, [](const Parameter* p) { return p->spec.product; });
 }
 
 void ParameterGroup::bind_values(const TensorView& buffer) {
@@ -175,31 +191,23 @@ void ParameterList::finish_gradients(Stream& stream, const ParameterGroup& group
   }
 }
 
-void ParameterList::round_values(Stream& stream, bool also_owned) {
-  if (rounded_.empty()) {
-    also_owned = true;
-    for (ParameterGroup& group : groups_) {
-      Tensor& rounded = rounded_.emplace_back();
-      if (!group.has_products()) continue;
-      rounded = Tensor(stream.device(), {group.n_elements}, DType::bf16);
-      group.rounded = rounded.view();
-      for (Parameter* p : group.parameters) {
-        if (!p->spec.product) continue;
-        p->rounded = p->value;
-        p->rounded.dtype = DType::bf16;
-        p->rounded.data = static_cast<std::uint16_t*>(rounded.view().data) + p->offset;
-      }
-    }
+void ParameterList::keep_packed(Stream& stream, WeightType type) {
+  keeps_packed_ = true;
+  for (const auto& p : parameters_) {
+    if (!p->spec.product) continue;
+    MOE_CHECK(p->value, "packed copies of values that are elsewhere");
+    const WeightView w(p->matrix());
+    p->packed = PackedMatrices(stream.device(), type, p->n_matrices(), w.n_inputs(), w.n_outputs());
+    p->packed_transposed =
+        PackedMatrices(stream.device(), type, p->n_matrices(), w.n_outputs(), w.n_inputs());
+    pack(stream, *p, [](std::size_t) { return true; });
   }
-  for (const ParameterGroup& group : groups_) {
-    if (!group.rounded) continue;
-    MOE_CHECK(group.values, "rounded copies of values that are elsewhere");
-    const auto round = [&](std::int64_t begin, std::int64_t end) {
-      if (begin < end) ops::round(stream, group.values.slice(begin, end), group.rounded.slice(begin, end));
-    };
-    round(0, also_owned ? group.n_elements : group.owned.begin);
-    if (!also_owned) round(group.owned.end, group.n_elements);
-  }
+}
+
+void ParameterList::pack_changed(Stream& stream) const {
+  for (const auto& p : parameters_)
+    if (p->packed)
+      pack(stream, *p, [&](std::size_t i) { return !p->spec.per_expert() || p->touched[i] != 0; });
 }
 
 IndexRange ParameterList::share_of(const Parameter& p) const {

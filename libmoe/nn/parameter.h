@@ -9,6 +9,7 @@
 
 #include "libmoe/base/range.h"
 #include "libmoe/core/tensor.h"
+#include "libmoe/nn/packed_matrices.h"
 #include "libmoe/nn/parameter_spec.h"
 #include "libmoe/nn/slice.h"
 
@@ -33,15 +34,24 @@ struct Parameter {
   std::uint8_t written = 0;  // not per expert: a product has written the gradient since then
   std::size_t group = 0;     // of the list's groups, once laid out
   std::int64_t offset = 0;   // of its first element in its group
-  TensorView rounded;        // the value in bf16, where the list has been told to keep it
+  // The matrices and their transposes packed, where the list has been told to keep them: see keep_packed().
+  PackedMatrices packed, packed_transposed;
 
   /// Marks the gradient (of an expert) as written, and tells whether a product must add to what is there.
   bool adds_to_gradient(std::size_t expert = 0) {
     std::uint8_t& mark = spec.per_expert() ? touched[expert] : written;
     return std::exchange(mark, std::uint8_t{1}) != 0 || !spec.product;
   }
-  /// What a product reads.
-  const TensorView& weight() const { return rounded ? rounded : value; }
+  /// Of a product: one, or one of each expert here.
+  std::int64_t n_matrices() const { return spec.per_expert() ? n_experts() : 1; }
+  TensorView matrix(std::int64_t i = 0) const { return spec.per_expert() ? value.at(i) : value; }
+  /// What packed copies of the matrices and of their transposes take.
+  std::int64_t packed_bytes(WeightType type) const;
+  /// W as the product x W reads it, and W^T as its gradient dy W^T does.
+  WeightView weight(std::int64_t i = 0) const { return packed ? packed.at(i) : WeightView(matrix(i)); }
+  WeightView transposed_weight(std::int64_t i = 0) const {
+    return packed_transposed ? packed_transposed.at(i) : WeightView(matrix(i)).transposed();
+  }
 
   /// Experts that have their parts here.
   std::int64_t n_experts() const { return spec.per_expert() ? value.shape[0] : 0; }
@@ -81,11 +91,9 @@ struct ParameterGroup {
   IndexRange share;                    // an equal part for each copy
   IndexRange owned;                    // what this rank updates: its share when moments are divided, or all
   TensorView values, gradients;        // [n_elements]; without data while they are elsewhere
-  TensorView rounded;                  // [n_elements] values in bf16, or empty
   TensorView owned_values,
       owned_gradients;  // [owned.size()]: always there (gradients: after make_gradients())
 
-  bool has_products() const;  // some parameter is a matrix of products
   /// What this rank owns of a parameter, in the group.
   IndexRange owned_range(const Parameter& p) const { return intersection(p.range(), owned); }
   /// Elements of the group, which must be owned.
@@ -117,11 +125,12 @@ class ParameterList {
   /// Lays them out, and gives memory to the values; not cleared. Once.
   void allocate(Device& device, const Sharding& sharding = {});
   void make_gradients(Stream& stream);
-  /// Keeps a bf16 copy of every matrix of products beside its value, the fp32 master, and brings the copies
-  /// up to date; with also_owned = false only of what other ranks update (Adam rounds its own). Groups whose
-  /// values are whole.
-  void round_values(Stream& stream, bool also_owned = true);
-  bool rounds_values() const { return !rounded_.empty(); }
+  /// Keeps a packed copy of every matrix of products and of its transpose beside its value, the fp32 master.
+  /// Groups whose values are whole.
+  void keep_packed(Stream& stream, WeightType type);
+  bool keeps_packed() const { return keeps_packed_; }
+  /// Packs anew what an update has changed: all matrices but those of experts that are not touched.
+  void pack_changed(Stream& stream) const;
   /// Gradients are 0 and no expert is touched.
   void clear_gradients(Stream& stream);
   /// The same, but the gradients of matrices of products are left as they are: the first product overwrites
@@ -151,7 +160,7 @@ class ParameterList {
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<ParameterGroup> groups_;
   std::vector<Tensor> values_, gradients_;  // of groups_: all of it, or the share
-  std::vector<Tensor> rounded_;             // of groups_, once asked for; empty without a matrix of products
+  bool keeps_packed_ = false;
   Sharding sharding_;
 };
 

@@ -1,15 +1,15 @@
 // What a pass is told once, for every module that it runs through.
 #pragma once
-#include "kernels/api/types.h"
+#include "libmoe/core/weight.h"
 #include "libmoe/nn/random.h"
 
 namespace moe {
 
 struct Pass {
   bool training = false;  // noise, dropout, capacity
-  // What matrix products multiply: f32, or bf16, to which both matrices are rounded (kernels/api/gemm.h).
-  // Sums and results are f32, and so are the products of gates.
-  kernels::DType product = kernels::DType::f32;
+  // What matrix products multiply (kernels/api/gemm.h). Sums and results are f32, and so are the products of
+  // gates.
+  Product product = Product::f32;
   PassRandom random{};
 
   /// The same with the random numbers of layer `layer`, numbered over encoder, then decoder.

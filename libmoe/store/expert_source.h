@@ -4,16 +4,16 @@
 #include <cstdint>
 #include <span>
 
-#include "libmoe/core/tensor.h"
+#include "libmoe/core/weight.h"
 #include "libmoe/nn/feed_forward_spec.h"
 
 namespace moe {
 
 /// One expert's feed-forward network; views are valid until release().
 struct ExpertWeights {
-  TensorView in_weight;   // [D,F]
+  WeightView in_weight;   // [D,F]
   TensorView in_bias;     // [F]
-  TensorView out_weight;  // [F,D]
+  WeightView out_weight;  // [F,D]
   TensorView out_bias;    // [D]
 };
 

@@ -19,7 +19,7 @@ struct Row {
 
 std::vector<Row> rows_of(const Footprint& f, const BesideDevice& beside) {
   return {{"weights", f.weight_bytes},
-          {"weights in bf16", f.rounded_bytes},
+          {"packed weights", f.packed_bytes},
           {"gradients", f.gradient_bytes},
           {"Adam's moments", f.moment_bytes},
           {"activations, about", f.activation_bytes},
@@ -64,7 +64,7 @@ std::string ranges_text(const std::vector<std::size_t>& ranks) {
 /// A rank computes its own: what it holds depends on its place in the grid.
 std::vector<Footprint> gather_footprints(Communicator& world, const Footprint& mine) {
   constexpr std::int64_t Footprint::*kOfRank[]{
-      &Footprint::weight_bytes,     &Footprint::rounded_bytes,  &Footprint::gradient_bytes,
+      &Footprint::weight_bytes,     &Footprint::packed_bytes,   &Footprint::gradient_bytes,
       &Footprint::moment_bytes,     &Footprint::scratch_bytes,  &Footprint::saving_bytes,
       &Footprint::activation_bytes, &Footprint::exchange_bytes, &Footprint::validation_bytes,
   };
@@ -118,7 +118,7 @@ FootprintOptions footprint_options(const TrainOptions& options, const Dataset& d
                                    const ModelParts& parts, int n_threads) {
   FootprintOptions footprint{.batch_tokens = options.batch_tokens,
                              .recompute = options.recompute,
-                             .bf16_weights = options.arithmetic.bf16_weights(),
+                             .weights = options.arithmetic.weight_type(),
                              .overlap = options.overlap,
                              .n_threads = n_threads,
                              .parts = parts};

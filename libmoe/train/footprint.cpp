@@ -33,7 +33,9 @@ void count_held(const ParameterList& layout, const FootprintOptions& options, Fo
     f.moment_bytes += kFloat * 2 * held(1);
     f.gradient_bytes += kFloat * held(2);
     f.weight_bytes += kFloat * held(3);
-    if (options.bf16_weights && group.has_products()) f.rounded_bytes += kFloat / 2 * group.n_elements;
+    for (const Parameter* p : group.parameters)
+      if (options.weights != WeightType::f32 && p->spec.product)
+        f.packed_bytes += p->packed_bytes(options.weights);
   }
 }
 

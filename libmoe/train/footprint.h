@@ -10,11 +10,11 @@ namespace moe {
 
 /// How a rank works, as far as it decides memory.
 struct FootprintOptions {
-  std::int64_t batch_tokens = 0;  // rows of a micro-batch of all ranks; half of them are taken as the
-                                  // decoder's, all for a decoder-only model
-  bool recompute = false;         // see PassOptions
-  bool bf16_weights = false;      // see ParameterList::round_values()
-  bool overlap = true;            // see DataParallel
+  std::int64_t batch_tokens = 0;         // rows of a micro-batch of all ranks; half of them are taken as the
+                                         // decoder's, all for a decoder-only model
+  bool recompute = false;                // see PassOptions
+  WeightType weights = WeightType::f32;  // what products read, see ParameterList::keep_packed()
+  bool overlap = true;                   // see DataParallel
   int n_threads = 1;
   ModelParts parts{};
   // Validation: rows of a batch whose loss is measured; of a batch that is translated, its sentences on a
@@ -25,7 +25,7 @@ struct FootprintOptions {
 struct Footprint {
   std::int64_t n_parameters = 0, n_expert_parameters = 0;  // of the model
   // Of this rank, in bytes: what it holds all the time,
-  std::int64_t weight_bytes = 0, rounded_bytes = 0, gradient_bytes = 0, moment_bytes = 0;
+  std::int64_t weight_bytes = 0, packed_bytes = 0, gradient_bytes = 0, moment_bytes = 0;
   std::int64_t scratch_bytes = 0;  // of threads, and the table of positions
   // and, estimated, what it has besides when a pass over one micro-batch has most: of the tokens, and of
   // parameters that are gathered and reduced meanwhile.
@@ -38,7 +38,7 @@ struct Footprint {
   double flops_per_source_token = 0, flops_per_target_token = 0;
   /// Of the device.
   std::int64_t total_bytes() const {
-    return weight_bytes + rounded_bytes + gradient_bytes + moment_bytes + scratch_bytes +
+    return weight_bytes + packed_bytes + gradient_bytes + moment_bytes + scratch_bytes +
            std::max(activation_bytes + exchange_bytes, validation_bytes);
   }
 };

@@ -248,7 +248,7 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
   if (valid_metric != "loss" && model.architecture != "encoder-decoder")
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
-  if (arithmetic.bf16_weights() && zero_stage == 3)
+  if (arithmetic.packs() && zero_stage == 3)
     usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
   const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;
   if (ramps && ramp_updates == 0)

@@ -153,7 +153,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
   else
     on_every_rank(this->world(), [&] { load(origin); });
-  if (options.arithmetic.bf16_weights()) model_->parameters().round_values(stream_);
+  if (options.arithmetic.packs()) model_->parameters().keep_packed(stream_, options.arithmetic.weight_type());
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
   SaveHeader header{std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary()),

@@ -154,7 +154,7 @@ UpdateResult run_update(Stream& stream, Transformer& model, Adam& adam, DataPara
     report_divergence(stream, model, parallel, {options.update, update.loss_sum, parts, pass});
   adam.step(stream, model.parameters(), options.rate, clip_scale(update.gradient_norm, options.clip_norm));
   parallel.publish_values(stream);
-  if (model.parameters().rounds_values()) model.parameters().round_values(stream, false);
+  model.parameters().pack_changed(stream);
   update.seconds = clock.seconds();
   update.busy_seconds = gather_busy(*model.parts().grid, clock);
   costs.learn(update.busy_seconds, rows);

@@ -15,8 +15,8 @@ struct UpdateOptions {
   std::uint64_t seed = 1;
   std::uint64_t update = 1;  // its number: part of the key of all random numbers
   double rate = 0, clip_norm = 0, label_smoothing = 0;
-  kernels::DType product = kernels::DType::f32;  // see Pass
-  bool recompute = false;                        // see PassOptions
+  Product product = Product::f32;  // see Pass
+  bool recompute = false;          // see PassOptions
   TaskCosts* costs =
       nullptr;  // how sentences are divided among ranks, learning from their times; null: by rows
 };

@@ -149,7 +149,7 @@ TEST_P(FootprintOfRun, IsWithinFivePercent) {
 
 const Setting kSettings[] = {
     {"alone", 1, [](TrainOptions&) {}},
-    {"bf16_weights", 1, [](TrainOptions& o) { o.arithmetic.weights = "bf16"; }},
+    {"packed_weights", 1, [](TrainOptions& o) { o.arithmetic.weights = "bf16"; }},
     {"recompute", 1, [](TrainOptions& o) { o.recompute = true; }},
     {"validation", 1,
      [](TrainOptions& o) {
@@ -196,7 +196,7 @@ TEST(Footprint, OfManyRanksIsAColumnForEachKind) {
             "besides: program                5MiB\n"
             "besides: while saving        11.7KiB\n");
   ranks[1].weight_bytes = ranks[4].weight_bytes = 8000;
-  ranks[2].rounded_bytes = 1024;
+  ranks[2].packed_bytes = 1024;
   EXPECT_EQ(describe_footprints(ranks, config, {}),
             "parameters                      1000\n"
             "  of experts               250 (25%)\n"
