@@ -38,6 +38,8 @@ inline constexpr std::int64_t kInt4Group = 32;
 
 /// Numbers of int8 are all 0 where the largest magnitude is below this.
 inline constexpr float kLeastInt8 = 0x1p-100f;
+/// K of int8 and int4 is at most this: so many products of int8 have a sum of 32 bits.
+inline constexpr std::int64_t kMostSteps = 1 << 17;
 
 /// Steps of k in a row of a strip.
 constexpr std::int64_t strip_row_steps(WeightType type) {
@@ -94,12 +96,14 @@ struct Weight {
 };
 
 /// The packed bytes of a matrix of f32, which lies by rows or by columns. All instruction sets give the same
-/// bytes; bytes between the parts are zeros.
-///   bf16   to nearest, ties to even; NaN stays NaN
-///   int8   m = max_k |w|: scale[n] = m / 127, q = w * (127 / m) to nearest, ties to even (0 where m is below
-///   kLeastInt8) int4   of each group of a column, m the element of largest magnitude (the first of these):
-///   scale = m / -8 in
-///          bf16, q = w / scale to nearest, ties to even, held in [-8, 7] (0 where the scale is 0)
+/// bytes; bytes between the parts are zeros. Numbers are rounded to nearest, ties to even:
+///
+///   bf16   NaN stays NaN
+///   int8   of each column, m = max_k |w|: scale[n] = m / 127, q = w * (127 / m); both are 0 where m is below
+///          kLeastInt8
+///   int4   of each group of a column, m = the element of largest magnitude (the first of these):
+///          scale = m / -8 in bf16, q = w / scale held in [-8, 7]; both are 0 where that scale is 0 or -0
+///
 /// Numbers that are not finite have no place in int8 and int4: what they become is not defined.
 struct PackProblem {
   Weight from;      // f32, rows or columns

@@ -25,7 +25,8 @@ bool has_avx512() {
   return __builtin_cpu_supports("x86-64-v4") != 0;
 }
 bool has_avx512bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0;
+  return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0 &&
+         __builtin_cpu_supports("avx512vnni") != 0;
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Matrix products: all problems of a call are cut into tasks of about equal cost.
 #include "kernels/cpu/gemm_columns.h"
+#include "kernels/cpu/gemm_integers.h"
 #include "kernels/cpu/gemm_many.h"
 #include "kernels/cpu/gemm_steps.h"
-#include "kernels/cpu/gemm_strips.h"
 #include "kernels/cpu/ops.h"
 
 namespace moe::kernels::MOE_ISA {
@@ -59,17 +59,24 @@ void run_task(const Plan& plan, std::int64_t task, int thread) {
                   n,
                   least(n + job.columns, p.b.n),
                   workspace_of<float>(*plan.context, thread)};
+  if (p.b.type == WeightType::int8) return IntegersOfB<Int8>{part}.run();
+  if (p.b.type == WeightType::int4) return IntegersOfB<Int4>{part}.run();
   if (packed_b(p))
     p.product == Product::bf16 ? StripsOfB<RoundedSteps>{part}.run() : StripsOfB<WidenedSteps>{part}.run();
   else
     p.product == Product::bf16 ? run_part<Pairs>(part) : run_part<Elements>(part);
 }
 
+/// Rows of A that a task packs at most.
+std::int64_t most_rows_of(const GemmProblem& p) {
+  if (few_rows(p)) return kFewRows;
+  if (integers_of_b(p)) return most_rows_of_integers(p);
+  return most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
+}
+
 /// Adds the tasks of a problem; returns how many.
 std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_t first_task, Job& job) {
-  const std::int64_t most_rows =
-      few_rows(p) ? kFewRows
-                  : most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
+  const std::int64_t most_rows = most_rows_of(p);
   // A task reads its rows of A again and, few rows, wants long runs of B.
   const std::int64_t min_columns = columns_of_b(p) ? kPanel : 4 * kPanel;
   const std::int64_t m = least(most_rows, p.m), column_cost = cost_of(m, 1, p.b.k) - cost_of(m, 0, p.b.k);

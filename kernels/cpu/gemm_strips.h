@@ -9,6 +9,7 @@ namespace {
 /// A row of a strip of bf16 meets two steps of A, as a pair, or one after the other in f32.
 struct RoundedSteps {
   using WordsOfA = Pairs;
+  static constexpr int kWords = 1;  // of a row of A
   template <int Rows>
   MOE_INLINE static void multiply_add(const float* a, std::int64_t lda, const Vec (&b)[kVecs],
                                       Vec (&sum)[Rows][kVecs]) {
@@ -22,6 +23,7 @@ struct RoundedSteps {
 };
 struct WidenedSteps {
   using WordsOfA = Elements;
+  static constexpr int kWords = 2;
   template <int Rows>
   MOE_INLINE static void multiply_add(const float* a, std::int64_t lda, const Vec (&b)[kVecs],
                                       Vec (&sum)[Rows][kVecs]) {
@@ -58,26 +60,47 @@ struct PanelOfStrips {
                column % kStripColumns;
     }
   }
+  MOE_INLINE void load_row(std::int64_t i, Vec (&row)[kVecs]) const {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) row[v] = load(vec[v] + i * (kStripRowBytes / kFloatBytes));
+  }
 };
 
-/// c: [Rows,kPanel] = or += a times n_rows rows of the strips, then bias and ReLU. a: words with leading
-/// dimension lda. What is ahead is fetched, so many lines at each row.
+/// So many rows, from one on, of the strips of columns n ... n + kPanel - 1.
+inline Piece piece_of_strips(const Weight& b, std::int64_t row, std::int64_t n_rows, std::int64_t n) {
+  const std::int64_t bytes = strip_bytes(b.type, b.k), strip = n / kStripColumns;
+  const std::int64_t n_strips =
+      least(divide_up(kPanel, kStripColumns), packed_columns(b.n) / kStripColumns - strip);
+  return {reinterpret_cast<const char*>(b.bytes()) + strip * bytes + row * kStripRowBytes, n_strips,
+          n_rows * kStripRowBytes, bytes};
+}
+
+/// body(i) for every step of a tile; what is ahead is fetched meanwhile, so many lines at each step.
+template <class Body>
+MOE_INLINE void for_steps(const Tile& t, const Body& body) {
+  const char* ahead = t.ahead;
+  std::int64_t run = t.left;
+  for (std::int64_t k = 0; k < t.k; k += run, run = t.run, ahead += t.jump)
+    for (std::int64_t i = k; i < k + least(run, t.k - k); ++i) {
+      for (std::int64_t line = 0; line < t.n_lines; ++line, ahead += 64) fetch(ahead);
+      body(i);
+    }
+}
+
+/// c: [Rows,kPanel] = or += a times t.k rows of the strips, then bias and ReLU. a: words with leading
+/// dimension lda.
 template <class Steps, int Rows>
 void multiply_strips(const Tile& t, const PanelOfStrips& b) {
   Vec sum[Rows][kVecs];
   begin_sums(t, sum);
   const float* a = t.a;
-  const char* ahead = t.ahead;
-  std::int64_t run = t.left;
-  for (std::int64_t k = 0; k < t.k; k += run, run = t.run, ahead += t.jump)
-    for (std::int64_t i = k; i < k + least(run, t.k - k); ++i) {
-      Vec row[kVecs];
-#pragma GCC unroll 16
-      for (int v = 0; v < kVecs; ++v) row[v] = load(b.vec[v] + i * (kStripRowBytes / kFloatBytes));
-      for (std::int64_t line = 0; line < t.n_lines; ++line, ahead += 64) fetch(ahead);
-      Steps::template multiply_add<Rows>(a, t.lda, row, sum);
-      a += 2 / Steps::WordsOfA::kSteps;
-    }
+  for_steps(
+      t, [&](std::int64_t i) __attribute__((always_inline)) {
+        Vec row[kVecs];
+        b.load_row(i, row);
+        Steps::template multiply_add<Rows>(a, t.lda, row, sum);
+        a += Steps::kWords;
+      });
   end_sums(t, sum);
 }
 
@@ -121,21 +144,13 @@ struct StripsOfB : Part {
     }
   }
 
-  /// Rows of the strips of columns n ... n + kPanel - 1 from step k0 on.
-  Piece piece(std::int64_t k0, std::int64_t k, std::int64_t n) const {
-    const std::int64_t bytes = strip_bytes(p.b.type, p.b.k), strip = n / kStripColumns;
-    const std::int64_t n_strips =
-        least(divide_up(kPanel, kStripColumns), packed_columns(p.b.n) / kStripColumns - strip);
-    return {reinterpret_cast<const char*>(p.b.bytes()) + strip * bytes + k0 / 2 * kStripRowBytes, n_strips,
-            divide_up(k, 2) * kStripRowBytes, bytes};
-  }
-
   void run_panel(std::int64_t k0, std::int64_t k, std::int64_t n, std::int64_t lda) const {
     const std::int64_t columns = least(kPanel, n1 - n);
     const PanelOfStrips b(p.b, k0 / 2, n);
-    const Piece next = n + kPanel < n1  ? piece(k0, k, n + kPanel)
-                       : k0 + k < p.b.k ? piece(k0 + k, least(k, p.b.k - k0 - k), n0)
-                                        : kNoPiece;
+    const Piece next = n + kPanel < n1 ? piece_of_strips(p.b, k0 / 2, divide_up(k, 2), n + kPanel)
+                       : k0 + k < p.b.k
+                           ? piece_of_strips(p.b, (k0 + k) / 2, divide_up(least(k, p.b.k - k0 - k), 2), n0)
+                           : kNoPiece;
     for (std::int64_t index = 0; index < n_tiles; ++index) {
       const std::int64_t m = m0 + index * tile_rows, rows = least(tile_rows, m1 - m);
       Tile t{.a = workspace + (m - m0) * lda,

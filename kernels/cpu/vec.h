@@ -169,6 +169,17 @@ MOE_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 #endif
 }
 
+/// To whole numbers, nearest even.
+MOE_INLINE IntVec round_to_int(Vec v) {
+#if MOE_ISA_avx512
+  return reinterpret_cast<IntVec>(_mm512_maskz_cvtps_epi32(0xffff, v));
+#elif MOE_ISA_avx2
+  return reinterpret_cast<IntVec>(_mm256_cvtps_epi32(v));
+#else
+  return reinterpret_cast<IntVec>(_mm_cvtps_epi32(v));
+#endif
+}
+
 /// The larger of each pair; b where one of them is NaN.
 MOE_INLINE Vec max(Vec a, Vec b) {
   return a > b ? a : b;

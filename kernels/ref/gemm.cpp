@@ -9,6 +9,8 @@ float element_a(const GemmProblem& p, std::int64_t m, std::int64_t k) {
   return p.a[p.trans_a ? k * p.lda + m : m * p.lda + k];
 }
 
+constexpr float kLargestFloat = 0x1.fffffep127f;
+
 float rounded(float x) {
   return from_bf16(to_bf16(x));
 }
@@ -35,6 +37,7 @@ float int8_sum(const GemmProblem& p, std::int64_t m, std::int64_t n) {
   float largest = 0;
   for (std::int64_t k = 0; k < p.b.k; ++k) {
     const float a = element_a(p, m, k), size = a < 0 ? -a : a;
+    if (!(size <= kLargestFloat)) return size - size;  // NaN
     if (size > largest) largest = size;
   }
   const Int8Scale scale(largest);
@@ -58,17 +61,21 @@ float int4_sum(const GemmProblem& p, std::int64_t m, std::int64_t n) {
   return sum;
 }
 
+/// op(A) B, added to C where the problem says so.
+float product_of(const GemmProblem& p, std::int64_t m, std::int64_t n) {
+  const float c = p.accumulate ? p.c[m * p.ldc + n] : 0;
+  if (p.b.type != WeightType::int8 && p.b.type != WeightType::int4) return chain(p, m, n, c);
+  const float product = p.b.type == WeightType::int8 ? int8_sum(p, m, n) : int4_sum(p, m, n);
+  return p.accumulate ? c + product : product;
+}
+
 void gemm_one(const GemmProblem& p) {
   for (std::int64_t m = 0; m < p.m; ++m)
     for (std::int64_t n = 0; n < p.b.n; ++n) {
-      float& c = p.c[m * p.ldc + n];
-      const float start = p.accumulate ? c : 0.0f;
-      float sum = p.b.type == WeightType::int8   ? start + int8_sum(p, m, n)
-                  : p.b.type == WeightType::int4 ? start + int4_sum(p, m, n)
-                                                 : chain(p, m, n, start);
+      float sum = product_of(p, m, n);
       if (p.bias != nullptr) sum += p.bias[n];
       if (p.activation == Activation::relu && !(sum > 0)) sum = 0;
-      c = sum;
+      p.c[m * p.ldc + n] = sum;
     }
 }
 

@@ -51,6 +51,7 @@ void pack_int4_group(const PackProblem& p, const Weight& packed, std::int64_t be
       const_cast<std::uint16_t*>(packed.int4_scales())[int4_scale_place(p.from.k, begin, n)];
   half = to_bf16(largest / -8);
   const float scale = from_bf16(half);
+  if (scale == 0) half = 0;  // not -0
   auto* to = static_cast<std::uint16_t*>(p.to);
   for (std::int64_t k = begin; k < end; ++k) {
     const float quotient = scale == 0 ? 0 : __builtin_rintf(element(p.from, k, n) / scale);

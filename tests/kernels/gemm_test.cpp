@@ -23,8 +23,8 @@ using kernels::WeightType;
 
 struct Layout {
   bool trans_a = false, trans_b = false, accumulate = false, bias = false, relu = false;
-  bool packed = false;  // B in bf16
-  bool pairs = false;   // products of bf16
+  bool pairs = false;                 // products of bf16
+  WeightType type = WeightType::f32;  // another one is packed
 };
 
 const std::vector<Layout> kLayouts = {{},
@@ -34,16 +34,22 @@ const std::vector<Layout> kLayouts = {{},
                                       {.bias = true, .relu = true},
                                       {.trans_b = true, .bias = true},
                                       {.accumulate = true},
-                                      {.packed = true},
-                                      {.bias = true, .relu = true, .packed = true},
-                                      {.accumulate = true, .packed = true},
+                                      {.type = WeightType::bf16},
+                                      {.bias = true, .relu = true, .type = WeightType::bf16},
+                                      {.accumulate = true, .type = WeightType::bf16},
                                       {.pairs = true},
                                       {.trans_b = true, .pairs = true},
                                       {.trans_a = true, .accumulate = true, .pairs = true},
                                       {.trans_a = true, .trans_b = true, .pairs = true},
-                                      {.packed = true, .pairs = true},
-                                      {.bias = true, .relu = true, .packed = true, .pairs = true},
-                                      {.accumulate = true, .packed = true, .pairs = true}};
+                                      {.pairs = true, .type = WeightType::bf16},
+                                      {.bias = true, .relu = true, .pairs = true, .type = WeightType::bf16},
+                                      {.accumulate = true, .pairs = true, .type = WeightType::bf16},
+                                      {.type = WeightType::int8},
+                                      {.bias = true, .relu = true, .type = WeightType::int8},
+                                      {.accumulate = true, .pairs = true, .type = WeightType::int8},
+                                      {.type = WeightType::int4},
+                                      {.bias = true, .relu = true, .type = WeightType::int4},
+                                      {.accumulate = true, .pairs = true, .type = WeightType::int4}};
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> names;
@@ -67,8 +73,21 @@ float rounded(float x) {
   return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
 }
 
+// m / 127 and the integers of numbers of which m is the largest magnitude.
+struct Int8Row {
+  float scale = 0;
+  std::vector<std::int32_t> q;
+
+  explicit Int8Row(const std::vector<float>& x) {
+    float m = 0;
+    for (const float v : x) m = std::max(m, std::fabs(v));
+    if (m > 0) scale = m / 127;
+    for (const float v : x) q.push_back(m > 0 ? static_cast<std::int32_t>(std::nearbyint(v * (127 / m))) : 0);
+  }
+};
+
 struct alignas(64) StripRow {
-  std::uint16_t unit[32];
+  unsigned char bytes[64];
 };
 
 // One problem with its own memory; rows are longer than needed and the gaps hold a mark that must stay.
@@ -77,7 +96,9 @@ struct Case {
   Layout layout;
   std::int64_t m, n, k;
   std::vector<float> a, b, c, bias;
-  std::vector<std::uint16_t> b16;  // b, where it is packed
+  std::vector<std::uint16_t> b16;  // b, where it is bf16; scales of int4, [k/32][n]
+  std::vector<std::int32_t> q;     // [k,n], where it is int8 or int4
+  std::vector<float> scales;       // of columns of int8
   std::vector<StripRow> strips;    // its packed bytes
   std::int64_t ldb;
   GemmProblem problem{};
@@ -101,9 +122,21 @@ struct Case {
     for (float& x : b) {
       // A sign, any mantissa, and a magnitude from 2^-63 to below 2: no product is denormal.
       b16.push_back(static_cast<std::uint16_t>((random() & 0x9FFF) | 0x2000));
-      x = l.packed ? from_bf16(b16.back()) : uniform(random);
+      x = l.type == WeightType::bf16 ? from_bf16(b16.back()) : uniform(random);
     }
-    if (l.packed) pack();
+    const bool int8 = l.type == WeightType::int8, int4 = l.type == WeightType::int4;
+    if (int8 || int4)
+      for (std::int64_t i = 0; i < k * n; ++i)
+        q.push_back(int8 ? static_cast<std::int32_t>(random() % 255) - 127
+                         : static_cast<std::int32_t>(random() % 16) - 8);
+    if (int8)
+      for (std::int64_t i = 0; i < n; ++i) scales.push_back(std::fabs(uniform(random)));
+    if (int4) {
+      b16.clear();
+      for (std::int64_t i = 0; i < (k + 31) / 32 * n; ++i)
+        b16.push_back(static_cast<std::uint16_t>((random() & 0x87FF) | 0x3800));  // 2^-15 and more
+    }
+    if (l.type != WeightType::f32) pack();
     for (float& x : bias) x = uniform(random);
     for (std::int64_t i = 0; i < m; ++i)
       for (std::int64_t j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = uniform(random);
@@ -119,45 +152,125 @@ struct Case {
         .trans_a = l.trans_a,
         .accumulate = l.accumulate,
         .activation = l.relu ? kernels::Activation::relu : kernels::Activation::none};
-    if (l.packed) problem.b = {k, n, WeightType::bf16, WeightLayout::packed, strips.data(), 0};
+    if (l.type != WeightType::f32) problem.b = {k, n, l.type, WeightLayout::packed, strips.data(), 0};
   }
 
-  // As kernels/api/weight.h says, exactly as long: the row of a strip has two steps of 16 columns.
+  // As kernels/api/weight.h says, exactly as long.
   void pack() {
-    const std::int64_t rows = (k + 31) / 32 * 16;
-    strips.assign(static_cast<std::size_t>((n + 15) / 16 * rows), StripRow{});
+    const std::int64_t tile = layout.type == WeightType::int8 ? 64 : 32, k2 = (k + tile - 1) / tile * tile;
+    const std::int64_t n_strips = (n + 15) / 16, n_groups = k2 / 32;
+    const std::int64_t rows = layout.type == WeightType::bf16   ? k2 / 2
+                              : layout.type == WeightType::int8 ? k2 / 4
+                                                                : k2 / 8;
+    const std::int64_t scale_rows = layout.type == WeightType::bf16   ? 0
+                                    : layout.type == WeightType::int8 ? 2 * n_strips
+                                                                      : (n_strips * n_groups + 1) / 2;
+    strips.assign(static_cast<std::size_t>(n_strips * rows + scale_rows), StripRow{});
+    unsigned char* elements = strips.data()->bytes;
+    unsigned char* behind = elements + n_strips * rows * 64;
     for (std::int64_t step = 0; step < k; ++step)
+      for (std::int64_t column = 0; column < n; ++column) {
+        unsigned char* strip = elements + column / 16 * rows * 64;
+        if (layout.type == WeightType::bf16) {
+          std::memcpy(strip + step / 2 * 64 + column % 16 * 4 + step % 2 * 2,
+                      &b16[static_cast<std::size_t>(step * ldb + column)], 2);
+          continue;
+        }
+        const std::int32_t x = q[static_cast<std::size_t>(step * n + column)];
+        if (layout.type == WeightType::int8)
+          strip[step / 4 * 64 + column % 16 * 4 + step % 4] = static_cast<unsigned char>(x);
+        else  // the lower four bits of a byte have the earlier steps
+          strip[step / 8 * 64 + column % 16 * 4 + step % 2 * 2 + step % 8 / 4] |=
+              static_cast<unsigned char>((x & 15) << step % 4 / 2 * 4);
+      }
+    if (layout.type == WeightType::int8) pack_scales_and_sums(behind, behind + n_strips * 64);
+    for (std::int64_t group = 0; layout.type == WeightType::int4 && 32 * group < k; ++group)
       for (std::int64_t column = 0; column < n; ++column)
-        strips[static_cast<std::size_t>(column / 16 * rows + step / 2)].unit[column % 16 * 2 + step % 2] =
-            b16[static_cast<std::size_t>(step * ldb + column)];
+        std::memcpy(behind + ((column / 16 * n_groups + group) * 16 + column % 16) * 2,
+                    &b16[static_cast<std::size_t>(group * n + column)], 2);
+  }
+  void pack_scales_and_sums(unsigned char* to, unsigned char* sums) const {
+    for (std::int64_t column = 0; column < n; ++column) {
+      std::int32_t sum = 0;
+      for (std::int64_t step = 0; step < k; ++step) sum += q[static_cast<std::size_t>(step * n + column)];
+      std::memcpy(to + column * 4, &scales[static_cast<std::size_t>(column)], 4);
+      std::memcpy(sums + column * 4, &sum, 4);
+    }
   }
 
   // What the contract says, with or without fused multiply-add.
   std::vector<float> expected(bool fused) const {
-    std::vector<float> out = c, as = a, bs = b;
-    if (layout.pairs)
-      for (std::vector<float>* operand : {&as, &bs})
-        std::transform(operand->begin(), operand->end(), operand->begin(), rounded);
-    for (std::int64_t i = 0; i < m; ++i)
+    std::vector<float> out = c;
+    for (std::int64_t i = 0; i < m; ++i) {
+      const std::vector<float> products = layout.type == WeightType::int8   ? int8_products(i)
+                                          : layout.type == WeightType::int4 ? int4_products(i, fused)
+                                                                            : chains(i, fused);
       for (std::int64_t j = 0; j < n; ++j) {
         float& y = out[static_cast<std::size_t>(i * problem.ldc + j)];
-        float sum = layout.accumulate ? y : 0.0f;
-        for (std::int64_t step = 0; step < k; ++step) {
-          const std::int64_t q = layout.pairs && (step ^ 1) < k ? step ^ 1 : step;
-          const float x =
-              as[static_cast<std::size_t>(layout.trans_a ? q * problem.lda + i : i * problem.lda + q)];
-          const float w = bs[static_cast<std::size_t>(layout.trans_b ? j * ldb + q : q * ldb + j)];
-          if (fused) {
-            sum = std::fmaf(x, w, sum);
-          } else {
-            volatile float product = x * w;  // rounded: the compiler must not fuse it
-            sum = sum + product;
-          }
-        }
+        float sum = products[static_cast<std::size_t>(j)];
+        if (layout.accumulate && integers()) sum += y;  // other products begin with it
         if (layout.bias) sum += bias[static_cast<std::size_t>(j)];
         y = layout.relu && !(sum > 0) ? 0.0f : sum;
       }
+    }
     return out;
+  }
+
+ private:
+  bool integers() const { return layout.type == WeightType::int8 || layout.type == WeightType::int4; }
+  float a_at(std::int64_t i, std::int64_t step) const {
+    return a[static_cast<std::size_t>(layout.trans_a ? step * problem.lda + i : i * problem.lda + step)];
+  }
+  float b_at(std::int64_t step, std::int64_t j) const {
+    return b[static_cast<std::size_t>(layout.trans_b ? j * ldb + step : step * ldb + j)];
+  }
+  static float multiply_add(float x, float w, float sum, bool fused) {
+    if (fused) return std::fmaf(x, w, sum);
+    volatile float product = x * w;  // rounded: the compiler must not fuse it
+    return sum + product;
+  }
+
+  // Of a row, of weights of f32 and bf16.
+  std::vector<float> chains(std::int64_t i, bool fused) const {
+    std::vector<float> sums;
+    for (std::int64_t j = 0; j < n; ++j) {
+      float sum = layout.accumulate ? c[static_cast<std::size_t>(i * problem.ldc + j)] : 0.0f;
+      for (std::int64_t step = 0; step < k; ++step) {
+        const std::int64_t s = layout.pairs && (step ^ 1) < k ? step ^ 1 : step;
+        const float x = a_at(i, s), w = b_at(s, j);
+        sum = multiply_add(layout.pairs ? rounded(x) : x, layout.pairs ? rounded(w) : w, sum, fused);
+      }
+      sums.push_back(sum);
+    }
+    return sums;
+  }
+  std::vector<float> int8_products(std::int64_t i) const {
+    std::vector<float> x, products;
+    for (std::int64_t step = 0; step < k; ++step) x.push_back(a_at(i, step));
+    const Int8Row row(x);
+    for (std::int64_t j = 0; j < n; ++j) {
+      std::int64_t sum = 0;
+      for (std::int64_t step = 0; step < k; ++step)
+        sum += row.q[static_cast<std::size_t>(step)] * q[static_cast<std::size_t>(step * n + j)];
+      products.push_back(static_cast<float>(sum) * (row.scale * scales[static_cast<std::size_t>(j)]));
+    }
+    return products;
+  }
+  std::vector<float> int4_products(std::int64_t i, bool fused) const {
+    std::vector<float> products;
+    for (std::int64_t j = 0; j < n; ++j) {
+      float sum = 0;
+      for (std::int64_t group = 0; 32 * group < k; ++group) {
+        float part = 0;
+        for (std::int64_t step = 32 * group; step < std::min(k, 32 * group + 32); ++step) {
+          const std::int64_t s = (step ^ 1) < k ? step ^ 1 : step;
+          part += rounded(a_at(i, s)) * static_cast<float>(q[static_cast<std::size_t>(s * n + j)]);
+        }
+        sum = multiply_add(from_bf16(b16[static_cast<std::size_t>(group * n + j)]), part, sum, fused);
+      }
+      products.push_back(sum);
+    }
+    return products;
   }
 };
 
@@ -182,8 +295,8 @@ bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
 
 std::string describe(const std::string& isa, const Layout& l, std::int64_t m, std::int64_t n,
                      std::int64_t k) {
-  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} packed {} pairs {}", isa, m, n, k,
-                     l.trans_a, l.trans_b, l.accumulate, l.bias, l.relu, l.packed, l.pairs);
+  return fmt::format("{} {}x{}x{} trans {}{} accumulate {} bias {} relu {} pairs {} type {}", isa, m, n, k,
+                     l.trans_a, l.trans_b, l.accumulate, l.bias, l.relu, l.pairs, static_cast<int>(l.type));
 }
 
 TEST(Gemm, TailsOfEveryLengthEqualAScalarChain) {
@@ -206,15 +319,15 @@ TEST(Gemm, StepsBehindTheLastChangeNoSum) {
   for (const std::string& isa : isas_here()) {
     Runner run(isa, 1);
     for (const Layout& layout : {Layout{.accumulate = true}, Layout{.trans_b = true, .accumulate = true},
-                                 Layout{.accumulate = true, .packed = true},
-                                 Layout{.accumulate = true, .packed = true, .pairs = true}})
+                                 Layout{.accumulate = true, .type = WeightType::bf16},
+                                 Layout{.accumulate = true, .pairs = true, .type = WeightType::bf16}})
       for (const std::int64_t m : {1, 3, 16, 40}) {
         Case test(layout, m, 20, 21, 1, 0);
         std::fill(test.a.begin(), test.a.end(), 0.0f);
         std::fill(test.c.begin(), test.c.end(), -0.0f);
         for (float& x : test.b) x = -std::fabs(x);
         for (std::uint16_t& x : test.b16) x |= 0x8000;
-        if (layout.packed) test.pack();
+        if (layout.type == WeightType::bf16) test.pack();
         const std::vector<float> want = test.c;
         run(test.problem);
         ASSERT_TRUE(same_bits(test.c, want)) << describe(isa, layout, m, 20, 21);
@@ -297,18 +410,20 @@ TEST(Gemm, TasksAreFew) {
   for (const std::string& isa : isas_here())
     for (const std::int64_t rows : {1, 4, 16, 64, 256}) {
       const GemmProblem forward{.m = rows, .b = {.k = 512, .n = 2048}};
-      const GemmProblem packed{
-          .m = rows, .b = {.k = 512, .n = 2048, .type = WeightType::bf16, .layout = WeightLayout::packed}};
+      GemmProblem bf16 = forward, int8 = forward, int4 = forward;
+      bf16.b.type = WeightType::bf16, int8.b.type = WeightType::int8, int4.b.type = WeightType::int4;
+      for (GemmProblem* problem : {&bf16, &int8, &int4}) problem->b.layout = WeightLayout::packed;
       const GemmProblem input_gradient{.m = rows,
                                        .b = {.k = 2048, .n = 512, .layout = WeightLayout::columns}};
       const GemmProblem weight_gradient{.m = 512, .b = {.k = rows, .n = 2048}, .trans_a = true};
-      for (const GemmProblem& problem : {forward, packed, input_gradient, weight_gradient}) {
+      for (const GemmProblem& problem : {forward, bf16, int8, int4, input_gradient, weight_gradient}) {
         const std::vector<GemmProblem> experts(8, problem);
         n_tasks = 0;
         kernels::cpu_table(isa.c_str())->gemm(context, {experts.data(), 8});
         EXPECT_GE(n_tasks, 8) << isa << ", " << rows << " rows";
         EXPECT_LE(n_tasks, 32) << isa << ", " << rows << " rows, trans " << problem.trans_a << ", layout "
-                               << static_cast<int>(problem.b.layout);
+                               << static_cast<int>(problem.b.layout) << ", type "
+                               << static_cast<int>(problem.b.type);
       }
     }
 }

@@ -93,7 +93,7 @@ TEST(PackWeight, EveryInstructionSetWritesTheBytesOfTheReference) {
   struct Size {
     std::int64_t k, n;
   };
-  for (const WeightType type : {WeightType::bf16})
+  for (const WeightType type : {WeightType::bf16, WeightType::int8, WeightType::int4})
     for (const auto& [k, n] : {Size{1, 1}, Size{0, 5}, Size{5, 0}, Size{31, 16}, Size{32, 17}, Size{65, 47},
                                Size{129, 300}, Size{300, 129}}) {
       const Floats w = numbers(k * n, static_cast<unsigned>(k + n), 3);
