@@ -12,22 +12,30 @@ enum class Product : std::uint8_t {
 
 /// C = act(op(A) B + bias), or C += op(A) B when accumulate is set, B a weight of [K,N].
 /// A row's result does not depend on how many rows there are, nor on the threads: every element of C is
-/// summed over k by one accumulator, in the order of the kind of product:
+/// summed over k in the order of the kind of product, beginning with C (accumulate) or 0 unless told
+/// otherwise:
 ///
 ///   f32 product, f32 or bf16 weight    k = 0, 1, ... K-1; multiply and add are fused where the instruction
-///                                      set can: AVX2 and AVX-512 give the same bits.
-///   bf16 product, f32 or bf16 weight   k = 1, 0, 3, 2, ...; products are exact in fp32: all instruction sets
+///                                      set can: AVX2 and all above give the same bits.
+///   bf16 product, f32 or bf16 weight
+///     without tiles                    k = 1, 0, 3, 2, ...; products are exact in fp32: all instruction sets
 ///                                      without tiles give the same bits, save that numbers below 2^-126 may
 ///                                      count as 0.
+///     with tiles                       32 steps of k at a time, zeros behind the last one: the products of
+///                                      even steps are summed in order, from 0, fused, those of odd steps
+///                                      likewise; the two sums are added, and the result to that of the steps
+///                                      before, which is 0 at first. In all of this numbers below 2^-126
+///                                      count as 0. Then it is added to C. The processor's tiles and emulated
+///                                      ones give the same bits, except those of a NaN.
 ///   int8 weight, any product           A is rounded row by row, as the columns of the weight are
 ///                                      (kernels/api/weight.h). The sum of q * q is exact; it is rounded to
 ///                                      f32 and multiplied by scale_a * scale[n], then added to C. All
 ///                                      instruction sets give the same bits. A row with a number that is not
 ///                                      finite gives NaN.
 ///   int4 weight, any product           A is rounded to bf16; the products of a group of 32 steps are summed
-///                                      as those of bf16, from 0. The groups' sums times their scales are
-///                                      summed in order, from 0, fused where the instruction set can, then
-///                                      added to C.
+///                                      as those of bf16 without tiles, from 0. The groups' sums times their
+///                                      scales are summed in order, from 0, fused where the instruction set
+///                                      can, then added to C.
 ///
 /// m, n or k may be zero (k = 0 leaves act(bias), or C as it is). A transposed A meets weights of f32 only.
 struct GemmProblem {

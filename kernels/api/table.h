@@ -81,8 +81,11 @@ inline constexpr int kKernelTableVersion = 10;
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();
 /// Instruction sets that the CPU's kernels are compiled for; each has all of those before it.
-inline constexpr const char* kCpuIsas[] = {"baseline", "avx2", "avx512", "avx512bf16"};
-/// The CPU's table for one of them; null when this processor lacks it or the name is unknown.
+inline constexpr const char* kCpuIsas[] = {"baseline", "avx2", "avx512", "avx512bf16", "amx"};
+/// As amx for products, with its tiles imitated, so that any processor can tell what amx computes; otherwise
+/// baseline. Slow, never chosen by itself.
+inline constexpr const char* kEmulatedTiles = "amx-emulated";
+/// The CPU's table for one of these; null when this processor lacks it or the name is unknown.
 const KernelTable* cpu_table(const char* isa);
 /// The best instruction set of this processor.
 const char* best_cpu_isa();

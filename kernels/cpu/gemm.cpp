@@ -1,8 +1,9 @@
-// Matrix products: all problems of a call are cut into tasks of about equal cost.
+// Matrix products: which way each of them takes, and into what tasks it is cut.
 #include "kernels/cpu/gemm_columns.h"
 #include "kernels/cpu/gemm_integers.h"
 #include "kernels/cpu/gemm_many.h"
 #include "kernels/cpu/gemm_steps.h"
+#include "kernels/cpu/gemm_tasks.h"
 #include "kernels/cpu/ops.h"
 
 namespace moe::kernels::MOE_ISA {
@@ -11,25 +12,10 @@ namespace {
 constexpr std::int64_t kReadCost = 12;         // multiply-adds in the time that one element takes from memory
 constexpr std::int64_t kTaskCost = 1 << 20;    // of the smallest task
 constexpr std::int64_t kRowsPerPacking = 128;  // with fewer, packing B for a task costs too much
-constexpr int kTasksPerThread = 6;
-constexpr int kMaxJobs = 256;  // problems scheduled together
 
 std::int64_t cost_of(std::int64_t m, std::int64_t n, std::int64_t k) {
   return m * n * k + kReadCost * (m * n + n * k + m * k);
 }
-
-/// A problem cut into tasks of `rows` x `columns` of C.
-struct Job {
-  const GemmProblem* problem;
-  std::int64_t rows, columns, n_column_blocks;
-  std::int64_t first_task;
-};
-
-struct Plan {
-  const Context* context;
-  int n_jobs;
-  Job jobs[kMaxJobs];
-};
 
 /// Few rows of an unpacked B have ways of their own.
 bool few_rows(const GemmProblem& p) {
@@ -42,23 +28,8 @@ void run_part(const Part& part) {
   columns_of_b(part.p) ? ColumnsOfB<Words>{part}.run() : StepsOfB<Words>{part}.run();
 }
 
-void run_task(const Plan& plan, std::int64_t task, int thread) {
-  int low = 0, high = plan.n_jobs;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (plan.jobs[middle].first_task <= task ? low : high) = middle;
-  }
-  const Job& job = plan.jobs[low];
-  const GemmProblem& p = *job.problem;
-  const std::int64_t local = task - job.first_task;
-  const std::int64_t m = local / job.n_column_blocks * job.rows;
-  const std::int64_t n = local % job.n_column_blocks * job.columns;
-  const Part part{p,
-                  m,
-                  least(m + job.rows, p.m),
-                  n,
-                  least(n + job.columns, p.b.n),
-                  workspace_of<float>(*plan.context, thread)};
+void run(const Part& part) {
+  const GemmProblem& p = part.p;
   if (p.b.type == WeightType::int8) return IntegersOfB<Int8>{part}.run();
   if (p.b.type == WeightType::int4) return IntegersOfB<Int4>{part}.run();
   if (packed_b(p))
@@ -74,8 +45,7 @@ std::int64_t most_rows_of(const GemmProblem& p) {
   return most(1, kBlockElements / (depth_of(p) / steps_per_word(p) + 32) / kMaxRows) * kMaxRows;
 }
 
-/// Adds the tasks of a problem; returns how many.
-std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_t first_task, Job& job) {
+TaskSize task_size(const GemmProblem& p, std::int64_t target_cost) {
   const std::int64_t most_rows = most_rows_of(p);
   // A task reads its rows of A again and, few rows, wants long runs of B.
   const std::int64_t min_columns = columns_of_b(p) ? kPanel : 4 * kPanel;
@@ -88,28 +58,15 @@ std::int64_t add_job(const GemmProblem& p, std::int64_t target_cost, std::int64_
   // Where columns alone do not give tasks enough, rows do, as many as pay for the packing of B.
   const std::int64_t missing = divide_up(divide_up(cost_of(p.m, p.b.n, p.b.k), target_cost), n_column_blocks);
   const std::int64_t n_row_blocks = most(divide_up(p.m, most_rows), least(missing, p.m / kRowsPerPacking));
-  const std::int64_t rows = round_up(divide_up(p.m, n_row_blocks), kMaxRows);
-  job = {&p, rows, columns, n_column_blocks, first_task};
-  return divide_up(p.m, rows) * n_column_blocks;
+  return {round_up(divide_up(p.m, n_row_blocks), kMaxRows), columns};
 }
 
 }  // namespace
 
 void gemm(const Context& context, const GemmArgs& args) {
-  Plan plan;
-  plan.context = &context;
-  for (std::int64_t begin = 0; begin < args.n_problems; begin += kMaxJobs) {
-    const std::int64_t end = least(begin + kMaxJobs, args.n_problems);
-    std::int64_t cost = 0, n_tasks = 0;
-    for (std::int64_t i = begin; i < end; ++i)
-      cost += cost_of(args.problems[i].m, args.problems[i].b.n, args.problems[i].b.k);
-    const std::int64_t target = most(cost / (kTasksPerThread * n_threads(context)), kTaskCost);
-    plan.n_jobs = 0;
-    for (std::int64_t i = begin; i < end; ++i)
-      if (args.problems[i].m > 0 && args.problems[i].b.n > 0)
-        n_tasks += add_job(args.problems[i], target, n_tasks, plan.jobs[plan.n_jobs++]);
-    parallel_for(context, n_tasks, [&](std::int64_t task, int thread) { run_task(plan, task, thread); });
-  }
+  for_parts(
+      context, args, kTaskCost, [](const GemmProblem& p) { return cost_of(p.m, p.b.n, p.b.k); }, task_size,
+      run);
 }
 
 }  // namespace moe::kernels::MOE_ISA

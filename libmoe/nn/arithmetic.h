@@ -3,7 +3,7 @@
 #include <string>
 
 #include "libmoe/base/options.h"
-#include "libmoe/core/device.h"
+#include "libmoe/core/weight.h"
 
 namespace moe {
 

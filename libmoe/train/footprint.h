@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "libmoe/core/weight.h"
 #include "libmoe/model/config.h"
 #include "libmoe/model/parts.h"
 

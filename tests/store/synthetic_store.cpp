@@ -44,10 +44,16 @@ bool weights_match(const ExpertLayout& layout, std::size_t layer, std::int64_t e
       if (view.f32()[i] != expert_value(layer, expert, begin + i)) return false;
     return true;
   };
+  const auto equal_matrix = [&](const WeightView& weight, std::int64_t begin, Shape shape) {
+    const kernels::Weight& w = weight.kernel_weight();
+    if (w.layout != kernels::WeightLayout::rows || w.ld != w.n) return false;
+    TensorView view{const_cast<void*>(w.data), DType::f32, {w.k, w.n}, w.n, nullptr};
+    return equal(view, begin, shape);
+  };
   // As man 5 moe-h5 puts them end to end.
   const std::int64_t d = layout.d_model(), f = layout.d_ffn();
-  return equal(weights.in_weight, 0, {d, f}) && equal(weights.in_bias, d * f, {f}) &&
-         equal(weights.out_weight, d * f + f, {f, d}) && equal(weights.out_bias, 2 * d * f + f, {d});
+  return equal_matrix(weights.in_weight, 0, {d, f}) && equal(weights.in_bias, d * f, {f}) &&
+         equal_matrix(weights.out_weight, d * f + f, {f, d}) && equal(weights.out_bias, 2 * d * f + f, {d});
 }
 
 }  // namespace moe::test

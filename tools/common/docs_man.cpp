@@ -145,8 +145,9 @@ std::string environment_section() {
              "environment over files given with -c. A variable that looks like a misspelt one is warned of.") +
          ".It Ev MOE_CPU_ISA\n" +
          running_text(
-             "Instruction set of the kernels: baseline, avx2, avx512, avx512bf16, or ref for the plain reference "
-             "loops. Without it the best that the processor has. Ranks take the least of theirs.") +
+             "Instruction set of the kernels: baseline, avx2, avx512, avx512bf16, amx, amx-emulated (the products "
+             "of amx on any processor, slowly), or ref for the plain reference loops. Without it the best that "
+             "the processor has. Ranks take the least of theirs.") +
          ".El\n";
 }
 
