@@ -106,12 +106,12 @@ TrainingState CheckpointFile::read_training() const {
 }
 
 // Elements of this rank's part of a tensor, in the part's own order.
-std::vector<float> CheckpointFile::read_part(const std::string& dataset, const Parameter& p,
-                                             IndexRange range) const {
+std::vector<float> CheckpointFile::read_slice(const std::string& dataset, const Parameter& p,
+                                              IndexRange range) const {
   std::vector<float> values(static_cast<std::size_t>(range.size()));
-  const std::vector<PartBox> boxes = part_boxes(p, range);
+  const std::vector<SliceBox> boxes = slice_boxes(p, range);
   std::vector<Box> wanted;
-  for (const PartBox& box : boxes) wanted.push_back(box.whole);
+  for (const SliceBox& box : boxes) wanted.push_back(box.whole);
   reader_.read_boxes(dataset, h5::Type::f32, wanted, [&](const Box& found, std::span<const std::byte> bytes) {
     float* to = values.data();
     for (const Box& want : wanted) {
@@ -146,7 +146,7 @@ void CheckpointFile::load_parameters(Stream& stream, Transformer& model) const {
       const IndexRange range = group.values ? p->range() : group.owned_range(*p);
       if (range.empty()) continue;
       const std::vector<float> values =
-          read_part(kParameterPrefix + p->spec.name, *p, {range.begin - p->offset, range.end - p->offset});
+          read_slice(kParameterPrefix + p->spec.name, *p, {range.begin - p->offset, range.end - p->offset});
       copy_from_host<float>(stream, values, group.values_at(range));
     }
 }
@@ -174,7 +174,7 @@ void CheckpointFile::load_moments(Stream& stream, const Transformer& model, Adam
         const IndexRange range = group.owned_range(*p);
         if (range.empty()) continue;
         const std::vector<float> values =
-            read_part(dataset, *p, {range.begin - p->offset, range.end - p->offset});
+            read_slice(dataset, *p, {range.begin - p->offset, range.end - p->offset});
         copy_from_host<float>(stream, values, group.owned_part(*buffer, range));
       }
   }

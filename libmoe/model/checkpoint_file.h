@@ -40,7 +40,7 @@ class CheckpointFile {
   HostTensor read_tensor(const std::string& prefix, const std::string& name) const;
   HostCounts read_steps(const std::string& name) const;
   std::vector<std::string> names_in_order(const std::string& prefix) const;
-  std::vector<float> read_part(const std::string& dataset, const Parameter& p, IndexRange range) const;
+  std::vector<float> read_slice(const std::string& dataset, const Parameter& p, IndexRange range) const;
   void load_steps(const Parameter& p, std::vector<std::int64_t>& steps) const;
 
   h5::Reader reader_;

@@ -13,7 +13,7 @@ std::vector<std::int64_t> encode(const std::vector<TensorShare>& shares) {
   std::vector<std::int64_t> numbers;
   for (const TensorShare& share : shares) {
     numbers.push_back(static_cast<std::int64_t>(share.boxes.size()));
-    for (const PartBox& box : share.boxes)
+    for (const SliceBox& box : share.boxes)
       for (const IndexRange& r : box.whole.axis) numbers.insert(numbers.end(), {r.begin, r.end});
   }
   return numbers;
@@ -51,7 +51,7 @@ std::vector<TensorShare> shares_of(const Transformer& model) {
     const IndexRange range = list.share_of(*p);
     if (range.empty()) continue;
     share.range = {range.begin - p->offset, range.end - p->offset};
-    share.boxes = part_boxes(*p, share.range);
+    share.boxes = slice_boxes(*p, share.range);
   }
   return shares;
 }

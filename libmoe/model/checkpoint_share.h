@@ -10,9 +10,9 @@ namespace moe {
 /// This rank's share of a parameter: each element of the model is in the share of one rank.
 struct TensorShare {
   const Parameter* parameter = nullptr;
-  IndexRange range;                 // elements of this rank's part of the parameter
-  std::vector<PartBox> boxes;       // the same
-  std::vector<float> values, m, v;  // copies on the host, in the part's own order
+  IndexRange range;                 // elements of this rank's slice of the parameter
+  std::vector<SliceBox> boxes;      // the same
+  std::vector<float> values, m, v;  // copies on the host, in the slice's own order
 };
 
 /// In the list's order, without copies.

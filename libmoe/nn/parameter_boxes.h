@@ -1,4 +1,4 @@
-// Which boxes of a whole tensor a rank's part of a parameter consists of.
+// Which boxes of a whole tensor a rank's slice of a parameter consists of.
 #pragma once
 #include <span>
 #include <vector>
@@ -8,20 +8,20 @@
 
 namespace moe {
 
-/// Elements of a rank's part of a parameter that are a box in it and a box of the same shape in the whole
+/// Elements of a rank's slice of a parameter that are a box in it and a box of the same shape in the whole
 /// tensor.
-struct PartBox {
+struct SliceBox {
   Box local, whole;
 };
 
-/// Elements [range.begin, range.end) of the part as few boxes: those of the slice, cut where the range begins
+/// Elements [range.begin, range.end) of the slice in as few boxes as it has, cut where the range begins
 /// and ends. "Packed" elements are these boxes end to end.
-std::vector<PartBox> part_boxes(const Parameter& p, IndexRange range);
+std::vector<SliceBox> slice_boxes(const Parameter& p, IndexRange range);
 
-/// Between elements of the range in the part's own order, and packed. The boxes are part_boxes(p, range).
-std::vector<float> packed(const Parameter& p, IndexRange range, const std::vector<PartBox>& boxes,
+/// Between elements of the range in the slice's own order, and packed. The boxes are slice_boxes(p, range).
+std::vector<float> packed(const Parameter& p, IndexRange range, const std::vector<SliceBox>& boxes,
                           std::span<const float> values);
-std::vector<float> unpacked(const Parameter& p, IndexRange range, const std::vector<PartBox>& boxes,
+std::vector<float> unpacked(const Parameter& p, IndexRange range, const std::vector<SliceBox>& boxes,
                             std::span<const float> values);
 
 }  // namespace moe

@@ -71,12 +71,12 @@ struct AsyncReader::Impl {
     }
   }
 
-  /// Drops a queued ticket; false when it was one. The mutex is held.
-  bool keep(const ReadTicketPtr& ticket) {
-    if (ticket->state != State::queued) return true;
+  /// The mutex is held.
+  bool withdraw(const ReadTicketPtr& ticket) {
+    if (ticket->state != State::queued) return false;
     queue.erase(std::find(queue.begin(), queue.end(), ticket));
     ticket->state = State::cancelled;
-    return false;
+    return true;
   }
 
   /// Empty when all went well.
@@ -166,14 +166,14 @@ void AsyncReader::wait(std::span<const ReadTicketPtr> tickets) {
   }
 }
 
-bool AsyncReader::drop(const ReadTicketPtr& ticket) {
+bool AsyncReader::withdraw(const ReadTicketPtr& ticket) {
   std::lock_guard lock(impl_->mutex);
-  return impl_->keep(ticket);
+  return impl_->withdraw(ticket);
 }
 
 void AsyncReader::cancel(const ReadTicketPtr& ticket) {
   std::unique_lock lock(impl_->mutex);
-  if (impl_->keep(ticket))
+  if (!impl_->withdraw(ticket))
     impl_->changed.wait(lock, [&] { return ticket->state != ReadTicket::State::running; });
 }
 

@@ -36,9 +36,9 @@ class AsyncReader {
   /// Puts the tickets before all others, waits for them. Throws the Error of the first that failed: the file
   /// was cut short or altered (bad_input), or could not be read (failed).
   void wait(std::span<const ReadTicketPtr> tickets);
-  /// Drops a request that is still queued. True when it runs or has ended: it stays as it is.
-  bool drop(const ReadTicketPtr& ticket);
-  /// Afterwards nothing is written to the request's memory: it is dropped, or waited for while it runs.
+  /// Takes back a request that is still queued. False when it runs or has ended: it stays as it is.
+  bool withdraw(const ReadTicketPtr& ticket);
+  /// Afterwards nothing is written to the request's memory: it is withdrawn, or waited for while it runs.
   void cancel(const ReadTicketPtr& ticket);
 
   std::int64_t bytes_read() const;

@@ -30,13 +30,13 @@ Placement plan_placement(const ExpertFile& file, std::int64_t n_encoder_sections
     usage_error("--host-memory {}: the ring needs two sections of experts of {}; give it {} bytes or more",
                 format_bytes(budget_bytes), file.path, least_budget(file));
   Placement placement{std::vector<bool>(n, false), 2, largest_section(file), 2 * largest_section(file)};
-  const auto keep = [&](std::size_t layer) {
+  const auto make_resident = [&](std::size_t layer) {
     if (placement.total_bytes + file.section_bytes(layer) > budget_bytes) return;
     placement.resident[layer] = true;
     placement.total_bytes += file.section_bytes(layer);
   };
-  for (std::size_t layer = n_encoder; layer < n; ++layer) keep(layer);
-  for (std::size_t layer = 0; layer < n_encoder; ++layer) keep(layer);
+  for (std::size_t layer = n_encoder; layer < n; ++layer) make_resident(layer);
+  for (std::size_t layer = 0; layer < n_encoder; ++layer) make_resident(layer);
   return placement;
 }
 

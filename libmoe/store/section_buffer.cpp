@@ -43,13 +43,13 @@ void SectionBuffer::load(int layer, std::span<const std::int32_t> hint) {
     if (!tickets_[e] && (hint.empty() || hint[e] > 0)) request(e);
 }
 
-std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t> counts, bool drop_others,
+std::span<const ExpertWeights> SectionBuffer::need(std::span<const std::int32_t> counts, bool withdraw_others,
                                                    FetchStatistics& statistics) {
   MOE_CHECK(counts.size() == tickets_.size(), "{} counts for {} experts", counts.size(), tickets_.size());
   std::vector<ReadTicketPtr> missing;
   for (std::size_t e = 0; e < counts.size(); ++e) {
     if (counts[e] <= 0) {
-      if (drop_others && tickets_[e] && !weights_[e].in_weight && !reader_->drop(tickets_[e]))
+      if (withdraw_others && tickets_[e] && !weights_[e].in_weight && reader_->withdraw(tickets_[e]))
         tickets_[e].reset();
       continue;
     }

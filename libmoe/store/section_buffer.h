@@ -32,9 +32,10 @@ class SectionBuffer {
   /// Asks for the experts of a layer with hint[e] > 0, or for all without a hint; those already there are
   /// kept.
   void load(int layer, std::span<const std::int32_t> hint = {});
-  /// Blocks until the experts with counts[e] > 0 are there. drop_others: experts not needed and not yet read
-  /// are not read. Views are empty for experts that are not there. Throws what AsyncReader::wait throws.
-  std::span<const ExpertWeights> need(std::span<const std::int32_t> counts, bool drop_others,
+  /// Blocks until the experts with counts[e] > 0 are there. withdraw_others: experts not needed and not
+  /// being read yet are not read. Views are empty for experts that are not there. Throws what
+  /// AsyncReader::wait throws.
+  std::span<const ExpertWeights> need(std::span<const std::int32_t> counts, bool withdraw_others,
                                       FetchStatistics& statistics);
 
  private:

@@ -32,27 +32,27 @@ void check_same_shape(const Checkpoint& first, const Checkpoint& other, const st
   if (a.n_moe_layers() == 0) usage_error("--aggregate: {} has no experts", first_path);
 }
 
-/// Axis `axis` of the parts end to end.
-HostTensor joined(const Tensors& parts, std::size_t axis) {
-  HostTensor whole{parts[0]->name, parts[0]->dims, {}};
+/// End to end along an axis.
+HostTensor joined(const Tensors& tensors, std::size_t axis) {
+  HostTensor whole{tensors[0]->name, tensors[0]->dims, {}};
   whole.dims[axis] = 0;
-  for (const HostTensor* p : parts) whole.dims[axis] += p->dims[axis];
+  for (const HostTensor* p : tensors) whole.dims[axis] += p->dims[axis];
   std::size_t outer = 1;
   for (std::size_t i = 0; i < axis; ++i) outer *= static_cast<std::size_t>(whole.dims[i]);
   for (std::size_t o = 0; o < outer; ++o)
-    for (const HostTensor* p : parts) {
+    for (const HostTensor* p : tensors) {
       const std::size_t n = p->values.size() / outer;
       whole.values.insert(whole.values.end(), p->values.data() + o * n, p->values.data() + (o + 1) * n);
     }
   return whole;
 }
 
-HostTensor mean(const Tensors& parts) {
-  HostTensor result = *parts[0];
+HostTensor mean(const Tensors& tensors) {
+  HostTensor result = *tensors[0];
   for (std::size_t i = 0; i < result.values.size(); ++i) {
     double sum = 0;
-    for (const HostTensor* p : parts) sum += p->values[i];
-    result.values[i] = static_cast<float>(sum / static_cast<double>(parts.size()));
+    for (const HostTensor* p : tensors) sum += p->values[i];
+    result.values[i] = static_cast<float>(sum / static_cast<double>(tensors.size()));
   }
   return result;
 }
@@ -108,7 +108,7 @@ Checkpoint aggregate(const std::vector<Checkpoint>& models, const std::vector<st
   result.config = united_config(models, paths, result.expert_ids, top_k);
   for (const HostTensor& first : models[0].parameters) {
     const auto at = axes_of_experts.find(first.name);
-    Tensors parts;
+    Tensors tensors;
     for (std::size_t m = 0; m < models.size(); ++m) {
       const auto& all = models[m].parameters;
       const auto found =
@@ -116,9 +116,9 @@ Checkpoint aggregate(const std::vector<Checkpoint>& models, const std::vector<st
       std::vector<std::int64_t> dims = found == all.end() ? std::vector<std::int64_t>{} : found->dims;
       if (at != axes_of_experts.end() && at->second < dims.size()) dims[at->second] = first.dims[at->second];
       if (dims != first.dims) bad_input("{}: {} does not fit that of {}", paths[m], first.name, paths[0]);
-      parts.push_back(&*found);
+      tensors.push_back(&*found);
     }
-    result.parameters.push_back(at == axes_of_experts.end() ? mean(parts) : joined(parts, at->second));
+    result.parameters.push_back(at == axes_of_experts.end() ? mean(tensors) : joined(tensors, at->second));
   }
   return result;
 }

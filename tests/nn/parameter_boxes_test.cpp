@@ -9,7 +9,7 @@ namespace {
 
 // Every range of parts with slices along each axis, of one range and of several: the boxes hold the elements
 // that for_each_run names, and packing keeps them in the boxes' order.
-TEST(PartBoxes, AreTheElementsOfTheRange) {
+TEST(SliceBoxes, AreTheElementsOfTheRange) {
   const Shape whole{4, 6, 9};
   std::vector<Slice> slices(6);
   slices[1].axis[0] = {{1, 3}};
@@ -30,9 +30,9 @@ TEST(PartBoxes, AreTheElementsOfTheRange) {
     });
     for (std::int64_t begin = 0; begin < n; begin += 5)
       for (std::int64_t end = begin + 1; end <= n; end += 7) {
-        const std::vector<PartBox> boxes = part_boxes(p, {begin, end});
+        const std::vector<SliceBox> boxes = slice_boxes(p, {begin, end});
         std::vector<float> wanted(place_in_whole.begin() + begin, place_in_whole.begin() + end), found;
-        for (const PartBox& box : boxes)
+        for (const SliceBox& box : boxes)
           for_each_common_run(box.whole, whole_box({4, 6, 9}), box.whole,
                               [&](std::int64_t at, std::int64_t, std::int64_t count) {
                                 for (std::int64_t i = 0; i < count; ++i)
