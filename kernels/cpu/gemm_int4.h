@@ -48,7 +48,7 @@ struct Int4Steps {
 #else
     // The four bits, the highest one turned over, as low bits of a large number, and that number taken off.
     const std::uint32_t one = 1u << place, large = (127u + 23 - place) << 23;
-    const UintVec number = ((bits ^ 8 * one) & 15 * one) | large;
+    const UintVec number = (bits & 15 * one) ^ (large | 8 * one);
     return reinterpret_cast<Vec>(number) - (static_cast<float>(1 << (23 - place)) + 8);
 #endif
   }

@@ -210,79 +210,83 @@ struct Case {
 
   // What the contract says (kernels/api/gemm.h).
   std::vector<float> expected(const std::string& isa) const {
-    std::vector<float> out = c;
-    const bool fused = has_fused_multiply_add(isa), by_tiles = layout.pairs && !integers() && has_tiles(isa);
+    const bool fused = has_fused_multiply_add(isa);
+    const bool int8 = layout.type == WeightType::int8, int4 = layout.type == WeightType::int4;
+    const bool tiles = layout.pairs && !int8 && !int4 && has_tiles(isa);
+    std::vector<float> out = c, weights = b;
+    if (layout.pairs) std::transform(weights.begin(), weights.end(), weights.begin(), rounded);
     for (std::int64_t i = 0; i < m; ++i) {
-      const std::vector<float> products = layout.type == WeightType::int8   ? int8_products(i)
-                                          : layout.type == WeightType::int4 ? int4_products(i, fused)
-                                          : by_tiles                        ? tile_sums(i)
-                                                                            : chains(i, fused);
+      std::vector<float> row;
+      for (std::int64_t step = 0; step < k; ++step) {
+        const float x =
+            a[static_cast<std::size_t>(layout.trans_a ? step * problem.lda + i : i * problem.lda + step)];
+        row.push_back((layout.pairs || int4) && !int8 ? rounded(x) : x);
+      }
+      float* y = out.data() + i * problem.ldc;
+      const std::vector<float> products = int8    ? int8_products(row)
+                                          : int4  ? int4_products(row, fused)
+                                          : tiles ? tile_sums(row, weights)
+                                                  : chains(row, weights, y, fused);
       for (std::int64_t j = 0; j < n; ++j) {
-        float& y = out[static_cast<std::size_t>(i * problem.ldc + j)];
         float sum = products[static_cast<std::size_t>(j)];
-        if (layout.accumulate && (integers() || by_tiles)) sum += y;  // other products begin with it
+        if (layout.accumulate && (int8 || int4 || tiles)) sum += y[j];  // other products begin with it
         if (layout.bias) sum += bias[static_cast<std::size_t>(j)];
-        y = layout.relu && !(sum > 0) ? 0.0f : sum;
+        y[j] = layout.relu && !(sum > 0) ? 0.0f : sum;
       }
     }
     return out;
   }
 
  private:
-  bool integers() const { return layout.type == WeightType::int8 || layout.type == WeightType::int4; }
-  float a_at(std::int64_t i, std::int64_t step) const {
-    return a[static_cast<std::size_t>(layout.trans_a ? step * problem.lda + i : i * problem.lda + step)];
-  }
-  float b_at(std::int64_t step, std::int64_t j) const {
-    return b[static_cast<std::size_t>(layout.trans_b ? j * ldb + step : step * ldb + j)];
-  }
   static float multiply_add(float x, float w, float sum, bool fused) {
     if (fused) return std::fmaf(x, w, sum);
     volatile float product = x * w;  // rounded: the compiler must not fuse it
     return sum + product;
   }
 
-  // Of a row, of weights of f32 and bf16.
-  std::vector<float> chains(std::int64_t i, bool fused) const {
+  // A row of A times weights of f32 and bf16; y: the row of C.
+  std::vector<float> chains(const std::vector<float>& row, const std::vector<float>& weights, const float* y,
+                            bool fused) const {
     std::vector<float> sums;
     for (std::int64_t j = 0; j < n; ++j) {
-      float sum = layout.accumulate ? c[static_cast<std::size_t>(i * problem.ldc + j)] : 0.0f;
+      float sum = layout.accumulate ? y[j] : 0.0f;
       for (std::int64_t step = 0; step < k; ++step) {
         const std::int64_t s = layout.pairs && (step ^ 1) < k ? step ^ 1 : step;
-        const float x = a_at(i, s), w = b_at(s, j);
-        sum = multiply_add(layout.pairs ? rounded(x) : x, layout.pairs ? rounded(w) : w, sum, fused);
+        const float w = weights[static_cast<std::size_t>(layout.trans_b ? j * ldb + s : s * ldb + j)];
+        sum = multiply_add(row[static_cast<std::size_t>(s)], w, sum, fused);
       }
       sums.push_back(sum);
     }
     return sums;
   }
-  std::vector<float> tile_sums(std::int64_t i) const {
+  std::vector<float> tile_sums(const std::vector<float>& row, const std::vector<float>& weights) const {
     std::vector<float> sums;
     for (std::int64_t j = 0; j < n; ++j) {
       float sum = 0;
       for (std::int64_t begin = 0; begin < k; begin += 32) {
         float half[2] = {};
-        for (std::int64_t s = begin; s < std::min(k, begin + 32); ++s)
-          half[s % 2] = std::fmaf(rounded(a_at(i, s)), rounded(b_at(s, j)), half[s % 2]);
+        for (std::int64_t s = begin; s < std::min(k, begin + 32); ++s) {
+          const float w = weights[static_cast<std::size_t>(layout.trans_b ? j * ldb + s : s * ldb + j)];
+          half[s % 2] = std::fmaf(row[static_cast<std::size_t>(s)], w, half[s % 2]);
+        }
         sum += half[0] + half[1];
       }
       sums.push_back(sum);
     }
     return sums;
   }
-  std::vector<float> int8_products(std::int64_t i) const {
-    std::vector<float> x, products;
-    for (std::int64_t step = 0; step < k; ++step) x.push_back(a_at(i, step));
-    const Int8Row row(x);
+  std::vector<float> int8_products(const std::vector<float>& row) const {
+    const Int8Row x(row);
+    std::vector<float> products;
     for (std::int64_t j = 0; j < n; ++j) {
       std::int64_t sum = 0;
       for (std::int64_t step = 0; step < k; ++step)
-        sum += row.q[static_cast<std::size_t>(step)] * q[static_cast<std::size_t>(step * n + j)];
-      products.push_back(static_cast<float>(sum) * (row.scale * scales[static_cast<std::size_t>(j)]));
+        sum += x.q[static_cast<std::size_t>(step)] * q[static_cast<std::size_t>(step * n + j)];
+      products.push_back(static_cast<float>(sum) * (x.scale * scales[static_cast<std::size_t>(j)]));
     }
     return products;
   }
-  std::vector<float> int4_products(std::int64_t i, bool fused) const {
+  std::vector<float> int4_products(const std::vector<float>& row, bool fused) const {
     std::vector<float> products;
     for (std::int64_t j = 0; j < n; ++j) {
       float sum = 0;
@@ -290,7 +294,8 @@ struct Case {
         float part = 0;
         for (std::int64_t step = 32 * group; step < std::min(k, 32 * group + 32); ++step) {
           const std::int64_t s = (step ^ 1) < k ? step ^ 1 : step;
-          part += rounded(a_at(i, s)) * static_cast<float>(q[static_cast<std::size_t>(s * n + j)]);
+          part +=
+              row[static_cast<std::size_t>(s)] * static_cast<float>(q[static_cast<std::size_t>(s * n + j)]);
         }
         sum = multiply_add(from_bf16(b16[static_cast<std::size_t>(group * n + j)]), part, sum, fused);
       }
