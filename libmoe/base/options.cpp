@@ -72,6 +72,8 @@ Option& OptionTable::add(std::string name, Option::Target target, std::string va
   Option option;
   option.name = std::move(name);
   option.target = target;
+  if (const Word* word = std::get_if<Word>(&target))
+    option.choices.assign(word->words().begin(), word->words().end());
   option.value_name = std::move(value_name);
   option.help = std::move(help);
   option.group = group_;
@@ -92,8 +94,12 @@ std::string to_text(const Option::Target& target) {
     std::string operator()(std::int64_t* v) const { return std::to_string(*v); }
     std::string operator()(double* v) const { return fmt::format("{}", *v); }
     std::string operator()(std::string* v) const { return *v; }
+    std::string operator()(const Word& v) const { return v.text(); }
     std::string operator()(Bytes* v) const { return v->value == 0 ? "0" : format_bytes(v->value); }
     std::string operator()(std::vector<std::string>* v) const {
+      return fmt::format("{}", fmt::join(*v, ","));
+    }
+    std::string operator()(std::vector<std::int64_t>* v) const {
       return fmt::format("{}", fmt::join(*v, ","));
     }
   };
@@ -119,6 +125,10 @@ void set_from_text(const Option& option, const std::string& text) {
       check_choice(option, text);
       *v = text;
     }
+    void operator()(const Word& v) const {
+      check_choice(option, text);
+      v.set(text);
+    }
     void operator()(Bytes* v) const {
       try {
         *v = parse_bytes(text);
@@ -130,9 +140,22 @@ void set_from_text(const Option& option, const std::string& text) {
       check_choice(option, text);
       v->push_back(text);
     }
+    void operator()(std::vector<std::int64_t>* v) const {
+      v->push_back(parse_number<std::int64_t>(option, text));
+    }
   };
   std::visit(Visitor{option, text}, option.target);
   if (option.given != nullptr) option.given->insert(option.name);
+}
+
+bool is_list(const Option::Target& target) {
+  return std::holds_alternative<std::vector<std::string>*>(target) ||
+         std::holds_alternative<std::vector<std::int64_t>*>(target);
+}
+
+void clear_list(const Option::Target& target) {
+  if (const auto* words = std::get_if<std::vector<std::string>*>(&target)) (*words)->clear();
+  if (const auto* numbers = std::get_if<std::vector<std::int64_t>*>(&target)) (*numbers)->clear();
 }
 
 }  // namespace moe

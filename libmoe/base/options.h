@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "libmoe/base/words.h"
+
 namespace moe {
 
 /// A number of bytes, written 512MiB, 2G, 1000000 on the command line.
@@ -20,7 +22,8 @@ Bytes parse_bytes(const std::string& text);
 std::string format_bytes(std::int64_t bytes);
 
 struct Option {
-  using Target = std::variant<bool*, std::int64_t*, double*, std::string*, Bytes*, std::vector<std::string>*>;
+  using Target = std::variant<bool*, std::int64_t*, double*, std::string*, Word, Bytes*,
+                              std::vector<std::string>*, std::vector<std::int64_t>*>;
 
   std::string name;                  // "beam-size": --beam-size on the command line, beam_size in TOML
   char letter = 0;                   // 'b' for -b, 0 for none
@@ -28,7 +31,7 @@ struct Option {
   std::string value_name;            // "FILE", "N", "TOKENS" (the unit); empty for flags
   std::string help;                  // one sentence, no full stop needed, unit included
   std::string group;                 // heading in help and man page
-  std::vector<std::string> choices;  // allowed words, empty = any
+  std::vector<std::string> choices;  // allowed words, empty = any; those of an enumeration are its own
   double min = 0, max = 0;           // inclusive range of a number, used when has_range
   bool has_range = false;
   bool required = false;
@@ -96,8 +99,12 @@ class OptionTable {
 
 /// The value as text, as shown in help and written to a configuration file ("true", "0.1", "512MiB").
 std::string to_text(const Option::Target& target);
-/// Parses and checks one value against type, range and choices; appends for a vector. The option then counts
+/// Parses and checks one value against type, range and choices; appends for a list. The option then counts
 /// as given. Throws Error(usage) naming the option.
 void set_from_text(const Option& option, const std::string& text);
+/// Whether it takes several values.
+bool is_list(const Option::Target& target);
+/// Leaves a list empty.
+void clear_list(const Option::Target& target);
 
 }  // namespace moe

@@ -77,7 +77,7 @@ std::vector<PairLength> made_up_lengths(std::int64_t max_length) {
 MadeUpBatches::MadeUpBatches(std::vector<PairLength> lengths, const ModelConfig& config,
                              std::int64_t batch_tokens)
     : lengths_(std::move(lengths)),
-      has_source_(config.architecture == "encoder-decoder"),
+      has_source_(config.has_encoder()),
       vocab_size_(config.vocab_size),
       batch_tokens_(batch_tokens) {}
 
@@ -159,8 +159,9 @@ int run_train_bench(const TrainBenchOptions& options) {
   const Timing t = summarise(kept.seconds);
   const double seconds = kept.total_seconds();
   const Row row{
-      {"model", fmt::format("{} {}+{} layers, D {}, F {}, E {}", config.architecture, config.encoder_layers,
-                            config.decoder_layers, config.d_model, config.d_ffn, config.n_experts)},
+      {"model",
+       fmt::format("{} {}+{} layers, D {}, F {}, E {}", word_of(config.architecture), config.encoder_layers,
+                   config.decoder_layers, config.d_model, config.d_ffn, config.n_experts)},
       {"parameters", cost.n_parameters},
       {"tokens/s", Number{kept.total_amount() / seconds, 1}},
       {"step ms", Number{t.median * 1e3, 1}},

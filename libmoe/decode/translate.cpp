@@ -10,7 +10,7 @@ namespace moe {
 namespace {
 
 bool is_decoder_only(const ModelConfig& config) {
-  return config.architecture == "decoder-only";
+  return !config.has_encoder();
 }
 
 class TransformerSteps : public StepModel {

@@ -33,7 +33,7 @@ std::vector<EvaluationSet> evaluation_sets(const Dataset& dataset, const ModelCo
   const auto keep = [&](EvaluationSet set) {
     if (!set.batches.empty()) sets.push_back(std::move(set));
   };
-  if (config.architecture == "encoder-decoder") {
+  if (config.has_encoder()) {
     for (const Direction& d : choose_directions(dataset.parts(), languages, options.directions))
       keep({direction_name(d, languages), true, d,
             translation_batches(cache.get(d.part), d, ids, options.max_sentences, config.max_length,

@@ -5,18 +5,37 @@
 #include <vector>
 
 #include "libmoe/base/options.h"
+#include "libmoe/moe/config.h"
 
 namespace moe {
 
+enum class Architecture : std::uint8_t { encoder_decoder, decoder_only };
+template <>
+inline constexpr std::array kWords<Architecture>{"encoder-decoder", "decoder-only"};
+
+/// Of feed-forward networks and experts.
+enum class Activation : std::uint8_t { relu, gelu };
+template <>
+inline constexpr std::array kWords<Activation>{"relu", "gelu"};
+
+/// How tokens know their position.
+enum class Positions : std::uint8_t { sinusoidal, learned };
+template <>
+inline constexpr std::array kWords<Positions>{"sinusoidal", "learned"};
+
+/// Type and default of each field; all else that is known of it stands in one line of fields.cpp.
 struct ModelConfig {
-  std::string architecture = "encoder-decoder";  // or "decoder-only"
+  Architecture architecture = Architecture::encoder_decoder;
   std::int64_t encoder_layers = 3, decoder_layers = 3;
   std::int64_t d_model = 256, d_ffn = 1024, n_heads = 4;
-  std::int64_t vocab_size = 0;           // from the dataset
-  std::int64_t max_length = 256;         // positions: longest sequence in tokens, control symbols included
-  std::string activation = "relu";       // or "gelu"
-  std::string positions = "sinusoidal";  // or "learned"
-  bool tie_embeddings = true;            // decoder input, output and encoder input share one table
+  std::int64_t vocab_size = 0;    // from the dataset
+  std::int64_t max_length = 256;  // positions: longest sequence in tokens, control symbols included
+  Activation activation = Activation::relu;
+  Positions positions = Positions::sinusoidal;
+  bool tie_embeddings = true;  // decoder input, output and encoder input share one table
+  // Pseudo stage of Pseudo-to-Real (arXiv 2110.03888): layer i of a stack has the weights of layer i -
+  // share_period().
+  bool share_layers = false;
   double norm_epsilon = 1e-5;
   // dropout, in training only
   double dropout = 0.1, attention_dropout = 0.0, expert_dropout = 0.0;
@@ -26,28 +45,23 @@ struct ModelConfig {
   bool drop_tokens = false;          // in training, what exceeds an expert's capacity; false: dropless
   double capacity_factor = 1.0;
   std::int64_t min_capacity = 4;
-  std::string capacity_scope = "global";  // whose tokens share an expert's places: "global" (all of the
-                                          // micro-batch), or "rank" (each data-parallel rank's own)
-  std::string drop_policy =
-      "position";                   // who stays when an expert overflows: "position" (first choices before
-                                    // second ones, then the first tokens), or "probability" (of the gate)
-  bool use_rts = true;              // random token selection: in training, random tokens instead of the first
-  std::string gate_noise = "none";  // "jitter" (input * U(1-e,1+e)), "rsample" (logits + Gumbel)
+  CapacityScope capacity_scope = CapacityScope::global;
+  DropPolicy drop_policy = DropPolicy::position;
+  bool use_rts = true;  // random token selection: in training, random tokens instead of the first
+  GateNoise gate_noise = GateNoise::none;
   double jitter = 0.01;
-  std::string second_policy = "all";  // top-2: "all", or "random" (GShard: drop the second if 2*w2 < U(0,1))
+  SecondPolicy second_policy = SecondPolicy::all;
   bool renormalise_after_capacity = true;  // top-2 weights: DeepSpeed (true) or GShard (false)
-  std::string gate_weights =
-      "auto";                   // "probability" of the softmax, "normalised" over the choices, or "auto"
-  double routed_scale = 1;      // times what the experts give
-  bool dense_training = false;  // DS-MoE: all experts in training, top_k otherwise
+  GateWeights gate_weights = GateWeights::automatic;
+  double routed_scale = 1;               // times what the experts give
+  bool dense_training = false;           // DS-MoE: all experts in training, top_k otherwise
   double aux_loss = 0.01, z_loss = 0.0;  // weights
   bool residual_experts = false;         // an always-on FFN beside the routed one, mixed by a two-way softmax
-  // After pruning the layers differ: experts of each MoE layer (encoder first); empty = n_experts everywhere.
+  // Where the layers differ, as after pruning: experts of each MoE layer (encoder first); empty = n_experts
+  // everywhere.
   std::vector<std::int64_t> experts_per_layer;
-  // Pseudo stage of Pseudo-to-Real (arXiv 2110.03888): layer i of a stack has the weights of layer i -
-  // share_period().
-  bool share_layers = false;
 
+  bool has_encoder() const { return architecture == Architecture::encoder_decoder; }
   /// Number of MoE layers, encoder first.
   std::int64_t n_moe_layers() const;
   std::int64_t experts_in(int moe_layer) const;
@@ -63,7 +77,7 @@ struct ModelConfig {
   std::string to_json() const;
   /// Throws Error(bad_input) naming `where`.
   static ModelConfig from_json(const std::string& json, const std::string& where);
-  /// Adds the options a user sets (not vocab_size, not experts_per_layer).
+  /// Adds the fields that a user sets.
   void describe(OptionTable& table);
 };
 

@@ -4,7 +4,7 @@ namespace moe {
 namespace {
 
 ops::Activation activation_of(const ModelConfig& config) {
-  return config.activation == "gelu" ? ops::Activation::gelu : ops::Activation::relu;
+  return config.activation == Activation::gelu ? ops::Activation::gelu : ops::Activation::relu;
 }
 
 void open(Stream& stream, const LayerNorm& norm, Tensor x, TransformerLayer::Sublayer& saved) {
@@ -54,18 +54,14 @@ MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
   m.drop_tokens = c.drop_tokens;
   m.capacity_factor = c.capacity_factor;
   m.min_capacity = c.min_capacity;
-  m.capacity_scope = c.capacity_scope == "rank" ? CapacityScope::rank : CapacityScope::global;
-  m.keep = c.drop_policy == "probability" ? ops::KeepOrder::probability : ops::KeepOrder::position;
+  m.capacity_scope = c.capacity_scope;
+  m.drop_policy = c.drop_policy;
   m.use_rts = c.use_rts;
-  m.noise = c.gate_noise == "jitter"    ? GateNoise::jitter
-            : c.gate_noise == "rsample" ? GateNoise::rsample
-                                        : GateNoise::none;
+  m.noise = c.gate_noise;
   m.jitter = c.jitter;
-  m.random_second = c.second_policy == "random";
+  m.second_policy = c.second_policy;
   m.renormalise_after_capacity = c.renormalise_after_capacity;
-  m.weights = c.gate_weights == "probability"  ? GateWeights::probability
-              : c.gate_weights == "normalised" ? GateWeights::normalised
-                                               : GateWeights::automatic;
+  m.weights = c.gate_weights;
   m.routed_scale = c.routed_scale;
   m.dense_training = c.dense_training;
   m.aux_loss = c.aux_loss;

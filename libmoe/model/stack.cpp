@@ -84,7 +84,7 @@ Stack::Stack(ParameterList& parameters, const std::string& name, const ModelConf
       place_(place),
       width_(config.d_model),
       share_period_(config.share_period()),
-      embedding_(parameters, name, table, config.max_length, config.positions == "learned"),
+      embedding_(parameters, name, table, config.max_length, config.positions == Positions::learned),
       layers_(make_layers(parameters, name, config, with_cross, place, parts)),
       norm_(outside_layers(parameters), name + ".norm", config.d_model, config.norm_epsilon) {}
 

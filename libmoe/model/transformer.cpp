@@ -33,7 +33,7 @@ Transformer::Impl::Impl(const ModelConfig& model_config, const ModelParts& model
     : config(model_config), parts(model_parts) {
   config.check();
   check_tensor_group(config, parts.grid->tensor());
-  const bool with_encoder = config.architecture == "encoder-decoder";
+  const bool with_encoder = config.has_encoder();
   const Table* table = config.tie_embeddings ? &add_table("embedding.weight") : nullptr;
   StackPlace place;
   if (with_encoder) {

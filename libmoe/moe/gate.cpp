@@ -37,6 +37,11 @@ LinearSpec gate_spec(const std::string& name, const MoeConfig& config) {
   return spec;
 }
 
+ops::KeepOrder keep_order(const MoeConfig& config) {
+  if (config.drop_policy == DropPolicy::probability) return ops::KeepOrder::probability;
+  return config.use_rts ? ops::KeepOrder::random : ops::KeepOrder::position;
+}
+
 }  // namespace
 
 Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
@@ -73,7 +78,7 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
     noise.noisy_from = 0;
   else if (pass.training && two)
     noise.noisy_from = 1;
-  noise.drop_second = pass.training && config_.random_second && two;
+  noise.drop_second = pass.training && config_.second_policy == SecondPolicy::random && two;
   saved.probability = Tensor(device, {t, e});
   saved.log_sum_exp = Tensor(device, {t});
   saved.entropy = Tensor(device, {t});
@@ -85,12 +90,11 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
 
 ops::MoeKeep Gate::keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {
   if (!pass.training || !config_.drop_tokens || dense(pass)) return {};
-  const bool random = config_.use_rts && config_.keep == ops::KeepOrder::position;
   PassRandom numbers = pass.random;
   numbers.first_row = first_row;
   return {.capacity =
               expert_capacity(n_tokens, n_experts(), config_.capacity_factor, top_k_, config_.min_capacity),
-          .order = random ? ops::KeepOrder::random : config_.keep,
+          .order = keep_order(config_),
           .random = numbers.stream(RandomUse::token_selection, top_k_)};
 }
 

@@ -39,7 +39,7 @@ nlohmann::ordered_json to_json(const StoreInfo& info) {
                       {"offset", experts.sections[layer].extent.offset},
                       {"expert_ids", experts.sections[layer].ids}});
   return {{"file", experts.path},
-          {"architecture", info.model.config.architecture},
+          {"architecture", word_of(info.model.config.architecture)},
           {"languages", info.model.vocabulary->languages()},
           {"dense_bytes", info.dense_bytes},
           {"expert_bytes", experts.total_bytes()},
@@ -54,7 +54,7 @@ nlohmann::ordered_json to_json(const StoreInfo& info) {
 void print_text(const StoreInfo& info) {
   const ExpertFile& experts = info.model.experts;
   fmt::print("store            {}\n", experts.path);
-  fmt::print("model            {}, D {}, F {}, {} languages\n", info.model.config.architecture,
+  fmt::print("model            {}, D {}, F {}, {} languages\n", word_of(info.model.config.architecture),
              experts.layout.d_model(), experts.layout.d_ffn(), info.model.vocabulary->languages().size());
   fmt::print("dense part       {}\n", format_bytes(info.dense_bytes));
   fmt::print("experts          {}, {} each\n", format_bytes(experts.total_bytes()),

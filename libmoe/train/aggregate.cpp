@@ -6,7 +6,7 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/model/expert_choice.h"
-#include "libmoe/train/options.h"
+#include "libmoe/model/fields.h"
 
 namespace moe {
 namespace {
@@ -18,16 +18,12 @@ void check_same_shape(const Checkpoint& first, const Checkpoint& other, const st
   if (!other.vocabulary->same_as(*first.vocabulary))
     bad_input("{} has another vocabulary than {}: their experts cannot be united", path, first_path);
   ModelConfig a = first.config, b = other.config;
-  OptionTable table_a, table_b;
-  a.describe(table_a);
-  b.describe(table_b);
-  for (std::size_t i = 0; i < table_a.options().size(); ++i) {
-    const std::string& name = table_a.options()[i].name;
-    const bool same = to_text(table_a.options()[i].target) == to_text(table_b.options()[i].target);
-    if (same || name == "n-experts") continue;
-    if (gives_shape(name) || name == "top-k" || name == "gate-weights")
-      bad_input("{}: {} is {}, and {} has {}: only models of one shape can be aggregated", path, name,
-                to_text(table_b.options()[i].target), first_path, to_text(table_a.options()[i].target));
+  b.n_experts = a.n_experts;  // they add up
+  b.experts_per_layer = a.experts_per_layer;
+  for (const Field& field : model_fields()) {
+    if (field.decides == Field::Decides::run || field.text(a) == field.text(b)) continue;
+    bad_input("{}: {} is {}, and {} has {}: only models of one shape can be aggregated", path, field.option(),
+              field.text(b), first_path, field.text(a));
   }
   if (a.n_moe_layers() == 0) usage_error("--aggregate: {} has no experts", first_path);
 }
@@ -78,7 +74,7 @@ ModelConfig united_config(const std::vector<Checkpoint>& models, const std::vect
   config.n_experts = *std::max_element(counts.begin(), counts.end());
   set_expert_counts(config, counts);
   config.top_k = std::max(config.top_k, top_k);
-  const bool probability_of_one = config.top_k == 1 && config.gate_weights != "normalised";
+  const bool probability_of_one = config.top_k == 1 && config.gate_weights != GateWeights::normalised;
   for (std::size_t m = 1; m < models.size(); ++m) {
     const double scale = models[m].config.routed_scale;
     if (probability_of_one)

@@ -98,7 +98,7 @@ void add_validation(const TrainOptions& options, const Dataset& dataset, Footpri
     footprint.valid_length = std::max(footprint.valid_length, length);
     footprint.valid_beam = validation.search.beam_size;
   }
-  if (options.model.architecture == "decoder-only") footprint.valid_sentences = 0;
+  if (!options.model.has_encoder()) footprint.valid_sentences = 0;
 }
 
 std::int64_t corpus_bytes(const Dataset& dataset) {

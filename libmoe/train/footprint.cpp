@@ -40,8 +40,8 @@ void count_held(const ParameterList& layout, const FootprintOptions& options, Fo
 }
 
 std::int64_t position_bytes(const ModelConfig& c) {
-  if (c.positions == "learned") return 0;
-  return kFloat * c.max_length * c.d_model * (c.architecture == "encoder-decoder" ? 2 : 1);
+  if (c.positions == Positions::learned) return 0;
+  return kFloat * c.max_length * c.d_model * (c.has_encoder() ? 2 : 1);
 }
 
 /// Of a layer, for each of its rows; and of the keys and values that its cross-attention makes of each of the
@@ -63,7 +63,7 @@ LayerFlops layer_flops(const ModelConfig& c, bool cross, std::int64_t n_experts)
 }
 
 void count_flops(const ModelConfig& c, Footprint& f) {
-  const bool has_encoder = c.architecture == "encoder-decoder";
+  const bool has_encoder = c.has_encoder();
   int moe_layer = 0;
   const auto experts = [&](std::int64_t layer) {
     return c.is_moe_layer(layer) ? c.experts_in(moe_layer++) : 0;

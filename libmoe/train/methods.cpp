@@ -99,7 +99,8 @@ ModelConfig asked_after(const MethodOptions& options, const ModelConfig& asked, 
   ModelConfig result = asked;
   if (options.resize_experts > 0) result.n_experts = has.n_experts;
   if (options.delink) result.share_layers = has.share_layers;
-  if (!options.upcycle.empty() && asked.gate_weights == "auto") result.gate_weights = has.gate_weights;
+  if (!options.upcycle.empty() && asked.gate_weights == GateWeights::automatic)
+    result.gate_weights = has.gate_weights;
   return result;
 }
 

@@ -1,11 +1,11 @@
 #include "libmoe/train/options.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/files.h"
+#include "libmoe/model/fields.h"
 #include "libmoe/parallel/table_traffic.h"
 
 namespace moe {
@@ -212,17 +212,7 @@ void check_beside(const TrainOptions& o) {
           model);
 }
 
-/// Options that give a model its shape.
-constexpr std::array kShape{
-    "architecture", "encoder-layers",  "decoder-layers",   "d-model",        "d-ffn",
-    "n-heads",      "activation",      "positions",        "tie-embeddings", "n-experts",
-    "share-layers", "expert-interval", "residual-experts", "max-length",     "norm-epsilon"};
-
 }  // namespace
-
-bool gives_shape(const std::string& option) {
-  return std::find(kShape.begin(), kShape.end(), option) != kShape.end();
-}
 
 void TrainOptions::describe(OptionTable& table) {
   table.note_given(given);
@@ -246,7 +236,7 @@ void TrainOptions::check() const {
   if (patience > 0 && valid_every == 0) usage_error("--patience needs --valid-every");
   if (valid_metric != "loss" && validation.decoded_sentences == 0)
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
-  if (valid_metric != "loss" && model.architecture != "encoder-decoder")
+  if (valid_metric != "loss" && !model.has_encoder())
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
   if (arithmetic.packs() && zero_stage == 3)
     usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
@@ -266,7 +256,7 @@ void TrainOptions::check() const {
 BatcherOptions TrainOptions::batcher(const ModelConfig& config) const {
   BatcherOptions b;
   b.seed = static_cast<std::uint64_t>(seed);
-  b.language_model = config.architecture == "decoder-only";
+  b.language_model = !config.has_encoder();
   b.directions = directions;
   b.temperature = temperature;
   b.denoise_ratio = denoise_ratio;
@@ -288,7 +278,7 @@ TaskRanks TrainOptions::task_division() const {
 
 bool TrainOptions::divides_tables(const ModelConfig& config, int n_ranks) const {
   if (partition_embedding != "auto") return partition_embedding == "on";
-  const bool with_encoder = config.architecture == "encoder-decoder";
+  const bool with_encoder = config.has_encoder();
   const std::int64_t target_rows = with_encoder ? batch_tokens / 2 : batch_tokens;
   const TableTraffic traffic = table_traffic({.n_tables = config.tie_embeddings ? 1
                                                           : with_encoder        ? 3
@@ -309,17 +299,14 @@ std::string TrainOptions::beside_output(const std::string& word) const {
 ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked,
                         const std::set<std::string>& given, const std::string& path) {
   ModelConfig result = model, wanted = asked;
-  OptionTable result_table, wanted_table;
-  result.describe(result_table);
-  wanted.describe(wanted_table);
-  for (std::size_t i = 0; i < result_table.options().size(); ++i) {
-    const Option& option = result_table.options()[i];
-    const std::string has = to_text(option.target), wants = to_text(wanted_table.options()[i].target);
-    if (wants == has || !given.contains(option.name)) continue;
-    if (gives_shape(option.name))
-      usage_error("--{} {} does not fit the model {} ({}): leave it out, or train a new model", option.name,
-                  wants, path, has);
-    set_from_text(option, wants);
+  for (const Field& field : model_fields()) {
+    if (!given.contains(field.option())) continue;
+    const std::string has = field.text(result), wants = field.text(wanted);
+    if (wants == has) continue;
+    if (field.decides == Field::Decides::shape)
+      usage_error("--{} {} does not fit the model {} ({}): leave it out, or train a new model",
+                  field.option(), wants, path, has);
+    field.assign(result, wanted);
   }
   return result;
 }

@@ -71,9 +71,6 @@ struct TrainOptions {
   std::string beside_output(const std::string& word) const;
 };
 
-/// Whether a model's option decides its shape; the others may change from run to run.
-bool gives_shape(const std::string& option);
-
 /// The configuration of a run that starts from the model in path: the model's, with the options of asked that
 /// are given (dropout, capacity, losses). Throws Error(usage) when another shape is given.
 ModelConfig config_from(const ModelConfig& model, const ModelConfig& asked,

@@ -56,7 +56,7 @@ class StackCounts {
   std::int64_t opened() const { return rows_ * (2 * c_.d_model + 2); }  // before and after the norm
   /// The gradient of the sublayer's output where dropout changes it, and of what its norm gave.
   std::int64_t gradients() const { return rows_ * c_.d_model * (c_.dropout > 0 ? 2 : 1); }
-  std::int64_t hidden() const { return c_.d_ffn / t_ * (c_.activation == "gelu" ? 2 : 1); }
+  std::int64_t hidden() const { return c_.d_ffn / t_ * (c_.activation == Activation::gelu ? 2 : 1); }
 
   Sublayer self_attention() const {
     const std::int64_t w = c_.d_model / t_;
@@ -77,8 +77,8 @@ class StackCounts {
     s.working = gradients() + n * (D + c_.d_ffn / t_ + 1);
     if (moves_) s.working += n * 2 * D;                   // what arrives, and what goes back
     if (moves_ && t_ > 1) s.working += n * (D + D / t_);  // in parts, by tensor rank
-    if (c_.gate_noise == "jitter") s.saved += rows_ * D;
-    if (c_.second_policy == "random") s.saved += n;
+    if (c_.gate_noise == GateNoise::jitter) s.saved += rows_ * D;
+    if (c_.second_policy == SecondPolicy::random) s.saved += n;
     if (!c_.residual_experts) return s;
     s.saved += rows_ * (2 * D + 2 + hidden());
     s.working += rows_ * 2 * D;
@@ -197,7 +197,7 @@ struct Stacks {
   std::vector<Layer> encoder, decoder;
 
   Stacks(const ModelConfig& config, const ModelParts& parts, std::int64_t batch_tokens) {
-    const bool has_encoder = config.architecture == "encoder-decoder";
+    const bool has_encoder = config.has_encoder();
     const std::int64_t n_ranks = parts.grid->data().size();
     n_target = (has_encoder ? batch_tokens / 2 : batch_tokens) / n_ranks;
     n_source = has_encoder ? batch_tokens / n_ranks - n_target : 0;

@@ -110,7 +110,7 @@ void resize_experts(Checkpoint& checkpoint, const Dataset& dataset, const Resize
                 static_cast<std::uint64_t>(layer));
   }
   const bool even = std::all_of(before.begin(), before.end(), [&](std::int64_t b) { return b == before[0]; });
-  const bool probability = config.top_k == 1 && config.gate_weights != "normalised";
+  const bool probability = config.top_k == 1 && config.gate_weights != GateWeights::normalised;
   if (even && probability && n > before[0])
     config.routed_scale *= static_cast<double>(n) / static_cast<double>(before[0]);
 }

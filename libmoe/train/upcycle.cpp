@@ -17,7 +17,8 @@ ModelConfig sparse_config(const ModelConfig& dense, const ModelConfig& asked) {
   config.expert_interval = asked.expert_interval;
   config.residual_experts = asked.residual_experts;
   config.gate_weights = asked.gate_weights;
-  if (config.top_k == 1 && config.gate_weights == "auto") config.gate_weights = "normalised";
+  if (config.top_k == 1 && config.gate_weights == GateWeights::automatic)
+    config.gate_weights = GateWeights::normalised;
   config.check();
   return config;
 }

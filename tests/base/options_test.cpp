@@ -5,6 +5,11 @@
 #include "libmoe/base/error.h"
 
 namespace moe {
+
+enum class Fruit : std::uint8_t { apple, pear, fig };
+template <>
+inline constexpr std::array kWords<Fruit>{"apple", "pear", "fig"};
+
 namespace {
 
 TEST(Bytes, UnitsInAnyCase) {
@@ -35,6 +40,38 @@ TEST(Options, AreGivenWhenAValueIsSetBeItTheDefault) {
   EXPECT_EQ(given, std::set<std::string>{"b"});
   EXPECT_EQ(table.texts(),
             (std::vector<std::pair<std::string, std::string>>{{"a", "1"}, {"b", "5"}, {"c", "6"}}));
+}
+
+TEST(Options, EnumerationsAreWords) {
+  Fruit fruit = Fruit::pear;
+  OptionTable table;
+  table.add("fruit", Word(&fruit), "NAME", "what grows");
+  const Option& option = table.options()[0];
+  EXPECT_EQ(option.choices, (std::vector<std::string>{"apple", "pear", "fig"}));
+  EXPECT_EQ(to_text(option.target), "pear");
+  set_from_text(option, "fig");
+  EXPECT_EQ(fruit, Fruit::fig);
+  EXPECT_STREQ(word_of(fruit), "fig");
+  try {
+    set_from_text(option, "plum");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "--fruit: 'plum' is none of apple, pear, fig");
+  }
+  EXPECT_EQ(fruit, Fruit::fig);
+}
+
+TEST(Options, ListsOfNumbersAreChecked) {
+  std::vector<std::int64_t> counts{1};
+  OptionTable table;
+  table.add("counts", &counts, "N,...", "how many").range(1, 9);
+  const Option& option = table.options()[0];
+  EXPECT_TRUE(is_list(option.target));
+  clear_list(option.target);
+  for (const char* text : {"4", "9"}) set_from_text(option, text);
+  EXPECT_EQ(to_text(option.target), "4,9");
+  for (const char* text : {"10", "0", "x", ""}) EXPECT_THROW(set_from_text(option, text), Error) << text;
+  EXPECT_EQ(counts, (std::vector<std::int64_t>{4, 9}));
 }
 
 }  // namespace

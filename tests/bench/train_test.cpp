@@ -42,7 +42,7 @@ TEST(TrainBench, ASentenceAboveTheBudgetStandsAlone) {
 
 TEST(TrainBench, ADecoderOnlyModelHasNoSource) {
   ModelConfig config = tiny();
-  config.architecture = "decoder-only";
+  config.architecture = Architecture::decoder_only;
   MadeUpBatches batches({{40, 50}}, config, 100);
   const UpdateBatches update = batches.next();
   EXPECT_EQ(update.n_source_tokens, 0);

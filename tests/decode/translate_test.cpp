@@ -31,7 +31,7 @@ class Translate : public ::testing::Test {
   }
   /// The log-probabilities of a hypothesis in one pass over all of its tokens.
   std::vector<double> rescore(const TranslationInput& input, const Hypothesis& hypothesis) {
-    const bool prompt = model_->config().architecture == "decoder-only";
+    const bool prompt = !model_->config().has_encoder();
     const ControlIds ids = ControlIds::of(*vocabulary_);
     Batch batch;
     std::vector<std::int32_t> target = hypothesis.tokens;
@@ -76,7 +76,7 @@ TEST_F(Translate, MoreChoicesOfExpertsThanNumbersAreRefused) {
 }
 
 TEST_F(Translate, ScoresAreTheSumOfTheModelsLogProbabilities) {
-  for (const char* architecture : {"encoder-decoder", "decoder-only"})
+  for (const Architecture architecture : {Architecture::encoder_decoder, Architecture::decoder_only})
     for (const std::int64_t beam : {1, 4}) {
       ModelConfig config = test::translation_config();
       config.architecture = architecture;
@@ -94,7 +94,7 @@ TEST_F(Translate, ScoresAreTheSumOfTheModelsLogProbabilities) {
           double sum = 0;
           for (std::size_t t = 0; t < expected.size(); ++t, ++n_tokens) {
             EXPECT_NEAR(h.token_log_probs[t], expected[t], 2e-4)
-                << architecture << " sentence " << i << " token " << t;
+                << word_of(architecture) << " sentence " << i << " token " << t;
             sum += expected[t];
           }
           EXPECT_NEAR(h.log_prob, sum, 1e-3);
@@ -105,7 +105,7 @@ TEST_F(Translate, ScoresAreTheSumOfTheModelsLogProbabilities) {
 }
 
 TEST_F(Translate, ASentenceDoesNotDependOnItsBatchOrTheThreads) {
-  for (const char* architecture : {"encoder-decoder", "decoder-only"}) {
+  for (const Architecture architecture : {Architecture::encoder_decoder, Architecture::decoder_only}) {
     ModelConfig config = test::translation_config();
     config.architecture = architecture;
     load(config);

@@ -37,7 +37,7 @@ class Infer : public ::testing::Test {
     Checkpoint checkpoint = test::tiny_checkpoint(test::translation_config());
     save_checkpoint(model(), checkpoint, {}, false);
     save_store(store(), checkpoint, model(), {}, false);
-    checkpoint.config.architecture = "decoder-only";
+    checkpoint.config.architecture = Architecture::decoder_only;
     checkpoint = test::tiny_checkpoint(checkpoint.config);
     save_checkpoint(*folder_ / "lm.h5", checkpoint, {}, false);
   }

@@ -22,16 +22,16 @@ class Decoding : public testing::TestWithParam<const char*> {
     c.max_length = 80;
     if (name == "top2") c.top_k = 2;
     if (name == "residual") c.residual_experts = true;
-    if (name == "decoder_only") c.architecture = "decoder-only";
+    if (name == "decoder_only") c.architecture = Architecture::decoder_only;
     if (name == "learned_gelu") {
-      c.positions = "learned";
-      c.activation = "gelu";
+      c.positions = Positions::learned;
+      c.activation = Activation::gelu;
     }
     if (name == "dense") c.n_experts = 0;
     return c;
   }
   std::unique_ptr<DecoderState> start(const Batch& batch, std::int64_t rows_per_sentence) {
-    if (config_.architecture == "decoder-only")
+    if (!config_.has_encoder())
       return model_.start(stream_, {}, nullptr, batch.target.n_sentences(), rows_per_sentence,
                           config_.max_length);
     const EncoderOutput memory = model_.encode(stream_, {}, batch.source, nullptr);
@@ -88,7 +88,7 @@ TEST_P(Decoding, ASentencesLogitsAreTheSameBitsInAnyBatch) {
   }
   for (std::size_t b = 0; b < 5; ++b) {
     Batch one;
-    if (config_.architecture == "encoder-decoder") {
+    if (config_.has_encoder()) {
       std::vector<std::int32_t> source;
       for (std::int32_t i = 0; i < batch.source.length[b]; ++i)
         source.push_back(token_at(batch.source, b, i));

@@ -96,7 +96,7 @@ class AgainstTorch : public testing::TestWithParam<const char*> {
     for (auto& p : model_.parameters().all())
       copy_from_host<float>(stream_, golden_.floats("parameters/" + p->spec.name), p->value);
     model_.parameters().make_gradients(stream_);
-    if (config_.architecture == "encoder-decoder")
+    if (config_.has_encoder())
       batch_.source = ragged(golden_.ints("batch/source"), golden_.ints("batch/source_length"));
     batch_.target = ragged(golden_.ints("batch/target"), golden_.ints("batch/target_length"));
     batch_.labels = golden_.ints("batch/label");

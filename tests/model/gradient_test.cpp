@@ -28,7 +28,7 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
   const auto device = test::open_device();
   Stream stream(*device, 2);
   ModelConfig config = test::tiny_config();
-  config.activation = "gelu";
+  config.activation = Activation::gelu;
   config.aux_loss = 0.3;
   GetParam().change(config);
   Transformer model(stream, config);

@@ -29,8 +29,8 @@ class Pass : public testing::Test {
     c.attention_dropout = 0.1;
     c.expert_dropout = 0.1;
     c.top_k = 2;
-    c.gate_noise = "jitter";
-    c.second_policy = "random";
+    c.gate_noise = GateNoise::jitter;
+    c.second_policy = SecondPolicy::random;
     c.drop_tokens = false;
     return c;
   }

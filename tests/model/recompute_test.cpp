@@ -20,7 +20,7 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 void noisy(ModelConfig& c) {
   c.dropout = c.attention_dropout = 0.2;
   c.expert_dropout = 0.1;
-  c.gate_noise = "jitter";
+  c.gate_noise = GateNoise::jitter;
 }
 
 void dropping(ModelConfig& c) {
@@ -33,7 +33,7 @@ const Case kCases[] = {
     {"dense_gelu_dropout",
      [](ModelConfig& c) {
        c.n_experts = 0;
-       c.activation = "gelu";
+       c.activation = Activation::gelu;
        noisy(c);
      }},
     {"top1_random_selection", [](ModelConfig& c) { dropping(c); }},
@@ -41,20 +41,20 @@ const Case kCases[] = {
      [](ModelConfig& c) {
        dropping(c);
        c.use_rts = false;
-       c.gate_noise = "rsample";
+       c.gate_noise = GateNoise::rsample;
      }},
     {"top2_dropout_and_noise",
      [](ModelConfig& c) {
        dropping(c);
        noisy(c);
        c.top_k = 2;
-       c.second_policy = "random";
+       c.second_policy = SecondPolicy::random;
      }},
     {"top3_by_probability",
      [](ModelConfig& c) {
        dropping(c);
        c.top_k = 3;
-       c.drop_policy = "probability";
+       c.drop_policy = DropPolicy::probability;
        c.z_loss = 0.01;
      }},
     {"residual_experts",
@@ -66,7 +66,7 @@ const Case kCases[] = {
     {"dense_training", [](ModelConfig& c) { c.dense_training = true; }},
     {"decoder_only",
      [](ModelConfig& c) {
-       c.architecture = "decoder-only";
+       c.architecture = Architecture::decoder_only;
        c.expert_interval = 1;
        noisy(c);
      }},

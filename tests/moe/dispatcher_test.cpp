@@ -305,7 +305,7 @@ TEST(ExpertParallel, ALayerOverRanksIsTheLayerOfOneProcess) {
       c.aux_loss = 0.1;
       c.z_loss = 0.1;
       c.residual_experts = top_k == 3;
-      if (top_k == 3) c.keep = ops::KeepOrder::probability;
+      if (top_k == 3) c.drop_policy = DropPolicy::probability;
       const std::int64_t n = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
       const Result one = run_layer(c, {1, split.n_experts, {n}}, 1);
       for (const auto& [ep, n_stages] :

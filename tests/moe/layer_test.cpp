@@ -153,7 +153,7 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
 TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
   MoeConfig c = base_config();
   c.top_k = 2;
-  c.random_second = true;
+  c.second_policy = SecondPolicy::random;
   const Gate gate(parameters_, "gate", c);
   test::randomise(stream_, parameters_, 1);
   const std::int64_t n = 4000;
@@ -244,7 +244,7 @@ const Case kCases[] = {
        c.top_k = 2;
        c.drop_tokens = true;
        c.capacity_factor = 0.7;
-       c.random_second = true;
+       c.second_policy = SecondPolicy::random;
        c.renormalise_after_capacity = false;
      }},
     {"top3_by_probability",
@@ -252,7 +252,7 @@ const Case kCases[] = {
        c.top_k = 3;
        c.drop_tokens = true;
        c.capacity_factor = 0.7;
-       c.keep = ops::KeepOrder::probability;
+       c.drop_policy = DropPolicy::probability;
      },
      29},
     {"residual_expert_dropout",

@@ -88,7 +88,7 @@ TEST_F(LayerUse, NoTokensAtAll) {
 TEST_F(LayerUse, RandomNumbersDoNotDependOnTheSplit) {
   MoeConfig c = base_config();
   c.top_k = 2;
-  c.random_second = true;
+  c.second_policy = SecondPolicy::random;
   c.noise = GateNoise::rsample;
   c.expert_dropout = 0.4;
   const MoeLayer layer(parameters_, "moe", c, grid_);

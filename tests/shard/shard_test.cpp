@@ -109,7 +109,7 @@ TEST_F(Shard, ExpertsLieInTheFileAsTheManualSays) {
 TEST_F(Shard, PrefixesAreTheTransformers) {
   const auto device = Device::open();
   Stream stream(*device, 1);
-  for (const char* architecture : {"encoder-decoder", "decoder-only"}) {
+  for (const Architecture architecture : {Architecture::encoder_decoder, Architecture::decoder_only}) {
     ModelConfig config = test::translation_config();
     config.architecture = architecture;
     const Transformer model(stream, config);

@@ -33,7 +33,7 @@ Batch random_batch(const ModelConfig& config, std::int64_t n_sentences, std::int
     return tokens;
   };
   for (std::int64_t b = 0; b < n_sentences; ++b) {
-    if (config.architecture == "encoder-decoder") batch.source.add(sentence());
+    if (config.has_encoder()) batch.source.add(sentence());
     batch.target.add(sentence());
     batch.language.push_back(below(3));
     batch.task.push_back(Task::translate);

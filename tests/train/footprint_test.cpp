@@ -23,11 +23,11 @@ TEST(Footprint, CountsTheParametersThatTheModelHas) {
   Stream stream(*device, 1);
   std::vector<ModelConfig> configs(5, tiny_config());
   configs[1].tie_embeddings = false;
-  configs[1].positions = "learned";
-  configs[2].architecture = "decoder-only";
+  configs[1].positions = Positions::learned;
+  configs[2].architecture = Architecture::decoder_only;
   configs[2].residual_experts = true;
   configs[3].n_experts = 0;
-  configs[3].architecture = "decoder-only";
+  configs[3].architecture = Architecture::decoder_only;
   configs[3].tie_embeddings = false;
   configs[4].experts_per_layer.assign(static_cast<std::size_t>(configs[4].n_moe_layers()), 3);
   for (const ModelConfig& config : configs) {
@@ -54,10 +54,10 @@ TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
     c.drop_tokens = false;
   }
   configs[1].top_k = 2;
-  configs[1].activation = "gelu";
+  configs[1].activation = Activation::gelu;
   configs[2].n_experts = 0;
   configs[2].vocab_size = 6000;
-  configs[3].architecture = "decoder-only";
+  configs[3].architecture = Architecture::decoder_only;
   configs[4].drop_tokens = true;
   std::vector<std::pair<ModelConfig, bool>> cases;
   for (const ModelConfig& c : configs)
@@ -73,7 +73,7 @@ TEST(Footprint, EstimatesTheMemoryThatAnUpdateNeeds) {
     DataParallel parallel(*model.parts().grid, model.parameters(), true);
     UpdateBatches update;
     Batch& batch = update.batches.emplace_back();
-    const bool has_source = config.architecture == "encoder-decoder";
+    const bool has_source = config.has_encoder();
     for (std::int32_t i = 0; i < kSentences; ++i) {
       const std::vector<std::int32_t> sentence(kLength, 5 + i % 40);
       if (has_source) batch.source.add(sentence);

@@ -57,7 +57,7 @@ class UntiedLayouts : public testing::TestWithParam<Layout> {};
 TEST_P(UntiedLayouts, TrainAsOneProcessDoes) {
   ModelConfig config = dense_config();
   config.tie_embeddings = false;
-  config.positions = "learned";
+  config.positions = Positions::learned;
   static const SteadyRun one = test::steady_run(config, kUpdates);
   EXPECT_LT(test::largest_difference(one.curve, one.on(GetParam())), 1e-5) << GetParam().text();
 }
@@ -91,7 +91,7 @@ TEST_P(TensorLayoutsWithExperts, TrainAsOneProcessDoes) {
   ModelConfig config = test::tiny_config();
   config.top_k = 2;
   config.residual_experts = true;
-  config.activation = "gelu";
+  config.activation = Activation::gelu;
   config.dropout = 0.1;
   config.expert_dropout = 0.2;
   static const SteadyRun one = test::steady_run(config, kUpdates);

@@ -32,7 +32,7 @@ namespace {
 constexpr std::array<const char*, 4> kExpertTensors{"experts.in.weight", "experts.in.bias",
                                                     "experts.out.weight", "experts.out.bias"};
 
-ModelConfig config_of(std::int64_t top_k, const std::string& weights = "auto") {
+ModelConfig config_of(std::int64_t top_k, GateWeights weights = GateWeights::automatic) {
   ModelConfig c = translation_config();
   c.top_k = top_k;
   c.gate_weights = weights;
@@ -94,15 +94,16 @@ TEST(Aggregate, AModelWithItselfIsTheSameFunction) {
     ModelConfig config;
     std::int64_t top_k;
   };
-  for (const Case& c : {Case{config_of(1), 1}, Case{config_of(1, "normalised"), 1}, Case{config_of(2), 4},
-                        Case{config_of(2, "probability"), 4}, Case{config_of(1, "probability"), 2}}) {
+  for (const Case& c :
+       {Case{config_of(1), 1}, Case{config_of(1, GateWeights::normalised), 1}, Case{config_of(2), 4},
+        Case{config_of(2, GateWeights::probability), 4}, Case{config_of(1, GateWeights::probability), 2}}) {
     const Checkpoint model = tiny_checkpoint(shallow(c.config));
     const Checkpoint both = aggregate({model, model}, {"a", "a"}, c.top_k);
     EXPECT_EQ(both.config.n_experts, 8);
     EXPECT_EQ(both.config.top_k, c.top_k);
     expect_fits(both);
     EXPECT_LT(largest_difference(logits_of(model), logits_of(both)), 2e-5)
-        << c.config.top_k << " " << c.config.gate_weights;
+        << c.config.top_k << " " << word_of(c.config.gate_weights);
   }
   // It is a check: without the scale the function differs.
   const Checkpoint model = tiny_checkpoint(config_of(1));
@@ -186,12 +187,12 @@ TEST(Upcycle, StartsAsTheDenseModelsFunction) {
         asked.expert_interval = interval;
         const Checkpoint sparse = upcycle(dense, asked, 7, "dense.h5");
         expect_fits(sparse);
-        EXPECT_EQ(sparse.config.gate_weights, top_k == 1 ? "normalised" : "auto");
+        EXPECT_EQ(sparse.config.gate_weights, top_k == 1 ? GateWeights::normalised : GateWeights::automatic);
         EXPECT_LT(largest_difference(logits_of(dense), logits_of(sparse)), 5e-5)
             << top_k << residual << interval;
       }
   ModelConfig asked;
-  asked.gate_weights = "probability";
+  asked.gate_weights = GateWeights::probability;
   EXPECT_GT(largest_difference(logits_of(dense), logits_of(upcycle(dense, asked, 7, "dense.h5"))), 1e-2);
   const Checkpoint sparse = upcycle(dense, ModelConfig(), 7, "dense.h5");
   EXPECT_EQ(failure([&] { upcycle(sparse, ModelConfig(), 7, "it.h5"); }).first, 2);

@@ -29,7 +29,7 @@ ModelConfig config_of(const Case& c) {
   config.min_capacity = 1;
   config.aux_loss = 0.05;
   config.z_loss = 0.01;
-  config.activation = "gelu";  // no kinks, which make steady runs rare
+  config.activation = Activation::gelu;  // no kinks, which make steady runs rare
   c.change(config);
   return config;
 }
@@ -67,7 +67,7 @@ void dropping(ModelConfig& c) {
 
 const Case kDropless{"top1_dropless", [](ModelConfig& c) {
                        c.drop_tokens = false;
-                       c.activation = "relu";
+                       c.activation = Activation::relu;
                      }};
 const Case kRts{"top1_rts", [](ModelConfig& c) { dropping(c); }};
 const Case kFirst{"top1_first_tokens", [](ModelConfig& c) {
@@ -76,21 +76,21 @@ const Case kFirst{"top1_first_tokens", [](ModelConfig& c) {
                   }};
 const Case kTop2{"top2_rts", [](ModelConfig& c) {
                    dropping(c);
-                   c.activation = "relu";
+                   c.activation = Activation::relu;
                    c.top_k = 2;
                  }};
 const Case kTop3{"top3_by_probability", [](ModelConfig& c) {
                    dropping(c);
                    c.top_k = 3;
-                   c.drop_policy = "probability";
+                   c.drop_policy = DropPolicy::probability;
                  }};
 const Case kNoise{"dropout_and_noise", [](ModelConfig& c) {
                     dropping(c);
                     c.top_k = 2;
                     c.dropout = c.attention_dropout = 0.1;
                     c.expert_dropout = 0.2;
-                    c.gate_noise = "jitter";
-                    c.second_policy = "random";
+                    c.gate_noise = GateNoise::jitter;
+                    c.second_policy = SecondPolicy::random;
                     c.residual_experts = true;
                   }};
 
@@ -170,7 +170,7 @@ TEST(MoeLayouts, CapacityOfEachRankIsAnotherRun) {
   Case c = kRts;
   c.change = [](ModelConfig& config) {
     dropping(config);
-    config.capacity_scope = "rank";
+    config.capacity_scope = CapacityScope::rank;
   };
   const std::uint64_t seed = one_process(kRts).seed;
   const Curve one = test::train_layout(config_of(c), {}, kUpdates, test::usual_batches, seed);

@@ -17,7 +17,7 @@ ModelConfig noisy_config() {
   c.min_capacity = 1;
   c.dropout = c.attention_dropout = 0.1;
   c.expert_dropout = 0.2;
-  c.gate_noise = "jitter";
+  c.gate_noise = GateNoise::jitter;
   c.residual_experts = true;
   c.z_loss = 0.01;
   return c;

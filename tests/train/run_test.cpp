@@ -56,7 +56,7 @@ TEST_F(TrainRun, AResumedRunRepeatsTheLossesBitForBit) {
   straight.accumulate = 2;
   straight.denoise_ratio = 0.3;
   straight.model.dropout = 0.1;
-  straight.model.gate_noise = "jitter";
+  straight.model.gate_noise = GateNoise::jitter;
   straight.save_every = 7;
   EXPECT_EQ(run_train(straight), 0);
 
@@ -200,7 +200,7 @@ TEST_F(TrainRun, LearnsASmallSetByHeart) {
 
 TEST_F(TrainRun, ADecoderAloneLearnsText) {
   TrainOptions o = small_options(folder);
-  o.model.architecture = "decoder-only";
+  o.model.architecture = Architecture::decoder_only;
   o.updates = 60;
   o.log_every = 20;
   EXPECT_EQ(run_train(o), 0);

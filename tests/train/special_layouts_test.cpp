@@ -31,7 +31,8 @@ ModelConfig base_config() {
   config.top_k = 2;
   config.aux_loss = 0.05;
   config.z_loss = 0.01;
-  config.activation = "gelu";  // no kinks: a hidden value of 1e-9 may round to either side of a relu's
+  config.activation =
+      Activation::gelu;  // no kinks: a hidden value of 1e-9 may round to either side of a relu's
   return config;
 }
 
@@ -155,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
 // With a capacity of its own a rank's part of a micro-batch is as a micro-batch of its own.
 TEST(CapacityOfEachRank, IsThatOfMicroBatchesOfItsSentences) {
   ModelConfig config = base_config();
-  config.capacity_scope = "rank";
+  config.capacity_scope = CapacityScope::rank;
   config.aux_loss = config.z_loss = 0;  // means over a micro-batch, whosever the places are
   constexpr int kRanks = 2;
   const auto divided = [](const ModelConfig& c, int update) {

@@ -92,6 +92,7 @@ std::string toml_value(const Option& option) {
     return text;
   if (std::holds_alternative<double*>(option.target))
     return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  if (std::holds_alternative<std::vector<std::int64_t>*>(option.target)) return fmt::format("[{}]", text);
   if (!is_list(option)) return toml_string(text);
   std::vector<std::string> words;
   for (const std::string& word : *std::get<std::vector<std::string>*>(option.target))

@@ -69,7 +69,7 @@ bool is_flag(const Option& option) {
   return std::holds_alternative<bool*>(option.target);
 }
 bool is_list(const Option& option) {
-  return std::holds_alternative<std::vector<std::string>*>(option.target);
+  return is_list(option.target);
 }
 bool is_comma_list(const Option& option) {
   return is_list(option) && (!option.choices.empty() || option.value_name.ends_with(",..."));
@@ -83,7 +83,7 @@ void assign(const Option& option, const std::vector<std::string>& words) {
     if (!words.empty()) set_from_text(option, words.back());
     return;
   }
-  std::get<std::vector<std::string>*>(option.target)->clear();
+  clear_list(option.target);
   for (const std::string& word : words) {
     if (!is_comma_list(option)) {
       set_from_text(option, word);
