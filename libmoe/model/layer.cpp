@@ -3,10 +3,6 @@
 namespace moe {
 namespace {
 
-ops::Activation activation_of(const ModelConfig& config) {
-  return config.activation == Activation::gelu ? ops::Activation::gelu : ops::Activation::relu;
-}
-
 void open(Stream& stream, const LayerNorm& norm, Tensor x, TransformerLayer::Sublayer& saved) {
   saved.x = std::move(x);
   saved.h = Tensor(stream.device(), saved.x.shape());
@@ -44,59 +40,30 @@ void close_backward(Stream& stream, const LayerNorm& norm, TransformerLayer::Sub
 
 }  // namespace
 
-MoeConfig moe_config(const ModelConfig& c, int moe_layer) {
-  MoeConfig m;
-  m.width = c.d_model;
-  m.hidden = c.d_ffn;
-  m.n_experts = c.experts_in(moe_layer);
-  m.top_k = c.top_k;
-  m.activation = activation_of(c);
-  m.drop_tokens = c.drop_tokens;
-  m.capacity_factor = c.capacity_factor;
-  m.min_capacity = c.min_capacity;
-  m.capacity_scope = c.capacity_scope;
-  m.drop_policy = c.drop_policy;
-  m.use_rts = c.use_rts;
-  m.noise = c.gate_noise;
-  m.jitter = c.jitter;
-  m.second_policy = c.second_policy;
-  m.renormalise_after_capacity = c.renormalise_after_capacity;
-  m.weights = c.gate_weights;
-  m.routed_scale = c.routed_scale;
-  m.dense_training = c.dense_training;
-  m.aux_loss = c.aux_loss;
-  m.z_loss = c.z_loss;
-  m.expert_dropout = c.expert_dropout;
-  m.residual_experts = c.residual_experts;
-  return m;
-}
-
-TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string& name, const ModelConfig& c,
-                                   bool with_cross, std::int64_t index, int moe_layer,
+TransformerLayer::TransformerLayer(ParameterList& parameters, const std::string& name, const LayerSpec& spec,
                                    const ModelParts& parts)
-    : index_(static_cast<std::uint32_t>(index)),
-      moe_layer_(moe_layer),
-      self_norm_(parameters, name + ".attention_norm", c.d_model, c.norm_epsilon),
-      self_attention_(parameters, name + ".attention", c.d_model, c.n_heads, parts.grid->tensor()),
-      cross_norm_(with_cross ? std::optional<LayerNorm>(std::in_place, parameters, name + ".cross_norm",
-                                                        c.d_model, c.norm_epsilon)
-                             : std::nullopt),
-      cross_attention_(with_cross ? std::optional<CrossAttention>(std::in_place, parameters, name + ".cross",
-                                                                  c.d_model, c.n_heads, parts.grid->tensor())
+    : index_(static_cast<std::uint32_t>(spec.index)),
+      dropout_(static_cast<float>(spec.dropout)),
+      moe_layer_(spec.moe_layer),
+      self_norm_(parameters, name + ".attention_norm", spec.norm),
+      self_attention_(parameters, name + ".attention", spec.attention, parts.grid->tensor()),
+      cross_norm_(spec.cross
+                      ? std::optional<LayerNorm>(std::in_place, parameters, name + ".cross_norm", spec.norm)
+                      : std::nullopt),
+      cross_attention_(spec.cross ? std::optional<CrossAttention>(std::in_place, parameters, name + ".cross",
+                                                                  *spec.cross, parts.grid->tensor())
                                   : std::nullopt),
-      ffn_norm_(parameters, name + ".ffn_norm", c.d_model, c.norm_epsilon) {
-  if (moe_layer < 0)
-    feed_forward_.emplace(parameters, name + ".ffn", c.d_model, c.d_ffn, activation_of(c),
-                          parts.grid->tensor());
+      ffn_norm_(parameters, name + ".ffn_norm", spec.norm) {
+  if (spec.feed_forward)
+    feed_forward_.emplace(parameters, name + ".ffn", *spec.feed_forward, parts.grid->tensor());
   else
-    moe_.emplace(parameters, name + ".moe", moe_config(c, moe_layer), *parts.grid, parts.experts,
-                 parts.expert_stages);
+    moe_.emplace(parameters, name + ".moe", *spec.moe, *parts.grid, parts.experts, parts.expert_stages);
 }
 
-TransformerLayer::TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer)
+TransformerLayer::TransformerLayer(const TransformerLayer& shared, const LayerSpec& spec)
     : TransformerLayer(shared) {
-  index_ = static_cast<std::uint32_t>(index);
-  moe_layer_ = moe_layer;
+  index_ = static_cast<std::uint32_t>(spec.index);
+  moe_layer_ = spec.moe_layer;
 }
 
 void TransformerLayer::Saved::keep_input() {
@@ -105,15 +72,6 @@ void TransformerLayer::Saved::keep_input() {
   self.x = std::move(x);
 }
 
-namespace {
-
-// Attention to other rows is never causal.
-AttentionOptions to_memory(const LayerPass& shared) {
-  return {.causal = false, .dropout = shared.attention.dropout};
-}
-
-}  // namespace
-
 // Up to the input of the feed-forward part.
 void TransformerLayer::attend(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x,
                               Saved& saved) const {
@@ -121,17 +79,17 @@ void TransformerLayer::attend(Stream& stream, const Pass& pass, const LayerPass&
   const Shape shape = x.shape();
   open(stream, self_norm_, std::move(x), saved.self);
   Tensor y(device, shape);
-  self_attention_.forward(stream, pass, saved.self.h, shared.rows, shared.attention, y, saved.self_attention);
+  self_attention_.forward(stream, pass, saved.self.h, shared.rows, y, saved.self_attention);
   const auto attended = pass.random.stream(RandomUse::attention_residual, shape[1]);
   if (!cross_attention_) {
-    pass_on(stream, saved.self, shared.dropout, attended, std::move(y), ffn_norm_, saved.ffn);
+    pass_on(stream, saved.self, dropout(pass), attended, std::move(y), ffn_norm_, saved.ffn);
     return;
   }
-  pass_on(stream, saved.self, shared.dropout, attended, std::move(y), *cross_norm_, saved.cross);
+  pass_on(stream, saved.self, dropout(pass), attended, std::move(y), *cross_norm_, saved.cross);
   y = Tensor(device, shape);
-  cross_attention_->forward(stream, pass, saved.cross.h, shared.rows, shared.memory, shared.memory_rows,
-                            to_memory(shared), y, saved.cross_attention);
-  pass_on(stream, saved.cross, shared.dropout, pass.random.stream(RandomUse::cross_residual, shape[1]),
+  cross_attention_->forward(stream, pass, saved.cross.h, shared.rows, shared.memory, shared.memory_rows, y,
+                            saved.cross_attention);
+  pass_on(stream, saved.cross, dropout(pass), pass.random.stream(RandomUse::cross_residual, shape[1]),
           std::move(y), ffn_norm_, saved.ffn);
 }
 
@@ -149,7 +107,7 @@ Tensor TransformerLayer::forward(Stream& stream, const Pass& of_stack, const Lay
   attend(stream, pass, shared, std::move(x), saved);
   Tensor y(stream.device(), saved.ffn.x.shape());
   feed_forward(stream, pass, shared, y, saved);
-  close(stream, saved.ffn, shared.dropout, pass.random.stream(RandomUse::ffn_residual, y.shape()[1]), y);
+  close(stream, saved.ffn, dropout(pass), pass.random.stream(RandomUse::ffn_residual, y.shape()[1]), y);
   return y;
 }
 
@@ -163,7 +121,7 @@ void TransformerLayer::recompute(Stream& stream, const Pass& of_stack, const Lay
 void TransformerLayer::feed_forward_backward(Stream& stream, const Pass& pass, const LayerPass& shared,
                                              Saved& saved, const TensorView& dx) const {
   Tensor masked;
-  const TensorView dy = open_backward(stream, shared.dropout,
+  const TensorView dy = open_backward(stream, dropout(pass),
                                       pass.random.stream(RandomUse::ffn_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
   if (moe_)
@@ -180,18 +138,17 @@ void TransformerLayer::backward(Stream& stream, const Pass& of_stack, const Laye
   if (cross_attention_) {
     Tensor masked;
     const TensorView dy = open_backward(
-        stream, shared.dropout, pass.random.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
+        stream, dropout(pass), pass.random.stream(RandomUse::cross_residual, dx.shape[1]), dx, masked);
     const Tensor dh(stream.device(), dx.shape);
     cross_attention_->backward(stream, pass, saved.cross.h, shared.rows, shared.memory, shared.memory_rows,
-                               to_memory(shared), dy, std::move(saved.cross_attention), dh, dmemory);
+                               dy, std::move(saved.cross_attention), dh, dmemory);
     close_backward(stream, *cross_norm_, std::move(saved.cross), dh, dx);
   }
   Tensor masked;
   const TensorView dy = open_backward(
-      stream, shared.dropout, pass.random.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
+      stream, dropout(pass), pass.random.stream(RandomUse::attention_residual, dx.shape[1]), dx, masked);
   const Tensor dh(stream.device(), dx.shape);
-  self_attention_.backward(stream, pass, saved.self.h, shared.rows, shared.attention, dy,
-                           std::move(saved.self_attention), dh);
+  self_attention_.backward(stream, pass, saved.self.h, shared.rows, dy, std::move(saved.self_attention), dh);
   close_backward(stream, self_norm_, std::move(saved.self), dh, dx);
 }
 

@@ -4,18 +4,13 @@
 #include <optional>
 #include <string>
 
-#include "libmoe/model/config.h"
-#include "libmoe/model/parts.h"
+#include "libmoe/model/spec.h"
 #include "libmoe/moe/layer.h"
-#include "libmoe/nn/attention.h"
-#include "libmoe/nn/norm.h"
 
 namespace moe {
 
 /// What the layers of a stack share in one pass.
 struct LayerPass {
-  AttentionOptions attention{};
-  float dropout = 0;  // of each sublayer's output
   RowRanges rows{};
   TensorView memory{};  // [S,D], empty without cross-attention
   RowRanges memory_rows{};
@@ -50,13 +45,11 @@ class TransformerLayer {
     void keep_input();
   };
 
-  /// index: over encoder, then decoder (for the random numbers); moe_layer: over both stacks, -1 for a dense
-  /// layer.
-  TransformerLayer(ParameterList& parameters, const std::string& name, const ModelConfig& config,
-                   bool with_cross, std::int64_t index, int moe_layer, const ModelParts& parts);
+  TransformerLayer(ParameterList& parameters, const std::string& name, const LayerSpec& spec,
+                   const ModelParts& parts);
 
-  /// The weights of another layer at another place.
-  TransformerLayer(const TransformerLayer& shared, std::int64_t index, int moe_layer);
+  /// With the weights of another layer.
+  TransformerLayer(const TransformerLayer& shared, const LayerSpec& spec);
 
   /// x: [T,D], returned updated. Passes are collective over the grid's tensor group.
   Tensor forward(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x, Saved& saved) const;
@@ -88,6 +81,7 @@ class TransformerLayer {
   const Gate* gate() const { return moe_ ? &moe_->gate() : nullptr; }
 
  private:
+  float dropout(const Pass& pass) const { return pass.training ? dropout_ : 0; }
   // Their passes have the random numbers of this layer.
   void attend(Stream& stream, const Pass& pass, const LayerPass& shared, Tensor x, Saved& saved) const;
   void feed_forward(Stream& stream, const Pass& pass, const LayerPass& shared, const TensorView& y,
@@ -96,6 +90,7 @@ class TransformerLayer {
                              const TensorView& dx) const;
 
   std::uint32_t index_;
+  float dropout_;
   int moe_layer_;
   LayerNorm self_norm_;
   SelfAttention self_attention_;
@@ -105,8 +100,5 @@ class TransformerLayer {
   std::optional<FeedForward> feed_forward_;
   std::optional<MoeLayer> moe_;
 };
-
-/// The part of a model's configuration that its MoE layer number `moe_layer` needs.
-MoeConfig moe_config(const ModelConfig& config, int moe_layer);
 
 }  // namespace moe

@@ -9,12 +9,6 @@
 
 namespace moe {
 
-/// Numbers of the first layer and the first MoE layer of a stack, over encoder, then decoder.
-struct StackPlace {
-  std::int64_t first_layer = 0;
-  int first_moe_layer = 0;
-};
-
 class Stack {
  public:
   struct Saved {
@@ -24,9 +18,7 @@ class Stack {
     LayerNorm::Saved norm;
   };
 
-  /// name: "encoder" or "decoder". The decoder is causal.
-  Stack(ParameterList& parameters, const std::string& name, const ModelConfig& config, const Table& table,
-        bool with_cross, const StackPlace& place, const ModelParts& parts);
+  Stack(ParameterList& parameters, const StackSpec& spec, const Table& table, const ModelParts& parts);
   /// Before the first pass, see Embedding.
   void make_positions(Stream& stream) { embedding_.make_positions(stream); }
 
@@ -44,15 +36,11 @@ class Stack {
 
  private:
   kernels::RandomStream embedding_random(const Pass& pass) const;
-  std::string name_;
-  StackPlace place_;
-  std::int64_t width_, share_period_;
+  float dropout(const Pass& pass) const { return pass.training ? static_cast<float>(spec_.dropout) : 0; }
+  StackSpec spec_;
   Embedding embedding_;
   std::vector<TransformerLayer> layers_;
   LayerNorm norm_;
 };
-
-/// Number of MoE layers of a stack of n_layers.
-int n_moe_layers_of(const ModelConfig& config, std::int64_t n_layers);
 
 }  // namespace moe

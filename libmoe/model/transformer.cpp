@@ -33,16 +33,14 @@ Transformer::Impl::Impl(const ModelConfig& model_config, const ModelParts& model
     : config(model_config), parts(model_parts) {
   config.check();
   check_tensor_group(config, parts.grid->tensor());
-  const bool with_encoder = config.has_encoder();
+  const ModelSpec spec = model_spec(config);
   const Table* table = config.tie_embeddings ? &add_table("embedding.weight") : nullptr;
-  StackPlace place;
-  if (with_encoder) {
-    const Table& own = table ? *table : add_table("encoder.embedding.weight");
-    encoder = std::make_unique<Stack>(parameters, "encoder", config, own, false, place, parts);
-    place = {config.encoder_layers, n_moe_layers_of(config, config.encoder_layers)};
-  }
-  const Table& own = table ? *table : add_table("decoder.embedding.weight");
-  decoder = std::make_unique<Stack>(parameters, "decoder", config, own, with_encoder, place, parts);
+  const auto make_stack = [&](const StackSpec& stack) {
+    const Table& own = table ? *table : add_table(stack.name + ".embedding.weight");
+    return std::make_unique<Stack>(parameters, stack, own, parts);
+  };
+  if (spec.encoder) encoder = make_stack(*spec.encoder);
+  decoder = make_stack(spec.decoder);
   output_table = table ? table : &add_table("output.weight");
 }
 
@@ -100,13 +98,9 @@ Pass pass_of(const PassOptions& options, std::int64_t first_row) {
           .random = {.seed = options.seed, .update = options.update, .first_row = first_row}};
 }
 
-LayerPass layer_pass(const ModelConfig& config, const PassOptions& options, const DeviceRows& rows,
+LayerPass layer_pass(const PassOptions& options, const DeviceRows& rows,
                      const std::vector<std::int64_t>& rows_by_rank) {
   LayerPass shared;
-  if (options.training) {
-    shared.dropout = static_cast<float>(config.dropout);
-    shared.attention.dropout = static_cast<float>(config.attention_dropout);
-  }
   shared.rows = rows.ranges();
   shared.moe = {.aux_scale = options.aux_scale,
                 .group = rows.group,
@@ -164,15 +158,14 @@ PassResult Transformer::pass(Stream& stream, const Batch& batch, const PassOptio
   DeviceRows source;
   const Pass encoder_pass = pass_of(options, batch.first_source_row),
              decoder_pass = pass_of(options, batch.first_target_row);
-  LayerPass of_encoder, of_decoder = layer_pass(m.config, options, target, batch.target_rows_by_rank);
-  of_decoder.attention.causal = true;
+  LayerPass of_encoder, of_decoder = layer_pass(options, target, batch.target_rows_by_rank);
   Stack::Saved encoder_saved, decoder_saved;
   std::vector<MoeRecord> encoder_records, decoder_records;
   Tensor memory;
   if (m.encoder) {
     source = m.upload(stream, batch.source, batch.language);
     MOE_CHECK(batch.source.n_sentences() == batch.target.n_sentences());
-    of_encoder = layer_pass(m.config, options, source, batch.source_rows_by_rank);
+    of_encoder = layer_pass(options, source, batch.source_rows_by_rank);
     memory = m.encoder->forward(stream, encoder_pass, source, of_encoder,
                                 options.backward ? &encoder_saved : nullptr, encoder_records);
     of_decoder.memory = memory;
@@ -213,8 +206,7 @@ Tensor Transformer::logits(Stream& stream, const Batch& batch) {
   const PassOptions options{.training = false, .backward = false};
   const DeviceRows target = m.upload(stream, batch.target, {});
   const Pass pass = pass_of(options, 0);
-  LayerPass of_decoder = layer_pass(m.config, options, target, {});
-  of_decoder.attention.causal = true;
+  LayerPass of_decoder = layer_pass(options, target, {});
   of_decoder.moe.statistics = false;
   EncoderOutput memory;
   DeviceRows source;

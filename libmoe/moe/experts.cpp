@@ -1,6 +1,6 @@
 #include "libmoe/moe/experts.h"
 
-#include "libmoe/nn/feed_forward_spec.h"
+#include "libmoe/nn/feed_forward_parameters.h"
 
 namespace moe {
 namespace {
@@ -31,7 +31,7 @@ Experts::Experts(ParameterList& parameters, const std::string& name, const MoeCo
       hidden_(part_of(config.hidden, tensor_->size(), tensor_->rank())) {
   MOE_CHECK(with_weights || tensor_->size() == 1, "experts of a store are whole");
   if (!with_weights) return;
-  for (const ParameterSpec& spec : experts_spec(name, config.n_experts, config.width, config.hidden))
+  for (const ParameterSpec& spec : experts_parameters(name, config.n_experts, config.width, config.hidden))
     tensors_.push_back(&parameters.add(spec, slice_of(spec, tensor_, &grid.expert())));
 }
 
@@ -47,10 +47,10 @@ void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropou
 std::vector<ExpertWeights> Experts::weights() const {
   std::vector<ExpertWeights> weights;
   for (std::int64_t e = 0; !tensors_.empty() && e < tensors_.front()->n_experts(); ++e)
-    weights.push_back({.in_weight = tensors_[FeedForwardSpec::in_weight]->weight(e),
-                       .in_bias = tensors_[FeedForwardSpec::in_bias]->value.at(e),
-                       .out_weight = tensors_[FeedForwardSpec::out_weight]->weight(e),
-                       .out_bias = tensors_[FeedForwardSpec::out_bias]->value.at(e)});
+    weights.push_back({.in_weight = tensors_[FeedForwardParameters::in_weight]->weight(e),
+                       .in_bias = tensors_[FeedForwardParameters::in_bias]->value.at(e),
+                       .out_weight = tensors_[FeedForwardParameters::out_weight]->weight(e),
+                       .out_bias = tensors_[FeedForwardParameters::out_bias]->value.at(e)});
   return weights;
 }
 
@@ -85,10 +85,10 @@ void Experts::backward(Stream& stream, const Pass& pass, const ExpertRows& rows,
                        const Dropout& dropout, const TensorView& dy, Saved saved,
                        const std::function<void()>& progress, const TensorView& dx) const {
   MOE_CHECK(!tensors_.empty(), "a backward pass through experts of a store");
-  Parameter &in_weight = *tensors_[FeedForwardSpec::in_weight],
-            &in_bias = *tensors_[FeedForwardSpec::in_bias],
-            &out_weight = *tensors_[FeedForwardSpec::out_weight],
-            &out_bias = *tensors_[FeedForwardSpec::out_bias];
+  Parameter &in_weight = *tensors_[FeedForwardParameters::in_weight],
+            &in_bias = *tensors_[FeedForwardParameters::in_bias],
+            &out_weight = *tensors_[FeedForwardParameters::out_weight],
+            &out_bias = *tensors_[FeedForwardParameters::out_bias];
   for (Parameter* p : {&in_bias, &out_bias})
     for (std::int64_t e = 0; e < rows.n_experts(); ++e)
       if (rows.n_rows(e) > 0) p->touched[static_cast<std::size_t>(e)] = 1;

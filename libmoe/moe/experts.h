@@ -14,7 +14,7 @@
 
 namespace moe {
 
-/// Parameters as experts_spec() lists them; none of them when the weights come from a store. The grid's
+/// Parameters as experts_parameters() lists them; none of them when the weights come from a store. The grid's
 /// expert group divides E, its tensor group F.
 class Experts {
  public:
@@ -51,7 +51,7 @@ class Experts {
   MoeConfig config_;
   Communicator* tensor_;
   IndexRange hidden_;                // what this rank has of F
-  std::vector<Parameter*> tensors_;  // in the order of experts_spec(); empty without weights
+  std::vector<Parameter*> tensors_;  // in the order of experts_parameters(); empty without weights
 };
 
 }  // namespace moe

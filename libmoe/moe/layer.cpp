@@ -23,8 +23,9 @@ MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const Moe
       gate_(parameters, name + ".gate", config),
       experts_(parameters, name + ".experts", config, grid, with_weights) {
   if (!config.residual_experts) return;
-  residual_.emplace(parameters, name + ".residual", config.width, config.hidden, config.activation,
-                    grid.tensor(), NetworkRole::residual);
+  residual_.emplace(parameters, name + ".residual",
+                    FeedForwardSpec{config.width, config.hidden, config.activation}, grid.tensor(),
+                    NetworkRole::residual);
   mix_.emplace(parameters,
                linear_spec(name + ".mix", {config.width, AxisRole::inputs}, {2, AxisRole::outputs}));
 }

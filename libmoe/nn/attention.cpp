@@ -23,8 +23,8 @@ LinearSpec from_heads(const std::string& name, std::int64_t width) {
 
 // width: of the heads here together.
 ops::AttentionShape attention_shape(const RowRanges& queries, const RowRanges& keys,
-                                    const AttentionHeads& heads, std::int64_t width, const Pass& pass,
-                                    const AttentionOptions& options, RandomUse use) {
+                                    const AttentionSpec& spec, const AttentionHeads& heads,
+                                    std::int64_t width, const Pass& pass, RandomUse use) {
   constexpr std::int64_t kPerHead = kernels::kAttentionMaxKeys;
   kernels::RandomStream random = pass.random.stream(use, heads.all * kPerHead);
   random.first_index += static_cast<std::uint64_t>(heads.first * kPerHead);
@@ -33,9 +33,9 @@ ops::AttentionShape attention_shape(const RowRanges& queries, const RowRanges& k
           .k_begin = keys.begin,
           .k_length = keys.length,
           .n_heads = heads.n,
-          .causal = options.causal,
+          .causal = spec.causal,
           .scale = 1 / std::sqrt(static_cast<float>(width / heads.n)),
-          .dropout = options.dropout,
+          .dropout = pass.training ? static_cast<float>(spec.dropout) : 0.0f,
           .random = random,
           .random_heads = heads.all};
 }
@@ -46,26 +46,26 @@ TensorView part(const TensorView& x, std::int64_t i, std::int64_t width) {
 
 }  // namespace
 
-SelfAttention::SelfAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
-                             std::int64_t n_heads, Communicator& tensor)
-    : heads_(heads_of(n_heads, tensor)),
-      qkv_(parameters, to_heads(name + ".qkv", width, 3), &tensor),
-      out_(parameters, from_heads(name + ".out", width), &tensor) {}
+SelfAttention::SelfAttention(ParameterList& parameters, const std::string& name, const AttentionSpec& spec,
+                             Communicator& tensor)
+    : spec_(spec),
+      heads_(heads_of(spec.n_heads, tensor)),
+      qkv_(parameters, to_heads(name + ".qkv", spec.width, 3), &tensor),
+      out_(parameters, from_heads(name + ".out", spec.width), &tensor) {}
 
-ops::AttentionShape SelfAttention::shape(const Pass& pass, const RowRanges& rows,
-                                         const AttentionOptions& options) const {
-  return attention_shape(rows, rows, heads_, width_here(), pass, options, RandomUse::attention_dropout);
+ops::AttentionShape SelfAttention::shape(const Pass& pass, const RowRanges& rows) const {
+  return attention_shape(rows, rows, spec_, heads_, width_here(), pass, RandomUse::attention_dropout);
 }
 
 void SelfAttention::forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                            const AttentionOptions& options, const TensorView& y, Saved& saved) const {
+                            const TensorView& y, Saved& saved) const {
   const std::int64_t t = x.rows(), w = width_here();
   saved.qkv = Tensor(stream.device(), {t, 3 * w});
   saved.y = Tensor(stream.device(), {t, w});
   saved.log_sum_exp = Tensor(stream.device(), {t, heads_.n});
   const TensorView& qkv = saved.qkv;
   qkv_.forward(stream, pass, x, qkv);
-  ops::attention(stream, {.shape = shape(pass, rows, options),
+  ops::attention(stream, {.shape = shape(pass, rows),
                           .q = part(qkv, 0, w),
                           .k = part(qkv, 1, w),
                           .v = part(qkv, 2, w),
@@ -75,15 +75,14 @@ void SelfAttention::forward(Stream& stream, const Pass& pass, const TensorView& 
 }
 
 void SelfAttention::backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                             const AttentionOptions& options, const TensorView& dy, Saved saved,
-                             const TensorView& dx) const {
+                             const TensorView& dy, Saved saved, const TensorView& dx) const {
   const std::int64_t t = x.rows(), w = width_here();
   Tensor dqkv(stream.device(), {t, 3 * w});
   {
     const Tensor dcontext(stream.device(), {t, w});
     out_.backward(stream, pass, saved.y, dy, dcontext);
     const TensorView &qkv = saved.qkv, &dview = dqkv;
-    ops::attention_backward(stream, {.shape = shape(pass, rows, options),
+    ops::attention_backward(stream, {.shape = shape(pass, rows),
                                      .q = part(qkv, 0, w),
                                      .k = part(qkv, 1, w),
                                      .v = part(qkv, 2, w),
@@ -108,30 +107,31 @@ void SelfAttention::step(Stream& stream, const Pass& pass, const TensorView& x, 
       cache.reshape({r, n_positions * 2 * w}).columns(position * 2 * w, (position + 1) * 2 * w);
   ops::gather_rows(stream, qkv.view().columns(w, 3 * w), queries.begin, new_kv);
   const TensorView all = cache.reshape({r * n_positions, 2 * w});
-  ops::attention(stream,
-                 {.shape = attention_shape(queries, keys, heads_, w, pass, {}, RandomUse::attention_dropout),
-                  .q = part(qkv, 0, w),
-                  .k = part(all, 0, w),
-                  .v = part(all, 1, w),
-                  .y = context});
+  ops::AttentionShape shape =
+      attention_shape(queries, keys, spec_, heads_, w, pass, RandomUse::attention_dropout);
+  shape.causal = false;  // a query sees all keys there are
+  ops::attention(
+      stream,
+      {.shape = shape, .q = part(qkv, 0, w), .k = part(all, 0, w), .v = part(all, 1, w), .y = context});
   out_.forward(stream, pass, context, y);
 }
 
-CrossAttention::CrossAttention(ParameterList& parameters, const std::string& name, std::int64_t width,
-                               std::int64_t n_heads, Communicator& tensor)
-    : heads_(heads_of(n_heads, tensor)),
-      query_(parameters, to_heads(name + ".query", width, 1), &tensor),
-      kv_(parameters, to_heads(name + ".kv", width, 2), &tensor),
-      out_(parameters, from_heads(name + ".out", width), &tensor) {}
+CrossAttention::CrossAttention(ParameterList& parameters, const std::string& name, const AttentionSpec& spec,
+                               Communicator& tensor)
+    : spec_(spec),
+      heads_(heads_of(spec.n_heads, tensor)),
+      query_(parameters, to_heads(name + ".query", spec.width, 1), &tensor),
+      kv_(parameters, to_heads(name + ".kv", spec.width, 2), &tensor),
+      out_(parameters, from_heads(name + ".out", spec.width), &tensor) {}
 
-ops::AttentionShape CrossAttention::shape(const Pass& pass, const RowRanges& queries, const RowRanges& keys,
-                                          const AttentionOptions& options) const {
-  return attention_shape(queries, keys, heads_, query_.n_out(), pass, options, RandomUse::cross_dropout);
+ops::AttentionShape CrossAttention::shape(const Pass& pass, const RowRanges& queries,
+                                          const RowRanges& keys) const {
+  return attention_shape(queries, keys, spec_, heads_, query_.n_out(), pass, RandomUse::cross_dropout);
 }
 
 void CrossAttention::forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                             const TensorView& memory, const RowRanges& memory_rows,
-                             const AttentionOptions& options, const TensorView& y, Saved& saved) const {
+                             const TensorView& memory, const RowRanges& memory_rows, const TensorView& y,
+                             Saved& saved) const {
   const std::int64_t t = x.rows(), w = query_.n_out();
   saved.q = Tensor(stream.device(), {t, w});
   saved.y = Tensor(stream.device(), {t, w});
@@ -139,7 +139,7 @@ void CrossAttention::forward(Stream& stream, const Pass& pass, const TensorView&
   query_.forward(stream, pass, x, saved.q);
   saved.kv = keys_and_values(stream, pass, memory);
   const TensorView& kv = saved.kv;
-  ops::attention(stream, {.shape = shape(pass, rows, memory_rows, options),
+  ops::attention(stream, {.shape = shape(pass, rows, memory_rows),
                           .q = saved.q,
                           .k = part(kv, 0, w),
                           .v = part(kv, 1, w),
@@ -149,16 +149,15 @@ void CrossAttention::forward(Stream& stream, const Pass& pass, const TensorView&
 }
 
 void CrossAttention::backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                              const TensorView& memory, const RowRanges& memory_rows,
-                              const AttentionOptions& options, const TensorView& dy, Saved saved,
-                              const TensorView& dx, const TensorView& dmemory) const {
+                              const TensorView& memory, const RowRanges& memory_rows, const TensorView& dy,
+                              Saved saved, const TensorView& dx, const TensorView& dmemory) const {
   const std::int64_t t = x.rows(), w = query_.n_out();
   const Tensor dq(stream.device(), {t, w}), dkv(stream.device(), {memory.rows(), 2 * w});
   {
     const Tensor dcontext(stream.device(), {t, w});
     out_.backward(stream, pass, saved.y, dy, dcontext);
     const TensorView &kv = saved.kv, &dview = dkv;
-    ops::attention_backward(stream, {.shape = shape(pass, rows, memory_rows, options),
+    ops::attention_backward(stream, {.shape = shape(pass, rows, memory_rows),
                                      .q = saved.q,
                                      .k = part(kv, 0, w),
                                      .v = part(kv, 1, w),
@@ -184,11 +183,9 @@ void CrossAttention::step(Stream& stream, const Pass& pass, const TensorView& x,
   const std::int64_t r = x.rows(), w = query_.n_out();
   const Tensor q(stream.device(), {r, w}), context(stream.device(), {r, w});
   query_.forward(stream, pass, x, q);
-  ops::attention(stream, {.shape = shape(pass, queries, keys, {}),
-                          .q = q,
-                          .k = part(kv, 0, w),
-                          .v = part(kv, 1, w),
-                          .y = context});
+  ops::attention(
+      stream,
+      {.shape = shape(pass, queries, keys), .q = q, .k = part(kv, 0, w), .v = part(kv, 1, w), .y = context});
   out_.forward(stream, pass, context, y);
 }
 

@@ -11,9 +11,10 @@ struct RowRanges {
   TensorView begin, length;
 };
 
-struct AttentionOptions {
+struct AttentionSpec {
+  std::int64_t width = 0, n_heads = 0;
   bool causal = false;
-  float dropout = 0;  // of the probabilities
+  double dropout = 0;  // of the probabilities, in training
 };
 
 /// The heads of an attention that this rank has: the first is number `first` of `all`.
@@ -31,7 +32,7 @@ class SelfAttention {
     Tensor log_sum_exp;  // [T,H] of the own heads
   };
 
-  SelfAttention(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t n_heads,
+  SelfAttention(ParameterList& parameters, const std::string& name, const AttentionSpec& spec,
                 Communicator& tensor);
 
   /// W: a cache has 2W numbers per position.
@@ -39,11 +40,10 @@ class SelfAttention {
 
   /// x, y: [T,D].
   void forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-               const AttentionOptions& options, const TensorView& y, Saved& saved) const;
+               const TensorView& y, Saved& saved) const;
   /// dx: [T,D] is overwritten. Frees what was saved.
   void backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                const AttentionOptions& options, const TensorView& dy, Saved saved,
-                const TensorView& dx) const;
+                const TensorView& dy, Saved saved, const TensorView& dx) const;
   /// One token per row: appends its key and value at `position` of the cache and attends to all of them.
   /// x, y: [R,D]; cache: [R,P,2W]; each row's keys are rows r*P ... r*P + position of the flattened cache,
   /// which `rows` says (query ranges are rows one by one).
@@ -51,7 +51,8 @@ class SelfAttention {
             const RowRanges& keys, std::int64_t position, const TensorView& cache, const TensorView& y) const;
 
  private:
-  ops::AttentionShape shape(const Pass& pass, const RowRanges& rows, const AttentionOptions& options) const;
+  ops::AttentionShape shape(const Pass& pass, const RowRanges& rows) const;
+  AttentionSpec spec_;
   AttentionHeads heads_;
   Linear qkv_, out_;
 };
@@ -66,18 +67,18 @@ class CrossAttention {
     Tensor log_sum_exp;  // [T,H] of the own heads
   };
 
-  CrossAttention(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t n_heads,
+  CrossAttention(ParameterList& parameters, const std::string& name, const AttentionSpec& spec,
                  Communicator& tensor);
 
   /// x, y: [T,D]; memory: [S,D].
   void forward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-               const TensorView& memory, const RowRanges& memory_rows, const AttentionOptions& options,
-               const TensorView& y, Saved& saved) const;
+               const TensorView& memory, const RowRanges& memory_rows, const TensorView& y,
+               Saved& saved) const;
   /// dx: [T,D] is overwritten. What comes through the own heads is added to dmemory: [S,D]; the sum
   /// over the tensor group is left to the caller, once for all layers. Frees what was saved.
   void backward(Stream& stream, const Pass& pass, const TensorView& x, const RowRanges& rows,
-                const TensorView& memory, const RowRanges& memory_rows, const AttentionOptions& options,
-                const TensorView& dy, Saved saved, const TensorView& dx, const TensorView& dmemory) const;
+                const TensorView& memory, const RowRanges& memory_rows, const TensorView& dy, Saved saved,
+                const TensorView& dx, const TensorView& dmemory) const;
   /// The keys and values of a memory, for step(): [S,2W].
   Tensor keys_and_values(Stream& stream, const Pass& pass, const TensorView& memory) const;
   /// x, y: [R,D]; kv: [S,2W].
@@ -85,8 +86,8 @@ class CrossAttention {
             const TensorView& kv, const RowRanges& keys, const TensorView& y) const;
 
  private:
-  ops::AttentionShape shape(const Pass& pass, const RowRanges& queries, const RowRanges& keys,
-                            const AttentionOptions& options) const;
+  ops::AttentionShape shape(const Pass& pass, const RowRanges& queries, const RowRanges& keys) const;
+  AttentionSpec spec_;
   AttentionHeads heads_;
   Linear query_, kv_, out_;
 };

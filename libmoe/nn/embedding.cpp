@@ -18,11 +18,11 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64
 }
 
 Embedding::Embedding(ParameterList& parameters, const std::string& name, const Table& table,
-                     std::int64_t n_positions, bool learned)
-    : table_(&table), n_positions_(n_positions) {
-  if (learned)
+                     const PositionSpec& positions)
+    : table_(&table), n_positions_(positions.n) {
+  if (positions.learned)
     learned_ = &parameters.add(
-        vectors_spec(name + ".positions.weight", {n_positions, AxisRole::positions}, table.width()));
+        vectors_spec(name + ".positions.weight", {positions.n, AxisRole::positions}, table.width()));
 }
 
 void Embedding::make_positions(Stream& stream) {

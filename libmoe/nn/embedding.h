@@ -10,14 +10,18 @@ namespace moe {
 /// sin(p * r_i), cos(p * r_i) side by side for i = 0, 1, ..., r_i = 10000^(-2i/D): [P,D].
 Tensor sinusoidal_positions(Stream& stream, std::int64_t n_positions, std::int64_t width);
 
+struct PositionSpec {
+  std::int64_t n = 0;    // P
+  bool learned = false;  // a parameter instead of the sinusoids
+};
+
 /// y = table[id] * sqrt(D) + positions[position]. The table may be shared with other embeddings and the
 /// output.
 class Embedding {
  public:
-  /// learned: a parameter "<name>.positions.weight" [P,D] instead of the sinusoids.
-  /// The table must outlive the embedding.
-  Embedding(ParameterList& parameters, const std::string& name, const Table& table, std::int64_t n_positions,
-            bool learned);
+  /// Learned positions are a parameter "<name>.positions.weight" [P,D]. The table must outlive the embedding.
+  Embedding(ParameterList& parameters, const std::string& name, const Table& table,
+            const PositionSpec& positions);
   /// Before the first pass: makes the sinusoids, unless positions are learned.
   void make_positions(Stream& stream);
 

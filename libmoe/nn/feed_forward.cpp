@@ -4,11 +4,12 @@ namespace moe {
 
 using ops::Activation;
 
-FeedForward::FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width,
-                         std::int64_t hidden, Activation activation, Communicator& tensor, NetworkRole role)
-    : FeedForward(parameters, feed_forward_spec(name, width, hidden, role), activation, tensor) {}
+FeedForward::FeedForward(ParameterList& parameters, const std::string& name, const FeedForwardSpec& spec,
+                         Communicator& tensor, NetworkRole role)
+    : FeedForward(parameters, feed_forward_parameters(name, spec.width, spec.hidden, role), spec.activation,
+                  tensor) {}
 
-FeedForward::FeedForward(ParameterList& parameters, const FeedForwardSpec& spec, Activation activation,
+FeedForward::FeedForward(ParameterList& parameters, const FeedForwardParameters& spec, Activation activation,
                          Communicator& tensor)
     : in_(parameters, spec.in, &tensor), out_(parameters, spec.out, &tensor), activation_(activation) {}
 

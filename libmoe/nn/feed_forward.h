@@ -1,12 +1,17 @@
 // y = act(x W1 + b1) W2 + b2.
 #pragma once
-#include "libmoe/nn/feed_forward_spec.h"
+#include "libmoe/nn/feed_forward_parameters.h"
 #include "libmoe/nn/linear.h"
 
 namespace moe {
 
-/// Parameters as feed_forward_spec() lists them. Ranks of a tensor group, which must outlive the module,
-/// divide F; passes are collective over it.
+struct FeedForwardSpec {
+  std::int64_t width = 0, hidden = 0;  // D, F
+  ops::Activation activation = ops::Activation::relu;
+};
+
+/// Parameters as feed_forward_parameters() lists them. Ranks of a tensor group, which must outlive the
+/// module, divide F; passes are collective over it.
 class FeedForward {
  public:
   struct Saved {
@@ -14,8 +19,8 @@ class FeedForward {
     Tensor hidden;  // [T,F of this rank]
   };
 
-  FeedForward(ParameterList& parameters, const std::string& name, std::int64_t width, std::int64_t hidden,
-              ops::Activation activation, Communicator& tensor, NetworkRole role = NetworkRole::dense);
+  FeedForward(ParameterList& parameters, const std::string& name, const FeedForwardSpec& spec,
+              Communicator& tensor, NetworkRole role = NetworkRole::dense);
 
   /// x, y: [T,D]; y empty: only what backward needs.
   void forward(Stream& stream, const Pass& pass, const TensorView& x, const TensorView& y,
@@ -25,7 +30,7 @@ class FeedForward {
                 const TensorView& dx, bool accumulate_dx = false) const;
 
  private:
-  FeedForward(ParameterList& parameters, const FeedForwardSpec& spec, ops::Activation activation,
+  FeedForward(ParameterList& parameters, const FeedForwardParameters& spec, ops::Activation activation,
               Communicator& tensor);
   Linear in_, out_;
   ops::Activation activation_;

@@ -2,12 +2,12 @@
 
 namespace moe {
 
-LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon)
+LayerNorm::LayerNorm(ParameterList& parameters, const std::string& name, const NormSpec& spec)
     : gamma_(&parameters.add({.name = name + ".weight",
-                              .axes = {{width, AxisRole::features}},
+                              .axes = {{spec.width, AxisRole::features}},
                               .initialiser = {Initialiser::constant, 1}})),
-      beta_(&parameters.add({.name = name + ".bias", .axes = {{width, AxisRole::features}}})),
-      epsilon_(static_cast<float>(epsilon)) {}
+      beta_(&parameters.add({.name = name + ".bias", .axes = {{spec.width, AxisRole::features}}})),
+      epsilon_(static_cast<float>(spec.epsilon)) {}
 
 void LayerNorm::forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const {
   saved.mean = Tensor(stream.device(), {x.rows()});

@@ -7,6 +7,11 @@
 
 namespace moe {
 
+struct NormSpec {
+  std::int64_t width = 0;  // D
+  double epsilon = 1e-5;   // added to the variance
+};
+
 /// Parameters "<name>.weight" and "<name>.bias", both [D].
 class LayerNorm {
  public:
@@ -14,7 +19,7 @@ class LayerNorm {
     Tensor mean, rstd;  // [T]
   };
 
-  LayerNorm(ParameterList& parameters, const std::string& name, std::int64_t width, double epsilon);
+  LayerNorm(ParameterList& parameters, const std::string& name, const NormSpec& spec);
 
   /// x, y: [T,D].
   void forward(Stream& stream, const TensorView& x, const TensorView& y, Saved& saved) const;

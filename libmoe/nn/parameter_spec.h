@@ -59,7 +59,7 @@ struct ParameterSpec {
   bool product =
       false;  // a matrix (of each expert) that products read in whatever type a run has its weights
   NetworkRole network = NetworkRole::none;
-  std::size_t tensor = 0;  // of a network: its place in FeedForwardSpec::tensors()
+  std::size_t tensor = 0;  // of a network: its place in FeedForwardParameters::tensors()
 
   Shape shape() const;
   /// The first axis of a role.

@@ -6,7 +6,7 @@
 #include "libmoe/base/checksum.h"
 #include "libmoe/base/error.h"
 #include "libmoe/h5/input_file.h"
-#include "libmoe/nn/feed_forward_spec.h"
+#include "libmoe/nn/feed_forward_parameters.h"
 
 namespace moe {
 namespace {
@@ -21,7 +21,7 @@ std::string section_name(std::size_t layer) {
 }  // namespace
 
 ExpertLayout::ExpertLayout(std::int64_t d_model, std::int64_t d_ffn) : d_model_(d_model), d_ffn_(d_ffn) {
-  for (const ParameterSpec& tensor : feed_forward_spec("expert", d_model, d_ffn).tensors()) {
+  for (const ParameterSpec& tensor : feed_forward_parameters("expert", d_model, d_ffn).tensors()) {
     tensors_.push_back({tensor.shape(), n_elements_});
     n_elements_ += tensors_.back().shape.n_elements();
   }

@@ -1,6 +1,6 @@
 // The experts inside a store: one section per MoE layer, an extent that can be read by offset without HDF5.
 // Expert e of a section starts at e * stride_bytes and holds its tensors end to end, in the order of
-// FeedForwardSpec::tensors(). See man 5 moe-h5.
+// FeedForwardParameters::tensors(). See man 5 moe-h5.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,7 @@ class ExpertLayout {
 
   std::int64_t d_model() const { return d_model_; }
   std::int64_t d_ffn() const { return d_ffn_; }
-  /// In the order of FeedForwardSpec::tensors().
+  /// In the order of FeedForwardParameters::tensors().
   const std::vector<Tensor>& tensors() const { return tensors_; }
   std::int64_t n_elements() const { return n_elements_; }
   /// Rounded up to 4096 bytes; zeros fill the rest.

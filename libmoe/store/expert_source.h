@@ -5,7 +5,7 @@
 #include <span>
 
 #include "libmoe/core/weight.h"
-#include "libmoe/nn/feed_forward_spec.h"
+#include "libmoe/nn/feed_forward_parameters.h"
 
 namespace moe {
 
@@ -17,13 +17,13 @@ struct ExpertWeights {
   TensorView out_bias;    // [D]
 };
 
-/// From what tensor(i) gives for place i in FeedForwardSpec::tensors(), without the axis of experts.
+/// From what tensor(i) gives for place i in FeedForwardParameters::tensors(), without the axis of experts.
 template <class MakeTensor>
 ExpertWeights expert_weights(const MakeTensor& tensor) {
-  return {.in_weight = tensor(FeedForwardSpec::in_weight),
-          .in_bias = tensor(FeedForwardSpec::in_bias),
-          .out_weight = tensor(FeedForwardSpec::out_weight),
-          .out_bias = tensor(FeedForwardSpec::out_bias)};
+  return {.in_weight = tensor(FeedForwardParameters::in_weight),
+          .in_bias = tensor(FeedForwardParameters::in_bias),
+          .out_weight = tensor(FeedForwardParameters::out_weight),
+          .out_bias = tensor(FeedForwardParameters::out_bias)};
 }
 
 class ExpertSource {

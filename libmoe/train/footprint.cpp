@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libmoe/model/spec.h"
 #include "libmoe/model/transformer.h"
 #include "libmoe/train/pass_peak.h"
 
@@ -50,28 +51,26 @@ struct LayerFlops {
   double own = 0, of_memory = 0;
 };
 
-LayerFlops layer_flops(const ModelConfig& c, bool cross, std::int64_t n_experts) {
-  const auto D = static_cast<double>(c.d_model), F = static_cast<double>(c.d_ffn);
-  const auto E = static_cast<double>(n_experts);
-  const double k = c.dense_training ? E : std::min(static_cast<double>(c.top_k), E);
+LayerFlops layer_flops(const LayerSpec& layer) {
+  const auto D = static_cast<double>(layer.attention.width);
   LayerFlops flops{.own = 8 * D * D};
-  if (cross) flops.own += 4 * D * D, flops.of_memory = 4 * D * D;
-  if (n_experts == 0) flops.own += 4 * D * F;
-  if (n_experts > 0) flops.own += 2 * D * E + 4 * k * D * F;
-  if (n_experts > 0 && c.residual_experts) flops.own += 4 * D * F + 4 * D;
+  if (layer.cross) flops.own += 4 * D * D, flops.of_memory = 4 * D * D;
+  if (layer.feed_forward) flops.own += 4 * D * static_cast<double>(layer.feed_forward->hidden);
+  if (!layer.moe) return flops;
+  const MoeConfig& moe = *layer.moe;
+  const auto E = static_cast<double>(moe.n_experts), F = static_cast<double>(moe.hidden);
+  const double k = moe.dense_training ? E : std::min(static_cast<double>(moe.top_k), E);
+  flops.own += 2 * D * E + 4 * k * D * F;
+  if (moe.residual_experts) flops.own += 4 * D * F + 4 * D;
   return flops;
 }
 
 void count_flops(const ModelConfig& c, Footprint& f) {
-  const bool has_encoder = c.has_encoder();
-  int moe_layer = 0;
-  const auto experts = [&](std::int64_t layer) {
-    return c.is_moe_layer(layer) ? c.experts_in(moe_layer++) : 0;
-  };
-  for (std::int64_t l = 0; has_encoder && l < c.encoder_layers; ++l)
-    f.flops_per_source_token += layer_flops(c, false, experts(l)).own;
-  for (std::int64_t l = 0; l < c.decoder_layers; ++l) {
-    const LayerFlops layer = layer_flops(c, has_encoder, experts(l));
+  const ModelSpec spec = model_spec(c);
+  if (spec.encoder)
+    for (const LayerSpec& layer : spec.encoder->layers) f.flops_per_source_token += layer_flops(layer).own;
+  for (const LayerSpec& spec_of_layer : spec.decoder.layers) {
+    const LayerFlops layer = layer_flops(spec_of_layer);
     f.flops_per_target_token += layer.own;
     f.flops_per_source_token += layer.of_memory;
   }

@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-#include "libmoe/model/stack.h"
+#include "libmoe/model/spec.h"
 #include "libmoe/nn/loss.h"
 #include "libmoe/parallel/data_parallel.h"
 
@@ -32,60 +32,61 @@ struct Layer {
 /// Of one stack, whose rows are those of this rank.
 class StackCounts {
  public:
-  StackCounts(const ModelConfig& config, const ModelParts& parts, std::int64_t n_rows, std::int64_t n_memory)
-      : c_(config),
-        t_(parts.grid->tensor().size()),
+  StackCounts(const ModelParts& parts, std::int64_t n_rows, std::int64_t n_memory)
+      : t_(parts.grid->tensor().size()),
         moves_(parts.grid->expert().size() > 1),
         rows_(n_rows),
         memory_(n_memory) {}
 
-  std::vector<Layer> layers(bool decoder, bool cross, std::int64_t first_layer, int first_moe_layer) const {
+  std::vector<Layer> layers(const StackSpec& stack) const {
     std::vector<Layer> layers;
-    for (std::int64_t l = 0; l < (decoder ? c_.decoder_layers : c_.encoder_layers); ++l) {
+    for (const LayerSpec& spec : stack.layers) {
       Layer& layer = layers.emplace_back();
-      layer.unit = layer_unit(first_layer + l % c_.share_period());
-      layer.sublayers.push_back(self_attention());
-      if (cross) layer.sublayers.push_back(cross_attention());
-      layer.sublayers.push_back(c_.is_moe_layer(l) ? experts(c_.experts_in(first_moe_layer++))
-                                                   : feed_forward());
+      layer.unit = stack.unit(static_cast<std::int64_t>(layers.size()) - 1);
+      layer.sublayers.push_back(self_attention(spec.attention));
+      if (spec.cross) layer.sublayers.push_back(cross_attention(*spec.cross));
+      layer.sublayers.push_back(spec.moe ? experts(*spec.moe) : feed_forward(*spec.feed_forward));
+      for (Sublayer& s : layer.sublayers) {
+        s.saved += rows_ * (2 * spec.norm.width + 2);  // before and after the norm
+        // The gradient of its output where dropout changes it, and of what its norm gave.
+        s.working += rows_ * spec.norm.width * (spec.dropout > 0 ? 2 : 1);
+      }
     }
     return layers;
   }
 
  private:
-  std::int64_t opened() const { return rows_ * (2 * c_.d_model + 2); }  // before and after the norm
-  /// The gradient of the sublayer's output where dropout changes it, and of what its norm gave.
-  std::int64_t gradients() const { return rows_ * c_.d_model * (c_.dropout > 0 ? 2 : 1); }
-  std::int64_t hidden() const { return c_.d_ffn / t_ * (c_.activation == Activation::gelu ? 2 : 1); }
+  std::int64_t hidden(std::int64_t width, ops::Activation activation) const {
+    return width / t_ * (activation == ops::Activation::gelu ? 2 : 1);
+  }
 
-  Sublayer self_attention() const {
-    const std::int64_t w = c_.d_model / t_;
-    return {opened() + rows_ * (4 * w + c_.n_heads / t_), gradients() + rows_ * 4 * w};
+  Sublayer self_attention(const AttentionSpec& spec) const {
+    const std::int64_t w = spec.width / t_;
+    return {rows_ * (4 * w + spec.n_heads / t_), rows_ * 4 * w};
   }
-  Sublayer cross_attention() const {
-    const std::int64_t w = c_.d_model / t_, kv = memory_ * 2 * w;
-    return {opened() + rows_ * (2 * w + c_.n_heads / t_) + kv, gradients() + rows_ * 2 * w + kv};
+  Sublayer cross_attention(const AttentionSpec& spec) const {
+    const std::int64_t w = spec.width / t_, kv = memory_ * 2 * w;
+    return {rows_ * (2 * w + spec.n_heads / t_) + kv, rows_ * 2 * w + kv};
   }
-  Sublayer feed_forward() const {
-    return {opened() + rows_ * hidden(), gradients() + rows_ * (c_.d_ffn / t_)};
+  Sublayer feed_forward(const FeedForwardSpec& spec) const {
+    return {rows_ * hidden(spec.hidden, spec.activation), rows_ * (spec.hidden / t_)};
   }
-  Sublayer experts(std::int64_t n_experts) const {
-    const std::int64_t D = c_.d_model, k = c_.dense_training ? n_experts : std::min(c_.top_k, n_experts);
+  Sublayer experts(const MoeConfig& moe) const {
+    const std::int64_t D = moe.width, E = moe.n_experts, k = moe.dense_training ? E : std::min(moe.top_k, E);
     const std::int64_t n = rows_ * k;  // rows of experts, as many as this rank's experts get
     Sublayer s;
-    s.saved = opened() + rows_ * (n_experts + 2 + 5 * k) + n * (2 * D + hidden());
-    s.working = gradients() + n * (D + c_.d_ffn / t_ + 1);
+    s.saved = rows_ * (E + 2 + 5 * k) + n * (2 * D + hidden(moe.hidden, moe.activation));
+    s.working = n * (D + moe.hidden / t_ + 1);
     if (moves_) s.working += n * 2 * D;                   // what arrives, and what goes back
     if (moves_ && t_ > 1) s.working += n * (D + D / t_);  // in parts, by tensor rank
-    if (c_.gate_noise == GateNoise::jitter) s.saved += rows_ * D;
-    if (c_.second_policy == SecondPolicy::random) s.saved += n;
-    if (!c_.residual_experts) return s;
-    s.saved += rows_ * (2 * D + 2 + hidden());
+    if (moe.noise == GateNoise::jitter) s.saved += rows_ * D;
+    if (moe.second_policy == SecondPolicy::random) s.saved += n;
+    if (!moe.residual_experts) return s;
+    s.saved += rows_ * (2 * D + 2 + hidden(moe.hidden, moe.activation));
     s.working += rows_ * 2 * D;
     return s;
   }
 
-  const ModelConfig& c_;
   std::int64_t t_;
   bool moves_;
   std::int64_t rows_, memory_;
@@ -197,14 +198,12 @@ struct Stacks {
   std::vector<Layer> encoder, decoder;
 
   Stacks(const ModelConfig& config, const ModelParts& parts, std::int64_t batch_tokens) {
-    const bool has_encoder = config.has_encoder();
+    const ModelSpec spec = model_spec(config);
     const std::int64_t n_ranks = parts.grid->data().size();
-    n_target = (has_encoder ? batch_tokens / 2 : batch_tokens) / n_ranks;
-    n_source = has_encoder ? batch_tokens / n_ranks - n_target : 0;
-    if (has_encoder) encoder = StackCounts(config, parts, n_source, 0).layers(false, false, 0, 0);
-    const auto n_encoder = static_cast<std::int64_t>(encoder.size());
-    decoder = StackCounts(config, parts, n_target, n_source)
-                  .layers(true, has_encoder, n_encoder, n_moe_layers_of(config, n_encoder));
+    n_target = (spec.encoder ? batch_tokens / 2 : batch_tokens) / n_ranks;
+    n_source = spec.encoder ? batch_tokens / n_ranks - n_target : 0;
+    if (spec.encoder) encoder = StackCounts(parts, n_source, 0).layers(*spec.encoder);
+    decoder = StackCounts(parts, n_target, n_source).layers(spec.decoder);
   }
 };
 

@@ -303,7 +303,7 @@ TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
   std::vector<double> all(y.size()), top(y.size());
   for (std::int64_t e = 0; e < c.n_experts; ++e) {
     ParameterList own;
-    const FeedForward ffn(own, "ffn", kWidth, c.hidden, c.activation, grid_.tensor());
+    const FeedForward ffn(own, "ffn", {kWidth, c.hidden, c.activation}, grid_.tensor());
     own.allocate(*device_);
     for (const char* piece : {"in.weight", "in.bias", "out.weight", "out.bias"})
       copy_from_host<float>(stream_, host(parameters_.find(std::string("moe.experts.") + piece)->value.at(e)),

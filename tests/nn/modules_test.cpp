@@ -52,7 +52,7 @@ TEST_F(Modules, Linear) {
 }
 
 TEST_F(Modules, LayerNorm) {
-  const LayerNorm norm(parameters_, "norm", 12, 1e-5);
+  const LayerNorm norm(parameters_, "norm", {.width = 12, .epsilon = 1e-5});
   test::randomise(stream_, parameters_, 0.3f);
   const Tensor x = random_tensor(stream_, {6, 12}, 1), dy = random_tensor(stream_, {6, 12}, 2),
                y = empty({6, 12});
@@ -73,7 +73,7 @@ TEST_F(Modules, LayerNorm) {
 TEST_F(Modules, FeedForward) {
   for (const ops::Activation activation : {ops::Activation::gelu, ops::Activation::relu}) {
     ParameterList parameters;
-    const FeedForward ffn(parameters, "ffn", 8, 20, activation, *one_);
+    const FeedForward ffn(parameters, "ffn", {8, 20, activation}, *one_);
     test::randomise(stream_, parameters, 0.5f);
     const Tensor x = random_tensor(stream_, {5, 8}, 1), dy = random_tensor(stream_, {5, 8}, 2);
     const Tensor y = empty({5, 8}), dx = empty({5, 8});
@@ -97,7 +97,7 @@ TEST_F(Modules, FeedForward) {
 
 TEST_F(Modules, LearnedEmbedding) {
   const Table table(parameters_, "table", 6, 4);
-  const Embedding embedding(parameters_, "decoder", table, 5, true);
+  const Embedding embedding(parameters_, "decoder", table, {.n = 5, .learned = true});
   test::randomise(stream_, parameters_, 0.5f);
   const Tensor ids = ints({3, 0, 3, 5}), position = ints({0, 1, 2, 0}),
                dy = random_tensor(stream_, {4, 4}, 2);
@@ -125,46 +125,48 @@ TEST_F(Modules, SinusoidsOfVaswani) {
 class AttentionModules : public Modules, public testing::WithParamInterface<float> {};
 
 TEST_P(AttentionModules, Self) {
-  const SelfAttention attention(parameters_, "attention", 8, 2, *one_);
-  test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3, 4}), length = ints({3, 1, 5});
   const RowRanges rows{begin, length};
   const Tensor x = random_tensor(stream_, {9, 8}, 1), dy = random_tensor(stream_, {9, 8}, 2);
   const Tensor y = empty({9, 8}), dx = empty({9, 8});
   for (bool causal : {false, true}) {
-    const Pass pass{.random = {.seed = 3, .first_row = 11}};
-    const AttentionOptions options{.causal = causal, .dropout = GetParam()};
+    ParameterList parameters;
+    const SelfAttention attention(parameters, "attention",
+                                  {.width = 8, .n_heads = 2, .causal = causal, .dropout = GetParam()}, *one_);
+    test::randomise(stream_, parameters, 0.6f);
+    const Pass pass{.training = true, .random = {.seed = 3, .first_row = 11}};
     SelfAttention::Saved saved;
     const auto value = [&] {
-      attention.forward(stream_, pass, x, rows, options, y, saved);
+      attention.forward(stream_, pass, x, rows, y, saved);
       return test::dot(stream_, y, dy);
     };
     const auto backward = [&] {
       value();
-      attention.backward(stream_, pass, x, rows, options, dy, std::move(saved), dx);
+      attention.backward(stream_, pass, x, rows, dy, std::move(saved), dx);
     };
-    test::ModuleCheck{stream_, parameters_, {{"x", x, dx}}, value, backward, {.tolerance = 2e-3}}.run();
+    test::ModuleCheck{stream_, parameters, {{"x", x, dx}}, value, backward, {.tolerance = 2e-3}}.run();
   }
 }
 
 TEST_P(AttentionModules, Cross) {
-  const CrossAttention attention(parameters_, "cross", 8, 2, *one_);
+  const CrossAttention attention(parameters_, "cross", {.width = 8, .n_heads = 2, .dropout = GetParam()},
+                                 *one_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor begin = ints({0, 3}), length = ints({3, 2}), from = ints({0, 4}), n = ints({4, 3});
   const RowRanges rows{begin, length}, memory_rows{from, n};
   const Tensor x = random_tensor(stream_, {5, 8}, 1), memory = random_tensor(stream_, {7, 8}, 2);
   const Tensor dy = random_tensor(stream_, {5, 8}, 3), y = empty({5, 8}), dx = empty({5, 8}),
                dmemory = empty({7, 8});
-  const AttentionOptions options{.dropout = GetParam()};
+  const Pass pass{.training = true};
   CrossAttention::Saved saved;
   const auto value = [&] {
-    attention.forward(stream_, {}, x, rows, memory, memory_rows, options, y, saved);
+    attention.forward(stream_, pass, x, rows, memory, memory_rows, y, saved);
     return test::dot(stream_, y, dy);
   };
   const auto backward = [&] {
     value();
     ops::fill(stream_, 0, dmemory);
-    attention.backward(stream_, {}, x, rows, memory, memory_rows, options, dy, std::move(saved), dx, dmemory);
+    attention.backward(stream_, pass, x, rows, memory, memory_rows, dy, std::move(saved), dx, dmemory);
   };
   test::ModuleCheck{stream_, parameters_, {{"x", x, dx}, {"memory", memory, dmemory}},
                     value,   backward,    {.tolerance = 2e-3}}

@@ -108,7 +108,8 @@ TEST_P(TensorParallel, FeedForward) {
   for (const auto activation : {ops::Activation::relu, ops::Activation::gelu})
     for (const bool accumulate : {false, true})
       expect_same_over(GetParam(), [&](Stream& stream, ParameterList& parameters, Communicator& tensor) {
-        const FeedForward ffn(parameters, "ffn", 8, 22, activation, tensor);  // 22: parts of two sizes over 4
+        const FeedForward ffn(parameters, "ffn", {8, 22, activation},
+                              tensor);  // 22: parts of two sizes over 4
         fill(stream, parameters);
         const Tensor x = random_tensor(stream, {7, 8}, 1), dy = random_tensor(stream, {7, 8}, 2);
         const Tensor y(stream.device(), {7, 8}), dx = random_tensor(stream, {7, 8}, 3);
@@ -122,16 +123,16 @@ TEST_P(TensorParallel, FeedForward) {
 TEST_P(TensorParallel, SelfAttention) {
   for (const float dropout : {0.0f, 0.3f})
     expect_same_over(GetParam(), [&](Stream& stream, ParameterList& parameters, Communicator& tensor) {
-      const SelfAttention attention(parameters, "attention", 24, 4, tensor);
+      const SelfAttention attention(parameters, "attention",
+                                    {.width = 24, .n_heads = 4, .causal = true, .dropout = dropout}, tensor);
       fill(stream, parameters);
       const Tensor begin = ints(stream, {0, 3, 4}), length = ints(stream, {3, 1, 5});
       const Tensor x = random_tensor(stream, {9, 24}, 1), dy = random_tensor(stream, {9, 24}, 2);
       const Tensor y(stream.device(), {9, 24}), dx(stream.device(), {9, 24});
-      const Pass pass{.random = {.seed = 3, .first_row = 11}};
-      const AttentionOptions options{.causal = true, .dropout = dropout};
+      const Pass pass{.training = true, .random = {.seed = 3, .first_row = 11}};
       SelfAttention::Saved saved;
-      attention.forward(stream, pass, x, {begin, length}, options, y, saved);
-      attention.backward(stream, pass, x, {begin, length}, options, dy, std::move(saved), dx);
+      attention.forward(stream, pass, x, {begin, length}, y, saved);
+      attention.backward(stream, pass, x, {begin, length}, dy, std::move(saved), dx);
       return Seen{{to_host<float>(stream, y), to_host<float>(stream, dx)}, {}, {}};
     });
 }
@@ -139,19 +140,19 @@ TEST_P(TensorParallel, SelfAttention) {
 TEST_P(TensorParallel, CrossAttention) {
   for (const float dropout : {0.0f, 0.3f})
     expect_same_over(GetParam(), [&](Stream& stream, ParameterList& parameters, Communicator& tensor) {
-      const CrossAttention attention(parameters, "cross", 24, 4, tensor);
+      const CrossAttention attention(parameters, "cross", {.width = 24, .n_heads = 4, .dropout = dropout},
+                                     tensor);
       fill(stream, parameters);
       const Tensor begin = ints(stream, {0, 3}), length = ints(stream, {3, 2}), from = ints(stream, {0, 4}),
                    n = ints(stream, {4, 3});
       const Tensor x = random_tensor(stream, {5, 24}, 1), memory = random_tensor(stream, {7, 24}, 2);
       const Tensor dy = random_tensor(stream, {5, 24}, 3), y(stream.device(), {5, 24}),
                    dx(stream.device(), {5, 24}), dmemory = Tensor::zeros(stream, {7, 24});
-      const Pass pass{.random = {.seed = 3, .first_row = 11}};
-      const AttentionOptions options{.dropout = dropout};
+      const Pass pass{.training = true, .random = {.seed = 3, .first_row = 11}};
       CrossAttention::Saved saved;
-      attention.forward(stream, pass, x, {begin, length}, memory, {from, n}, options, y, saved);
-      attention.backward(stream, pass, x, {begin, length}, memory, {from, n}, options, dy, std::move(saved),
-                         dx, dmemory);
+      attention.forward(stream, pass, x, {begin, length}, memory, {from, n}, y, saved);
+      attention.backward(stream, pass, x, {begin, length}, memory, {from, n}, dy, std::move(saved), dx,
+                         dmemory);
       tensor.all_reduce(stream, Reduce::sum, dmemory);
       return Seen{
           {to_host<float>(stream, y), to_host<float>(stream, dx), to_host<float>(stream, dmemory)}, {}, {}};
@@ -161,7 +162,7 @@ TEST_P(TensorParallel, CrossAttention) {
 // Step by step with a cache, as decoding does.
 TEST_P(TensorParallel, StepsOfSelfAttention) {
   expect_same_over(GetParam(), [&](Stream& stream, ParameterList& parameters, Communicator& tensor) {
-    const SelfAttention attention(parameters, "attention", 24, 4, tensor);
+    const SelfAttention attention(parameters, "attention", {.width = 24, .n_heads = 4}, tensor);
     fill(stream, parameters);
     const Tensor cache(stream.device(), {2, 3, 2 * attention.width_here()});
     const Tensor rows = ints(stream, {0, 1}), ones = ints(stream, {1, 1}), keys = ints(stream, {0, 3});

@@ -8,7 +8,7 @@
 
 namespace moe {
 
-struct FeedForwardSpec {
+struct FeedForwardParameters {
   LinearSpec in, out;
 
   /// Places in tensors().
@@ -17,11 +17,11 @@ struct FeedForwardSpec {
   std::vector<ParameterSpec> tensors() const;
 };
 
-FeedForwardSpec feed_forward_spec(const std::string& name, std::int64_t width, std::int64_t hidden,
-                                  NetworkRole role = NetworkRole::dense);
+FeedForwardParameters feed_forward_parameters(const std::string& name, std::int64_t width,
+                                              std::int64_t hidden, NetworkRole role = NetworkRole::dense);
 
 /// The tensors of n_experts networks, each with an axis of experts before its own.
-std::vector<ParameterSpec> experts_spec(const std::string& name, std::int64_t n_experts, std::int64_t width,
-                                        std::int64_t hidden);
+std::vector<ParameterSpec> experts_parameters(const std::string& name, std::int64_t n_experts,
+                                              std::int64_t width, std::int64_t hidden);
 
 }  // namespace moe
