@@ -20,6 +20,21 @@ using kernels::RuntimeTable;
 
 enum Status { done, no_memory, not_protected };
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+/// Large pages, as far as the system has them: few to protect. Null when there is no memory.
+void* map_protected(std::size_t bytes) {
+  void* mapped =
+      mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  char* begin = static_cast<char*>(mapped);
+  const std::size_t before = kHugePage - reinterpret_cast<std::uintptr_t>(begin) % kHugePage;
+  munmap(begin, before);
+  if (before < kHugePage) munmap(begin + before + bytes, kHugePage - before);
+  madvise(begin + before, bytes, MADV_HUGEPAGE);
+  return begin + before;
+}
+
 /// The memory of one device, and the tables that are behind it.
 class Guard {
  public:
@@ -29,8 +44,9 @@ class Guard {
 
   int allocate(std::size_t bytes, void** pointer) {
     const std::lock_guard lock(mutex_);
-    void* memory = mmap(nullptr, bytes, protection(), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) return no_memory;
+    void* memory = map_protected(bytes);
+    if (memory == nullptr) return no_memory;
+    if (n_users_ > 0 && mprotect(memory, bytes, protection()) != 0) return not_protected;
     segments_[static_cast<char*>(memory)] = bytes;
     *pointer = memory;
     return done;
