@@ -24,6 +24,7 @@ WeightView::WeightView(WeightType type, std::int64_t n_inputs, std::int64_t n_ou
                 bytes.shape.n_elements() == bytes_of(type, n_inputs, n_outputs),
             "{} bytes for a packed weight [{},{}]", bytes.shape.n_elements(), n_inputs, n_outputs);
   MOE_CHECK(reinterpret_cast<std::uintptr_t>(bytes.data) % kernels::kStripRowBytes == 0);
+  MOE_CHECK(type == WeightType::bf16 || n_inputs <= kernels::kMostSteps, "{} inputs of integers", n_inputs);
   weight_ = {n_inputs, n_outputs, type, WeightLayout::packed, bytes.data, 0};
 }
 
