@@ -3,7 +3,7 @@
 //   A   a row has 32 steps of bf16, or 64 of int8, of a row of A; [16 rows of A][tile along k]
 //   B   as strips of a packed weight of bf16 (kernels/api/weight.h)
 #pragma once
-#include "kernels/cpu/gemm_pack.h"
+#include "kernels/cpu/gemm_part.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -57,16 +57,18 @@ inline void pack_transposed_tiles(const float* a, std::int64_t lda, std::int64_t
     }
 }
 
-/// Columns [0, columns) of B by its rows as strips: whole rows of strips are read in the order in which they
-/// lie in memory.
+/// Columns [0, columns) of B by its rows as strips. Runs of rows are read, not so long that the strips, which
+/// share sets of the cache, push each other out.
 inline void pack_strips_of_rows(const float* b, std::int64_t ld, std::int64_t columns, std::int64_t k,
                                 char* to) {
+  constexpr std::int64_t kRun = 8 * kStripColumns;
   const std::int64_t n_rows = divide_up(k, 2 * kWordsPerRow) * kTileRows;
-  for (std::int64_t i = 0; i < n_rows; ++i)
-    for (std::int64_t n = 0; n < round_up(columns, kStripColumns); n += kLanes) {
-      char* row = to + (n / kStripColumns * n_rows + i) * kStripRowBytes;
-      store(reinterpret_cast<float*>(row) + n % kStripColumns, pairs_at(b + n, ld, k, columns - n, i));
-    }
+  for (std::int64_t begin = 0; begin < columns; begin += kRun)
+    for (std::int64_t i = 0; i < n_rows; ++i)
+      for (std::int64_t n = begin; n < round_up(least(begin + kRun, columns), kStripColumns); n += kLanes) {
+        char* row = to + (n / kStripColumns * n_rows + i) * kStripRowBytes;
+        store(reinterpret_cast<float*>(row) + n % kStripColumns, pairs_at(b + n, ld, k, columns - n, i));
+      }
 }
 
 /// The same of B by its columns: [columns,k].

@@ -29,8 +29,7 @@ TaskSize task_size(const GemmProblem& p, std::int64_t target_cost) {
   const Depth depth(p, p.b.type == WeightType::int8 ? Int8Tiles::kSteps : Bf16Tiles::kSteps);
   const std::int64_t m = least(depth.most_rows(), p.m);
   const std::int64_t column_cost = cost_of(m, 1, p.b.k) - cost_of(m, 0, p.b.k);
-  const bool limited = depth.cut() || p.trans_a;
-  const std::int64_t most_columns = limited ? depth.most_columns() : p.b.n;
+  const std::int64_t most_columns = depth.cut() || packs_all_of_b(p) ? depth.most_columns() : p.b.n;
   const std::int64_t wanted = least(most(target_cost / column_cost, kLeastColumns), most_columns);
   const std::int64_t columns = round_up(divide_up(p.b.n, divide_up(p.b.n, wanted)), kBlock);
   // Where columns alone do not give tasks enough, rows do.

@@ -1,7 +1,6 @@
 // Products of bf16 and of int8 by tiles, 2 x 2 tiles of C at a time: each tile of A and of B that is loaded
 // is multiplied twice.
 #pragma once
-#include "kernels/cpu/gemm_part.h"
 #include "kernels/cpu/gemm_tile_pack.h"
 #if MOE_ISA_amx
 #include "kernels/cpu/tiles.h"
@@ -133,9 +132,15 @@ void multiply_tiles(Tiles& tiles, const char* a, const PanelOfTiles& b, std::int
   for_sums([&]<int kSum>() { tiles.store<kSum>(sums + kSum * kTileBytes, kTileRowBytes); });
 }
 
-/// A part of a problem. Its rows of A are packed once, an unpacked B panel by panel, each for all rows; or
-/// all panels first where A is transposed: that is a weight gradient, few steps of k and a C that comes from
-/// memory, which is then followed by its rows.
+/// Whether all of B that a task needs is packed before it is multiplied. Rows of B are read in long runs that
+/// way. A transposed A is that of a weight gradient: few steps of k and a C that comes from memory, which is
+/// then followed by its rows.
+inline bool packs_all_of_b(const GemmProblem& p) {
+  return p.trans_a || p.b.layout == WeightLayout::rows;
+}
+
+/// A part of a problem. Its rows of A are packed once; a panel of B is multiplied with all of them, or a row
+/// of blocks with all panels.
 template <class Kind>
 struct TileProduct : Part {
   static constexpr bool kInt8 = Kind::kSteps == Int8Tiles::kSteps;
@@ -149,6 +154,7 @@ struct TileProduct : Part {
       const std::int64_t k0 = run * depth.run_tiles * Kind::kSteps;
       const Run r{k0, least(depth.run_tiles * Kind::kSteps, p.b.k - k0), depth.cut()};
       pack_a(r);
+      if (packs_all_of_b(p)) pack_b(r, n0, n1 - n0);
       p.trans_a ? follow_rows(tiles, r) : follow_panels(tiles, r);
     }
   }
@@ -181,14 +187,18 @@ struct TileProduct : Part {
       pack_tiles(a, p.lda, m1 - m0, r.k, tiles_of_a());
   }
 
-  /// Columns n ... n + columns - 1 of B as strips, which are packed first unless they are.
-  PanelOfTiles panel(const Run& r, std::int64_t n, std::int64_t columns) const {
+  void pack_b(const Run& r, std::int64_t n, std::int64_t columns) const {
+    const auto pack_strips = columns_of_b(p) ? pack_strips_of_columns : pack_strips_of_rows;
+    pack_strips(b_at(r.k0, n), p.b.ld, columns, r.k, strips_of_b());
+  }
+
+  /// The columns from n on as strips, which are packed first unless they are.
+  PanelOfTiles panel(const Run& r, std::int64_t n) const {
     if (packed_b(p)) return panel_of_weight(r, n);
-    if (columns_of_b(p))
-      pack_strips_of_columns(b_at(r.k0, n), p.b.ld, columns, r.k, strips_of_b());
-    else
-      pack_strips_of_rows(b_at(r.k0, n), p.b.ld, columns, r.k, strips_of_b());
-    return {strips_of_b(), r.n_tiles() * kTileBytes};
+    const std::int64_t bytes = r.n_tiles() * kTileBytes;
+    if (packs_all_of_b(p)) return {strips_of_b() + (n - n0) / kStripColumns * bytes, bytes};
+    pack_b(r, n, least(kBlock, n1 - n));
+    return {strips_of_b(), bytes};
   }
   PanelOfTiles panel_of_weight(const Run& r, std::int64_t n) const {
     const std::int64_t bytes = strip_bytes(p.b.type, p.b.k);
@@ -196,10 +206,10 @@ struct TileProduct : Part {
                 r.k0 / Kind::kSteps * kTileBytes,
             bytes};
   }
-  /// The panel from column n on, as it lies in memory.
+  /// The panel from column n on as it lies in memory, unless it is packed already.
   Piece piece(const Run& r, std::int64_t n) const {
     const std::int64_t columns = least(kBlock, n1 - n);
-    if (columns <= 0) return kNoPiece;
+    if (columns <= 0 || packs_all_of_b(p)) return kNoPiece;
     if (!packed_b(p)) return piece_of_b(r.k0, r.k, n, columns);
     const PanelOfTiles strips = panel_of_weight(r, n);
     return {strips.first, divide_up(columns, kStripColumns), r.n_tiles() * kTileBytes, strips.strip_bytes};
@@ -211,7 +221,7 @@ struct TileProduct : Part {
 
   void follow_panels(Tiles& tiles, const Run& r) const {
     for (std::int64_t n = n0; n < n1; n += kBlock) {
-      const PanelOfTiles strips = panel(r, n, least(kBlock, n1 - n));
+      const PanelOfTiles strips = panel(r, n);
       const std::int64_t n_blocks = divide_up(m1 - m0, kBlock);
       const Piece next = piece(r, n + kBlock);
       for (std::int64_t i = 0; i < n_blocks; ++i) {
@@ -225,15 +235,12 @@ struct TileProduct : Part {
   }
 
   void follow_rows(Tiles& tiles, const Run& r) const {
-    const PanelOfTiles strips = panel(r, n0, n1 - n0);
     for (std::int64_t m = m0; m < m1; m += kBlock)
       for (std::int64_t n = n0; n < n1; n += kBlock) {
         const Piece next_c = n + kBlock < n1   ? piece_of_c(m, n + kBlock)
                              : m + kBlock < m1 ? piece_of_c(m + kBlock, n0)
                                                : kNoPiece;
-        const PanelOfTiles of_block{strips.first + (n - n0) / kStripColumns * strips.strip_bytes,
-                                    strips.strip_bytes};
-        block(tiles, r, m, n, of_block, {kNoPiece, 0, 1}, next_c);
+        block(tiles, r, m, n, panel(r, n), {kNoPiece, 0, 1}, next_c);
       }
   }
 
