@@ -25,16 +25,19 @@ int main(int argc, char** argv) {
   tool.description =
       R"(Every figure is the median of several repetitions, shown with the smallest and largest, beside what the
 machine could do at most in the same moment. Repetitions during which another process held a processor
-are dropped.)";
+or the memory are dropped.)";
   tool.commands.push_back(
       {"op",
        "rate of each kernel as a share of the machine's ceilings",
-       "Times matrix products and the other ops of a model. 'of FMA %' is the share of the rate of fp32 "
-       "multiply-add out of registers, 'of memory %' the share of the rate of reading memory, both measured "
-       "in this run, with --cold the latter ahead of each repetition (the median of the shares); 'roof' is "
-       "the one that binds the op at this size, and 'of roof %' its share. 'error' compares a small case "
-       "with the reference loops (largest difference over largest value); above 0.0001 the exit code "
-       "is 1.\n\n"
+       "Times matrix products and the other ops of a model. 'of arithmetic %' is the share of the rate of "
+       "multiply-add out of registers of the kind that the op consists of, which 'arithmetic' names (products "
+       "are of the type of --products, other ops fp32). 'of memory %' is the share of the rate of reading "
+       "memory, in the fastest of several ways, around each repetition (the median of the shares); for ops "
+       "that write about as much as they read, of the rate of updating memory. It is not there where 'from' "
+       "says 'cache': what the op needs is less than four times the caches together, so that some of it may "
+       "lie there from the repetition before; --cold empties them. 'roof' is the ceiling that binds the op at "
+       "this size, and 'of roof %' its share. 'error' compares a small case with the reference loops (largest "
+       "difference over largest value); above 0.0001 the exit code is 1.\n\n"
        "experts-forward, experts-dx and experts-dw are the product of all experts of a layer and its two "
        "gradients.",
        {{"The products of 8 experts with 4 to 64 rows each",
@@ -49,7 +52,7 @@ are dropped.)";
        "on random rows. 'expert rows' are the rows that the experts computed: with --drop-tokens, "
        "choices beyond an expert's capacity are dropped. GFLOP are three times the operations of "
        "the forward matrix products of these rows, and MFU is their rate over the "
-       "measured rate of fp32 multiply-add.",
+       "measured rate of multiply-add of the type of --products ('ceiling GFLOP/s').",
        {{"Eight experts", "moe-bench layer --d-model 64 --d-ffn 256 --tokens 512 --repeat 3"}},
        [&](OptionTable& t) { layer.describe(t); },
        [&] { return bench::run_layer_bench(layer); }});
@@ -60,9 +63,9 @@ are dropped.)";
                            "and backward pass, clipping, Adam. Tokens are source and target tokens without "
                            "padding. MFU is three times the "
                            "operations of the forward matrix products of these tokens, over the measured "
-                           "rate of fp32 multiply-add. Source and target tokens, GFLOP (three times those "
-                           "operations) and seconds are sums over all measured repetitions, also the "
-                           "disturbed ones that the rates leave out.",
+                           "rate of multiply-add of the type of --products ('ceiling GFLOP/s'). Source and "
+                           "target tokens, GFLOP (three times those operations) and seconds are sums over "
+                           "all measured repetitions, also the disturbed ones that the rates leave out.",
                            {{"A small model with 8 experts",
                              "moe-bench train --d-model 64 --d-ffn 256 --batch-tokens 512 --repeat 3"}},
                            [&](OptionTable& t) { train.describe(t); },
@@ -108,8 +111,8 @@ are dropped.)";
   tool.commands.back().knows_ranks = true;
   tool.commands.push_back({"doctor",
                            "what this machine has and what of it is used",
-                           "Lists processor, instruction sets, memory, limits of the control group, measured "
-                           "ceilings, library versions, "
+                           "Lists processor, instruction sets, caches, memory, limits of the control group, "
+                           "measured ceilings of each kind of multiply-add and of memory, library versions, "
                            "whether HDF5's own tools find a zstd filter, and the disk.",
                            {{"Everything as JSON, without measuring", "moe-bench doctor --quick -o json"}},
                            [&](OptionTable& t) { doctor.describe(t); },

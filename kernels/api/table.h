@@ -18,8 +18,8 @@
 #define MOE_KERNEL_OPS(OP)                            \
   OP(gemm, GemmArgs)                                  \
   OP(pack_weight, PackWeightArgs)                     \
-  OP(fma_probe, FmaProbeArgs)                         \
-  OP(read_probe, ReadProbeArgs)                       \
+  OP(multiply_probe, MultiplyProbeArgs)               \
+  OP(memory_probe, MemoryProbeArgs)                   \
   OP(fill, FillArgs)                                  \
   OP(add_scaled, AddScaledArgs)                       \
   OP(activation, ActivationArgs)                      \
@@ -76,7 +76,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 10;
+inline constexpr int kKernelTableVersion = 11;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

@@ -12,9 +12,9 @@
 
 #include "libmoe/base/error.h"
 #include "libmoe/base/threads.h"
+#include "libmoe/bench/caches.h"
 #include "libmoe/comm/launch.h"
 #include "libmoe/comm/mpi_world.h"
-#include "libmoe/core/ceiling.h"
 #include "libmoe/h5/environment.h"
 
 namespace moe::bench {
@@ -55,6 +55,7 @@ void add_processor(Findings& f, Machine& machine) {
     if (kernels::cpu_table(isa) != nullptr) sets += (sets.empty() ? "" : " ") + std::string(isa);
   f.add("instruction sets", sets, fmt::format("kernels in use: {}", machine.device().kernels().name));
   f.add("processors", std::to_string(available_processors()), "threads by default");
+  f.add("caches", text_of(read_caches()), "of data, all processors together");
 }
 
 void add_memory(Findings& f, const GroupLimits& limits) {
@@ -78,9 +79,18 @@ void add_memory(Findings& f, const GroupLimits& limits) {
 }
 
 void add_ceilings(Findings& f, Machine& machine) {
-  f.add("fp32 multiply-add", fmt::format("{:.0f} GFLOP/s", measure_fma_gflops(machine.stream(), 0.1)),
-        "all threads");
-  f.add("memory read", fmt::format("{:.1f} GB/s", machine.memory_gbps()), "all threads");
+  using kernels::MultiplyAdd;
+  constexpr double kSeconds = 0.1;
+  for (const MultiplyAdd kind : {MultiplyAdd::f32, MultiplyAdd::bf16, MultiplyAdd::i8})
+    f.add(fmt::format("{} multiply-add", name_of(kind)),
+          fmt::format("{:.0f} {}/s", measure_multiply_gflops(machine.stream(), kind, kSeconds),
+                      kind == MultiplyAdd::i8 ? "GOP" : "GFLOP"),
+          "all threads");
+  const MemoryCeiling& memory = machine.memory();
+  f.add("memory read", fmt::format("{:.1f} GB/s", memory.read_gbps),
+        fmt::format("all threads; best way: {}", name_of(memory.read_way)));
+  f.add("memory update", fmt::format("{:.1f} GB/s", memory.update_gbps),
+        fmt::format("read and written back, both counted; best way: {}", name_of(memory.update_way)));
 }
 
 void add_libraries(Findings& f, const std::string& libraries) {

@@ -5,6 +5,7 @@
 #include "libmoe/base/error.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
+#include "libmoe/bench/caches.h"
 #include "libmoe/decode/translate.h"
 #include "libmoe/h5/file.h"
 #include "libmoe/infer/loaded_model.h"
@@ -57,8 +58,9 @@ Outcome measure_model(const InferBenchOptions& options, const std::string& path,
   Outcome outcome;
   double n_source = 0, n_made = 0;
   for (const TranslationInput& input : inputs) n_source += static_cast<double>(input.tokens.size());
+  const Bounds bounds{.memory = come_from_memory(machine.device().memory_use().bytes_in_use, read_caches())};
   const Samples samples = machine.sample(
-      options.measure,
+      options.measure, bounds,
       [&] {
         outcome.translations.clear();
         n_made = 0;

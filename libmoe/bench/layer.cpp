@@ -82,7 +82,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
 
   Progress progress("passing", "repetitions", options.measure.warm_up + options.measure.repeat);
   const Samples samples = machine.sample(
-      options.measure,
+      options.measure, {.kind = multiply_add_of(options.arithmetic.product())},
       [&] {
         parameters.begin_gradients(stream);
         layer.forward(stream, pass, {}, x, nullptr, 0, y, saved);
@@ -104,8 +104,8 @@ int run_layer_bench(const LayerBenchOptions& options) {
                 {"median of all ms", Number{summarise(samples.seconds).median * 1e3, 2}},
                 {"tokens/s", Number{n_tokens / t.median, 1}},
                 {"GFLOP", Number{flops / 1e9, 3}},
-                {"MFU %", Number{100 * flops / t.median / (samples.fma_gflops * 1e9), 1}},
-                {"FMA GFLOP/s", Number{samples.fma_gflops, 1}},
+                {"MFU %", Number{100 * flops / t.median / (samples.ceiling_gflops * 1e9), 1}},
+                {"ceiling GFLOP/s", Number{samples.ceiling_gflops, 1}},
                 {"peak resident MiB", Number{static_cast<double>(peak_resident_bytes()) / 0x1p20, 0}}};
   print_report({.title = "moe-bench layer",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <numeric>
 
-#include "libmoe/core/ceiling.h"
+#include "libmoe/bench/caches.h"
 #include "libmoe/core/ops.h"
 
 namespace moe::bench {
@@ -50,14 +50,20 @@ double Samples::total_flops() const {
 }
 
 Samples Samples::undisturbed() const {
+  constexpr double kLeast = 0.85;
   Samples kept;
-  kept.fma_gflops = fma_gflops;
+  kept.ceiling_gflops = ceiling_gflops;
+  kept.ceiling_gbps = ceiling_gbps;
   for (std::size_t i = 0; i < seconds.size(); ++i) {
-    if (canary_gflops[i] < 0.85 * fma_gflops) continue;
+    if (canary_gflops[i] < kLeast * ceiling_gflops) continue;
+    if (!canary_gbps.empty() && canary_gbps[i] < kLeast * ceiling_gbps) continue;
     kept.seconds.push_back(seconds[i]);
     kept.amount.push_back(amount[i]);
     kept.flops.push_back(flops[i]);
     kept.canary_gflops.push_back(canary_gflops[i]);
+    if (canary_gbps.empty()) continue;
+    kept.canary_gbps.push_back(canary_gbps[i]);
+    kept.memory_gbps.push_back(memory_gbps[i]);
   }
   return kept.seconds.size() < 3 ? *this : kept;
 }
@@ -77,41 +83,62 @@ double seconds_of(const std::function<void()>& work) {
 Machine::Machine(std::int64_t n_threads, const std::string& device)
     : device_(Device::open(device)), stream_(*device_, static_cast<int>(n_threads)) {}
 
-Samples Machine::sample(const MeasureOptions& options, const std::function<void()>& work,
+Samples Machine::sample(const MeasureOptions& options, const Bounds& bounds,
+                        const std::function<void()>& work,
                         const std::function<std::pair<double, double>()>& before) {
   constexpr double kCanarySeconds = 5e-4;
+  const auto multiply = [&] { return measure_multiply_gflops(stream_, bounds.kind, kCanarySeconds); };
+  const auto read = [&] { return bounds.memory ? read_some() : 0; };
   Samples samples;
   for (std::int64_t i = -options.warm_up; i < options.repeat; ++i) {
+    const double read_before = read();
     const auto [amount, flops] = before();
-    const double first = measure_fma_gflops(stream_, kCanarySeconds);
+    const double multiplied_before = multiply();
     const double time = seconds_of([&] {
       work();
       stream_.synchronize();
     });
-    const double second = measure_fma_gflops(stream_, kCanarySeconds);
-    samples.fma_gflops = std::max({samples.fma_gflops, first, second});
+    const double multiplied_after = multiply(), read_after = read();
+    samples.ceiling_gflops = std::max({samples.ceiling_gflops, multiplied_before, multiplied_after});
+    samples.ceiling_gbps = std::max({samples.ceiling_gbps, read_before, read_after});
     if (i < 0) continue;
     samples.seconds.push_back(time);
     samples.amount.push_back(amount);
     samples.flops.push_back(flops);
-    samples.canary_gflops.push_back(std::min(first, second));
+    samples.canary_gflops.push_back(std::min(multiplied_before, multiplied_after));
+    if (!bounds.memory) continue;
+    samples.canary_gbps.push_back(std::min(read_before, read_after));
+    samples.memory_gbps.push_back(std::max(read_before, read_after));
   }
   return samples;
 }
 
-double Machine::evict() {
-  constexpr std::int64_t kBufferElements = 64 << 20;
+const Tensor& Machine::buffer() {
+  constexpr std::int64_t kSlices = 8, kLeastBytes = 256 << 20;
   if (!buffer_) {
-    buffer_ = Tensor(*device_, {kBufferElements});
+    const std::int64_t bytes = std::max(kLeastBytes, kMuchLarger * total_bytes(read_caches()));
+    buffer_ = Tensor(*device_, {kSlices, bytes / kSlices / 4});
     ops::fill(stream_, 1, buffer_);
   }
-  return measure_read_gbps(stream_, buffer_);
+  return buffer_;
 }
 
-double Machine::memory_gbps() {
-  double best = 0;
-  for (int i = 0; i < 5; ++i) best = std::max(best, evict());
-  return best;
+const MemoryCeiling& Machine::memory() {
+  constexpr int kRounds = 3;
+  if (memory_.read_gbps == 0) memory_ = measure_memory_ceiling(stream_, buffer(), kRounds);
+  return memory_;
+}
+
+double Machine::read_some() {
+  const kernels::MemoryWay way = memory().read_way;
+  const double gbps = measure_memory_gbps(stream_, buffer_.view().at(next_slice_), way);
+  next_slice_ = (next_slice_ + 1) % buffer_.shape()[0];
+  return gbps;
+}
+
+void Machine::evict() {
+  measure_memory_gbps(stream_, buffer(), kernels::MemoryWay::plain);
+  next_slice_ = 0;
 }
 
 }  // namespace moe::bench

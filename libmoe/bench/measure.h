@@ -9,6 +9,7 @@
 
 #include "libmoe/base/options.h"
 #include "libmoe/bench/report.h"
+#include "libmoe/core/ceiling.h"
 #include "libmoe/core/tensor.h"
 
 namespace moe::bench {
@@ -28,15 +29,24 @@ struct Timing {
 /// The median with the extremes of the values, at least one.
 Timing summarise(std::vector<double> seconds);
 
+/// What the work that is measured is bound by.
+struct Bounds {
+  kernels::MultiplyAdd kind = kernels::MultiplyAdd::f32;  // of most of its multiply-adds
+  bool memory = false;                                    // what it reads comes from memory, not from a cache
+};
+
 /// Repetitions with what each did (tokens or bytes; operations) and how the machine was.
 struct Samples {
-  std::vector<double> seconds, amount, flops, canary_gflops;
-  double fma_gflops = 0;  // the ceiling: the best canary
+  std::vector<double> seconds, amount, flops;
+  std::vector<double> canary_gflops;  // the slower of the two canaries
+  std::vector<double> canary_gbps,
+      memory_gbps;  // of memory, the slower and the faster; empty when not bound by it
+  double ceiling_gflops = 0, ceiling_gbps = 0;  // the best canaries
   double total_seconds() const;
   double total_amount() const;
   double total_flops() const;
-  /// Without the repetitions in which a canary was below 85% of the best: another process held a processor
-  /// then. All of them when that would leave fewer than three.
+  /// Without the repetitions in which a canary was below 85% of the best: another process held a processor or
+  /// the memory then. All of them when that would leave fewer than three.
   Samples undisturbed() const;
 };
 
@@ -53,19 +63,25 @@ class Machine {
   Stream& stream() { return stream_; }
   Device& device() { return *device_; }
 
-  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic. before runs
-  /// untimed ahead of each and says what it will do: amount, operations.
-  Samples sample(const MeasureOptions& options, const std::function<void()>& work,
+  /// Runs work warm_up + repeat times, each between two short canaries of pure arithmetic and, when bound by
+  /// memory, two of reading, which leave nothing else in the caches of the last level. before runs untimed
+  /// ahead of each and says what it will do: amount, operations.
+  Samples sample(const MeasureOptions& options, const Bounds& bounds, const std::function<void()>& work,
                  const std::function<std::pair<double, double>()>& before);
-  /// Best of a few passes over 256 MiB, GB/s.
-  double memory_gbps();
-  /// Reads 256 MiB, so that nothing else is left in the caches. GB/s.
-  double evict();
+  /// The rates of memory at the first call.
+  const MemoryCeiling& memory();
+  /// Reads so much that nothing else is left in the caches.
+  void evict();
 
  private:
+  const Tensor& buffer();
+  double read_some();
+
   std::unique_ptr<Device> device_;
   Stream stream_;
-  Tensor buffer_;
+  Tensor buffer_;                // [kSlices, elements], much larger than the caches together
+  std::int64_t next_slice_ = 0;  // the one that was not read for the longest time
+  MemoryCeiling memory_;
 };
 
 }  // namespace moe::bench

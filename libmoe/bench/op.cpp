@@ -6,6 +6,7 @@
 #include "kernels/api/philox.h"
 #include "libmoe/base/log.h"
 #include "libmoe/base/progress.h"
+#include "libmoe/bench/caches.h"
 
 namespace moe::bench {
 namespace {
@@ -56,34 +57,23 @@ double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
 Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& options, Machine& machine) {
   const double error = error_of(entry, sizes, machine);
   const OpCase c = entry.make(machine.stream(), sizes);
-  // The rate of reading changes with the neighbours of a virtual machine: where the caches are emptied
-  // anyway, it is measured ahead of each repetition.
-  const double memory_gbps = options.cold ? 0 : machine.memory_gbps();
-  const auto seconds_of_reading = [&] {
-    return c.bytes / ((options.cold ? machine.evict() : memory_gbps) * 1e9);
-  };
-  const Samples samples =
-      machine.sample(options.measure, c.run, [&] { return std::pair(seconds_of_reading(), c.flops); })
-          .undisturbed();
-  const Timing t = summarise(samples.seconds);
-  std::vector<double> shares;
-  for (std::size_t i = 0; i < samples.seconds.size(); ++i)
-    shares.push_back(samples.amount[i] / samples.seconds[i]);
-  const double memory = summarise(shares).median;
-  const double arithmetic = c.flops / t.median / (samples.fma_gflops * 1e9);
-  return {{"op", entry.name},
-          {"shape", c.shape},
-          {"ms", Number{t.median * 1e3, 3}},
-          {"min", Number{t.min * 1e3, 3}},
-          {"max", Number{t.max * 1e3, 3}},
-          {"kept", t.n_kept},
-          {"GFLOP/s", Number{c.flops / t.median / 1e9, 1}},
-          {"of FMA %", Number{100 * arithmetic, 1}},
-          {"GB/s", Number{c.bytes / t.median / 1e9, 1}},
-          {"of memory %", Number{100 * memory, 1}},
-          {"roof", arithmetic > memory ? "FMA" : "memory"},
-          {"of roof %", Number{100 * std::max(arithmetic, memory), 1}},
-          {"error", Number{error, 8}}};
+  const Bounds bounds{
+      .kind = c.is_product ? multiply_add_of(options.arithmetic.product(), options.arithmetic.weight_type())
+                           : kernels::MultiplyAdd::f32,
+      .memory = options.cold || come_from_memory(c.footprint(), read_caches())};
+  const Samples samples = machine.sample(options.measure, bounds, c.run, [&] {
+    if (options.cold) machine.evict();
+    return std::pair(c.bytes, c.flops);
+  });
+  OpFigures figures{.name = entry.name,
+                    .shape = c.shape,
+                    .flops = c.flops,
+                    .bytes = c.bytes,
+                    .kind = bounds.kind,
+                    .error = error};
+  if (bounds.memory && !c.reads)
+    figures.update_factor = std::max(1.0, machine.memory().update_gbps / machine.memory().read_gbps);
+  return op_row(figures, samples.undisturbed());
 }
 
 }  // namespace
@@ -115,6 +105,44 @@ void OpOptions::describe(OptionTable& table) {
 void OpOptions::check() const {
   if (d_model % heads != 0) usage_error("--heads {}: does not divide --d-model {}", heads, d_model);
   if (rows_from > rows_to) usage_error("--rows-from {}: is above --rows-to {}", rows_from, rows_to);
+}
+
+std::int64_t OpCase::footprint() const {
+  std::int64_t n_bytes = 0;
+  for (const Tensor& tensor : memory) n_bytes += tensor.view().n_bytes();
+  const auto counted = static_cast<std::int64_t>(bytes);
+  return memory.empty() ? counted : std::min(counted, n_bytes);
+}
+
+Row op_row(const OpFigures& op, const Samples& samples) {
+  const Timing t = summarise(samples.seconds);
+  const double arithmetic = op.flops / t.median / (samples.ceiling_gflops * 1e9);
+  double memory = NAN;  // the rate changes with the neighbours of a virtual machine: the median of the shares
+  if (!samples.memory_gbps.empty()) {
+    std::vector<double> shares;
+    for (std::size_t i = 0; i < samples.seconds.size(); ++i)
+      shares.push_back(op.bytes / samples.seconds[i] / (op.update_factor * samples.memory_gbps[i] * 1e9));
+    memory = summarise(shares).median;
+  }
+  const std::string kind = name_of(op.kind);
+  const bool is_known = !std::isnan(memory);
+  return {{"op", op.name},
+          {"shape", op.shape},
+          {"arithmetic", kind},
+          {"from", is_known ? "memory" : "cache"},
+          {"ms", Number{t.median * 1e3, 3}},
+          {"min", Number{t.min * 1e3, 3}},
+          {"max", Number{t.max * 1e3, 3}},
+          {"kept", t.n_kept},
+          {"GFLOP/s", Number{op.flops / t.median / 1e9, 1}},
+          {"of arithmetic %", Number{100 * arithmetic, 1}},
+          {"GB/s", Number{op.bytes / t.median / 1e9, 1}},
+          {"of memory %", Number{100 * memory, 1}},
+          {"roof", !is_known             ? "-"
+                   : arithmetic > memory ? kind
+                                         : "memory"},
+          {"of roof %", Number{100 * (is_known ? std::max(arithmetic, memory) : NAN), 1}},
+          {"error", Number{op.error, 8}}};
 }
 
 const std::vector<OpEntry>& op_entries() {
@@ -183,11 +211,15 @@ int run_op(const OpOptions& options) {
     }
     progress.advance();
   }
+  const MemoryCeiling& memory = machine.memory();
   report.facts = {{"kernels", std::string(machine.device().kernels().name)},
                   {"threads", static_cast<std::int64_t>(machine.stream().n_threads())},
                   {"weights", options.arithmetic.weights},
                   {"products", options.arithmetic.products},
-                  {"memory read GB/s", Number{machine.memory_gbps(), 1}},
+                  {"cache sizes", text_of(read_caches())},
+                  {"memory read GB/s", Number{memory.read_gbps, 1}},
+                  {"best way to read", name_of(memory.read_way)},
+                  {"memory update GB/s", Number{memory.update_gbps, 1}},
                   {"caches", std::string(options.cold ? "emptied before each repetition"
                                                       : "as the repetition before left them")}};
   print_report(report, options.measure.output);

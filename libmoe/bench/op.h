@@ -32,9 +32,13 @@ struct OpSizes {
 struct OpCase {
   std::string shape;
   double flops = 0, bytes = 0;  // floating-point operations; bytes that must be read and written once
+  bool is_product = false;      // multiplied in the type of --products, else in fp32
+  bool reads = false;           // what it writes is little beside what it reads
   std::function<void()> run;
   std::vector<TensorView> outputs;  // what is compared with the reference
   std::vector<Tensor> memory;
+  /// Bytes of memory that it needs, each once.
+  std::int64_t footprint() const;
 };
 
 struct OpEntry {
@@ -61,6 +65,17 @@ OpCase rows_case(Stream& stream, std::int64_t t, std::int64_t n, double flops, d
 Tensor random_indices(Stream& stream, std::int64_t n, std::int64_t limit);
 /// A tensor of numbers that look random, the same for the same seed on every device.
 Tensor random_tensor(Stream& stream, Shape shape, std::uint64_t seed, float low = -1, float high = 1);
+
+/// What a row of the report is made of, beside the samples.
+struct OpFigures {
+  std::string name, shape;
+  double flops = 0, bytes = 0;
+  kernels::MultiplyAdd kind = kernels::MultiplyAdd::f32;
+  double update_factor = 1;  // what memory may move at most while the op runs, over the rate of reading
+  double error = 0;
+};
+/// Shares of the ceilings of the same moments. That of memory is there only when memory was measured.
+Row op_row(const OpFigures& op, const Samples& samples);
 
 /// Prints one row per op and size. Returns 1 when a result is not that of the reference kernels, else 0.
 int run_op(const OpOptions& options);

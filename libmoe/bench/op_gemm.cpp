@@ -52,6 +52,8 @@ OpCase product_case(Stream& stream, const OpSizes& s, Direction direction, std::
   OpCase c;
   const bool packs = direction != Direction::weight_gradient && s.weights != WeightType::f32;
   c.shape = fmt::format("{}x{} rows, {}x{}{}", experts, rows, d_in, d_out, packs ? name_of(s.weights) : "");
+  c.is_product = true;
+  c.reads = direction != Direction::weight_gradient;
   c.flops = 2.0 * static_cast<double>(experts * rows * d_in * d_out);
   c.memory.push_back(random_tensor(stream, {experts, rows, d_in}, 1));
   c.memory.push_back(random_tensor(stream, {experts, d_in, d_out}, 2));

@@ -108,6 +108,7 @@ OpCase entropy_backward(Stream& stream, const OpSizes& s) {
 OpCase statistics(Stream& stream, const OpSizes& s) {
   const auto r = std::make_shared<const Routed>(stream, s);
   OpCase c = routed_case(*r, r->e, n_of(r->t, r->e), 1, 4);
+  c.reads = true;
   for (const std::int64_t n : {r->e, r->e, r->e, std::int64_t{2}})
     c.memory.emplace_back(stream.device(), Shape{n});
   c.memory.emplace_back(stream.device(), Shape{1, r->e}, DType::i32);
@@ -155,6 +156,7 @@ OpCase combine_backward(Stream& stream, const OpSizes& s) {
 OpCase bias_backward(Stream& stream, const OpSizes& s) {
   const auto r = std::make_shared<const Routed>(stream, s);
   OpCase c = moving_case(stream, *r, s.d_ffn, 1, 4, 0);
+  c.reads = true;
   c.memory.push_back(random_tensor(stream, {r->e, s.d_ffn}, 3));
   const TensorView dy = c.memory[0], db = c.memory[3];
   c.run = [&stream, r, dy, db] { ops::moe_bias_backward(stream, dy, r->offsets, db); };

@@ -11,6 +11,7 @@ namespace {
 
 OpCase bias_backward(Stream& stream, const OpSizes& s) {
   OpCase c = rows_case(stream, s.tokens, s.d_ffn, 1, 4, 1);
+  c.reads = true;
   c.memory.push_back(random_tensor(stream, {s.d_ffn}, 1));
   const TensorView dy = c.memory[0], db = c.memory[1];
   c.run = [&stream, dy, db] { ops::bias_backward(stream, dy, db); };
@@ -127,6 +128,7 @@ OpCase pack_weights(Stream& stream, const OpSizes& s) {
 template <class F>
 OpCase reduction(Stream& stream, const OpSizes& s, double flops, F reduce) {
   OpCase c = numbers_case(stream, s, flops, 4, 1);
+  c.reads = true;
   c.memory.emplace_back(stream.device(), Shape{1});
   const TensorView x = c.memory[0], y = c.memory[1];
   c.run = [&stream, x, y, reduce] { ops::fill(stream, static_cast<float>(reduce(stream, x)), y); };
@@ -145,6 +147,7 @@ OpCase all_finite(Stream& stream, const OpSizes& s) {
 OpCase top_k(Stream& stream, const OpSizes& s) {
   const std::int64_t k = std::min<std::int64_t>(10, s.vocab_size);
   OpCase c = rows_case(stream, s.tokens, s.vocab_size, 1, 4, 1);
+  c.reads = true;
   c.memory.push_back(Tensor(stream.device(), {s.tokens, k}));
   c.memory.push_back(Tensor(stream.device(), {s.tokens, k}, DType::i32));
   const TensorView x = c.memory[0], values = c.memory[1], indices = c.memory[2];
@@ -157,6 +160,7 @@ OpCase top_k(Stream& stream, const OpSizes& s) {
 OpCase attention_step(Stream& stream, const OpSizes& s) {
   const std::int64_t n = std::max<std::int64_t>(1, s.tokens / s.length);
   OpCase c = rows_case(stream, n, s.d_model, 0, 8, 2);
+  c.reads = true;
   c.shape = fmt::format("{} queries, {} keys each, {} heads", n, s.length, s.heads);
   const double pairs = n_of(n, s.length) * static_cast<double>(s.d_model);
   c.flops = 4 * pairs;

@@ -1,6 +1,7 @@
 #include "libmoe/bench/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -16,13 +17,14 @@ struct ToText {
   std::string operator()(const std::string& s) const { return s; }
   std::string operator()(std::int64_t n) const { return std::to_string(n); }
   std::string operator()(const Number& n) const {
+    if (std::isnan(n.value)) return whole ? "" : "-";
     return whole ? fmt::format("{}", n.value) : fmt::format("{:.{}f}", n.value, n.digits);
   }
 };
 struct ToJson {
   Json operator()(const std::string& s) const { return s; }
   Json operator()(std::int64_t n) const { return n; }
-  Json operator()(const Number& n) const { return n.value; }
+  Json operator()(const Number& n) const { return std::isnan(n.value) ? Json() : Json(n.value); }
 };
 
 std::string text(const Cell& cell, bool whole = false) {

@@ -8,7 +8,8 @@
 
 namespace moe::bench {
 
-/// A number is printed with `digits` behind the point; JSON and CSV keep it whole.
+/// A number is printed with `digits` behind the point; JSON and CSV keep it whole. NaN is a number that is
+/// not there: "-", null in JSON, nothing in CSV.
 struct Number {
   double value = 0;
   int digits = 1;

@@ -135,7 +135,7 @@ int run_train_bench(const TrainBenchOptions& options) {
                          .recompute = options.recompute};
   double loss = 0;
   const Samples samples = machine.sample(
-      options.measure,
+      options.measure, {.kind = multiply_add_of(options.arithmetic.product())},
       [&] {
         const UpdateResult result = run_update(stream, model, adam, parallel, update, settings);
         loss = result.loss_sum / static_cast<double>(result.n_target_tokens);
@@ -169,8 +169,8 @@ int run_train_bench(const TrainBenchOptions& options) {
       {"max", Number{t.max * 1e3, 1}},
       {"kept", t.n_kept},
       {"tokens/step", Number{kept.total_amount() / static_cast<double>(t.n_kept), 1}},
-      {"MFU %", Number{100 * kept.total_flops() / seconds / (samples.fma_gflops * 1e9), 1}},
-      {"FMA GFLOP/s", Number{samples.fma_gflops, 1}},
+      {"MFU %", Number{100 * kept.total_flops() / seconds / (samples.ceiling_gflops * 1e9), 1}},
+      {"ceiling GFLOP/s", Number{samples.ceiling_gflops, 1}},
       {"device peak MiB", Number{static_cast<double>(machine.device().memory_use().peak_bytes) / 0x1p20, 0}},
       {"resident MiB", Number{static_cast<double>(resident_bytes()) / 0x1p20, 0}},
       {"peak resident MiB", Number{static_cast<double>(peak_resident_bytes()) / 0x1p20, 0}},

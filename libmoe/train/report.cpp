@@ -117,7 +117,7 @@ Reporter::Reporter(Stream& stream, const std::string& json_path, const ModelConf
 }
 
 void Reporter::measure_ceiling() {
-  ceiling_gflops_ = std::max(ceiling_gflops_, n_ranks_ * measure_fma_gflops(stream_));
+  ceiling_gflops_ = std::max(ceiling_gflops_, n_ranks_ * measure_multiply_gflops(stream_));
   measured_ = std::chrono::steady_clock::now();
 }
 

@@ -37,6 +37,7 @@ TEST(LayerBench, CountsTheRowsAndOperationsOfTheExperts) {
   EXPECT_NEAR(row["GFLOP"], 3 * (2.0 * 100 * 16 * 4 + 4.0 * 200 * 16 * 32) / 1e9, 1e-12);
   EXPECT_GT(row["ms"], 0);
   EXPECT_GT(row["MFU %"], 0);
+  EXPECT_GT(row["ceiling GFLOP/s"], 0);
   EXPECT_GT(row["peak resident MiB"], 1);
 }
 

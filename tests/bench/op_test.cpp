@@ -54,7 +54,7 @@ TEST(BenchOp, EveryOpOfTheKernelsHasARow) {
 #define MOE_NAME(op, Args) #op,
   for (std::string op : {MOE_KERNEL_OPS(MOE_NAME)}) {
 #undef MOE_NAME
-    if (op == "fma_probe" || op == "read_probe") continue;
+    if (op == "multiply_probe" || op == "memory_probe") continue;
     std::replace(op.begin(), op.end(), '_', '-');
     const auto other = other_names.find(op);
     EXPECT_TRUE(rows.contains(other == other_names.end() ? op : other->second)) << op;
@@ -63,11 +63,84 @@ TEST(BenchOp, EveryOpOfTheKernelsHasARow) {
 
 TEST(BenchOp, Bf16WeightsAndProductsToo) {
   OpOptions options = small();
-  options.op = {"experts-forward", "experts-dx", "logits"};
+  options.op = {"experts-forward", "experts-dx", "logits", "layer-norm"};
   options.arithmetic = {"bf16", "bf16"};
   testing::internal::CaptureStdout();
   EXPECT_EQ(run_op(options), 0);
-  EXPECT_NE(testing::internal::GetCapturedStdout().find("bf16"), std::string::npos);
+  const auto report = nlohmann::json::parse(testing::internal::GetCapturedStdout());
+  for (const auto& row : report["rows"])
+    EXPECT_EQ(row["arithmetic"], row["op"] == "layer-norm" ? "fp32" : "bf16") << row;
+}
+
+// What is far smaller than a cache has no share of memory, unless the caches are emptied.
+TEST(BenchOp, TellsCachesFromMemory) {
+  OpOptions options = small();
+  options.op = {"dense-forward"};
+  for (const bool cold : {false, true}) {
+    options.cold = cold;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(run_op(options), 0);
+    const auto row = nlohmann::json::parse(testing::internal::GetCapturedStdout())["rows"][0];
+    EXPECT_EQ(row["from"], cold ? "memory" : "cache");
+    EXPECT_EQ(row["of memory %"].is_number(), cold) << row;
+    EXPECT_GT(row["of arithmetic %"], 0);
+  }
+}
+
+nlohmann::json to_json(const Row& row) {
+  const Report report{.title = "", .facts = {}, .rows = {row}};
+  return nlohmann::json::parse(format_report(report, "json"))["rows"][0];
+}
+
+TEST(BenchOp, SharesAreThoseOfTheOwnKindAndOfTheSameMoment) {
+  Samples samples;
+  samples.seconds = {0.001, 0.003, 0.002};
+  samples.ceiling_gflops = 400;
+  const OpFigures op{
+      .name = "x", .shape = "y", .flops = 2e8, .bytes = 6e7, .kind = kernels::MultiplyAdd::bf16};
+  auto row = to_json(op_row(op, samples));
+  EXPECT_EQ(row["arithmetic"], "bf16");
+  EXPECT_NEAR(row["GFLOP/s"], 100, 1e-9);
+  EXPECT_NEAR(row["of arithmetic %"], 25, 1e-9);
+  EXPECT_NEAR(row["GB/s"], 30, 1e-9);
+  EXPECT_EQ(row["from"], "cache");
+  EXPECT_TRUE(row["of memory %"].is_null());
+  EXPECT_TRUE(row["of roof %"].is_null());
+  EXPECT_EQ(row["roof"], "-");
+
+  samples.memory_gbps = {80, 40, 50};  // shares 75%, 50%, 60%
+  row = to_json(op_row(op, samples));
+  EXPECT_EQ(row["from"], "memory");
+  EXPECT_NEAR(row["of memory %"], 60, 1e-9);
+  EXPECT_EQ(row["roof"], "memory");
+  EXPECT_NEAR(row["of roof %"], 60, 1e-9);
+
+  OpFigures written = op;
+  written.update_factor = 3;
+  written.flops *= 2;
+  row = to_json(op_row(written, samples));
+  EXPECT_NEAR(row["of memory %"], 20, 1e-9);
+  EXPECT_EQ(row["roof"], "bf16");
+  EXPECT_NEAR(row["of roof %"], 50, 1e-9);
+}
+
+TEST(BenchOp, AFootprintCountsWhatIsReadAndWrittenOnce) {
+  Machine machine(1);
+  for (const OpEntry& entry : op_entries()) {
+    if (std::string(entry.name) != "experts-dw" && std::string(entry.name) != "adam") continue;
+    const OpCase c = entry.make(machine.stream(), {.experts = 2,
+                                                   .rows = 3,
+                                                   .d_model = 32,
+                                                   .d_ffn = 48,
+                                                   .tokens = 40,
+                                                   .heads = 8,
+                                                   .length = 7,
+                                                   .vocab_size = 50,
+                                                   .bf16 = false});
+    const std::int64_t weights = 2 * 32 * 48;
+    EXPECT_EQ(c.footprint(),
+              std::string(entry.name) == "adam" ? 16 * weights : 4 * (weights + 2 * 3 * (32 + 48)));
+  }
 }
 
 TEST(BenchOp, OptionsThatDoNotFitAreNamed) {

@@ -62,6 +62,7 @@ TEST(TrainBench, PrintsTokensPerSecond) {
   const auto row = nlohmann::json::parse(testing::internal::GetCapturedStdout())["rows"][0];
   EXPECT_GT(row["tokens/s"], 0);
   EXPECT_GT(row["MFU %"], 0);
+  EXPECT_GT(row["ceiling GFLOP/s"], 0);
   EXPECT_GT(row["last loss"], 1);
   EXPECT_GT(row["peak resident MiB"], 1);
   // The sums of all measured repetitions: the same batches, counted with the same cost of a token.

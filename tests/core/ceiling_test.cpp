@@ -2,33 +2,38 @@
 
 #include <gtest/gtest.h>
 
-#include <vector>
+#include <set>
+#include <string>
 
-#include "libmoe/core/call.h"
 #include "tests/support/device.h"
 
 namespace moe {
 namespace {
 
-TEST(Ceiling, ReadProbeReadsEveryElementOnce) {
-  const auto device = test::open_device();
-  Stream stream(*device, 2);
-  for (const std::int64_t n : {0, 1, 63, 1000, (1 << 20) + 17}) {
-    const Tensor x =
-        Tensor::from_host<float>(stream, std::vector<float>(static_cast<std::size_t>(n), 1.0f), {n});
-    const Tensor sum(*device, {1});
-    MOE_CALL(stream, read_probe, (kernels::ReadProbeArgs{n, x.view().f32(), sum.view().f32()}));
-    EXPECT_EQ(to_host<float>(stream, sum.view())[0], static_cast<float>(n));
-  }
-}
-
 TEST(Ceiling, RatesArePositive) {
   const auto device = test::open_device();
   Stream stream(*device, 1);
   const Tensor x = Tensor::zeros(stream, {1 << 20});
-  EXPECT_GT(measure_fma_gflops(stream, 0.001), 0);
+  for (const auto kind : {kernels::MultiplyAdd::f32, kernels::MultiplyAdd::bf16, kernels::MultiplyAdd::i8})
+    EXPECT_GT(measure_multiply_gflops(stream, kind, 0.001), 0);
   EXPECT_GT(measure_product_gflops(stream), 0);
-  EXPECT_GT(measure_read_gbps(stream, x), 0);
+  for (const bool update : {false, true})
+    EXPECT_GT(measure_memory_gbps(stream, x, kernels::MemoryWay::prefetch, update), 0);
+  const MemoryCeiling memory = measure_memory_ceiling(stream, x, 1);
+  EXPECT_GT(memory.read_gbps, 0);
+  EXPECT_GT(memory.update_gbps, 0);
+}
+
+TEST(Ceiling, KindsAndWaysHaveNamesOfTheirOwn) {
+  std::set<std::string> names;
+  for (const auto kind : {kernels::MultiplyAdd::f32, kernels::MultiplyAdd::bf16, kernels::MultiplyAdd::i8})
+    names.insert(name_of(kind));
+  for (int way = 0; way < kernels::kMemoryWays; ++way)
+    names.insert(name_of(static_cast<kernels::MemoryWay>(way)));
+  EXPECT_EQ(names.size(), 3u + kernels::kMemoryWays);
+  EXPECT_FALSE(names.contains(""));
+  EXPECT_STREQ(name_of(multiply_add_of(Product::bf16)), "bf16");
+  EXPECT_STREQ(name_of(multiply_add_of(Product::f32)), "fp32");
 }
 
 }  // namespace
