@@ -26,7 +26,7 @@ std::string layer_name(const std::string& stack, std::int64_t layer) {
 std::vector<ModelLayer> model_layers(const ModelConfig& config) {
   std::vector<ModelLayer> layers;
   int n_moe_layers = 0;
-  if (config.architecture == "encoder-decoder") add_stack(config, true, n_moe_layers, layers);
+  if (config.has_encoder()) add_stack(config, true, n_moe_layers, layers);
   add_stack(config, false, n_moe_layers, layers);
   return layers;
 }
