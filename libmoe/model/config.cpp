@@ -41,7 +41,8 @@ void check_shape(ModelConfig& c) {
 
 void check_experts(ModelConfig& c) {
   if (c.n_experts == 0) {
-    if (!c.experts_per_layer.empty()) usage_error("--n-experts: a dense model has no experts per layer");
+    if (!c.experts_per_layer.empty())
+      usage_error("--experts-per-layer: a dense model (--n-experts 0) has none");
     return;
   }
   if (c.n_experts > 0) check_range("top-k", c.top_k, 1, static_cast<double>(c.n_experts));
@@ -54,11 +55,11 @@ void check_experts(ModelConfig& c) {
   if (c.experts_per_layer.empty()) return;
   if (c.share_layers) usage_error("--share-layers: layers that share weights have equally many experts");
   if (static_cast<std::int64_t>(c.experts_per_layer.size()) != c.n_moe_layers())
-    usage_error("experts_per_layer: {} counts for {} layers with experts", c.experts_per_layer.size(),
+    usage_error("--experts-per-layer: {} counts for {} layers with experts", c.experts_per_layer.size(),
                 c.n_moe_layers());
   for (std::int64_t n : c.experts_per_layer)
     if (n < 1 || n > c.n_experts)
-      usage_error("experts_per_layer: {} experts in a layer; it must be from 1 to n_experts {}", n,
+      usage_error("--experts-per-layer: {} experts in a layer; it must be from 1 to --n-experts {}", n,
                   c.n_experts);
 }
 

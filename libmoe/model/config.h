@@ -57,8 +57,8 @@ struct ModelConfig {
   bool dense_training = false;           // DS-MoE: all experts in training, top_k otherwise
   double aux_loss = 0.01, z_loss = 0.0;  // weights
   bool residual_experts = false;         // an always-on FFN beside the routed one, mixed by a two-way softmax
-  // Where the layers differ, as after pruning: experts of each MoE layer (encoder first); empty = n_experts
-  // everywhere.
+  // Where the layers differ, from the start (PR-MoE, arXiv 2201.05596) or after pruning: experts of each MoE
+  // layer (encoder first); empty = n_experts everywhere.
   std::vector<std::int64_t> experts_per_layer;
 
   bool has_encoder() const { return architecture == Architecture::encoder_decoder; }

@@ -89,8 +89,8 @@ constexpr Field kFields[] = {
      "Weight of the loss on the square of the gate's log-sum-exp", 0, 1e6},
     {"residual_experts", at<&C::residual_experts>, kExperts, shape, "",
      "A feed-forward network beside the experts sees every token"},
-    {"experts_per_layer", at<&C::experts_per_layer>, kNoOption, shape, "N,...",
-     "Experts of each layer that has them, encoder first"},
+    {"experts_per_layer", at<&C::experts_per_layer>, kExperts, shape, "N,...",
+     "Experts of each layer that has them, encoder first, where the layers differ: from --top-k to --n-experts"},
 };
 
 }  // namespace

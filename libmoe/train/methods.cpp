@@ -51,7 +51,9 @@ void MethodOptions::check(const std::string& init_from) const {
 
 void MethodOptions::check_new() const {
   if (resize_experts > 0)
-    usage_error("--resize-experts {}: a new model has as many experts as --n-experts says", resize_experts);
+    usage_error(
+        "--resize-experts {}: a new model has as many experts as --n-experts and --experts-per-layer say",
+        resize_experts);
   if (delink) usage_error("--delink: the layers of a new model share their weights only with --share-layers");
 }
 
@@ -97,7 +99,10 @@ void prepare_model(const MethodOptions& options, const Dataset& dataset, const s
 
 ModelConfig asked_after(const MethodOptions& options, const ModelConfig& asked, const ModelConfig& has) {
   ModelConfig result = asked;
-  if (options.resize_experts > 0) result.n_experts = has.n_experts;
+  if (options.resize_experts > 0) {
+    result.n_experts = has.n_experts;
+    result.experts_per_layer = has.experts_per_layer;
+  }
   if (options.delink) result.share_layers = has.share_layers;
   if (!options.upcycle.empty() && asked.gate_weights == GateWeights::automatic)
     result.gate_weights = has.gate_weights;

@@ -238,6 +238,9 @@ void TrainOptions::check() const {
     usage_error("--valid-metric {} needs --valid-sentences", valid_metric);
   if (valid_metric != "loss" && !model.has_encoder())
     usage_error("--valid-metric {}: a decoder-only model is measured by its loss alone", valid_metric);
+  for (const std::int64_t n : model.experts_per_layer)
+    if (n < model.top_k)
+      usage_error("--experts-per-layer: {} experts in a layer are fewer than --top-k {}", n, model.top_k);
   if (arithmetic.packs() && zero_stage == 3)
     usage_error("--weights bf16 needs whole weights on every rank: take --zero-stage 2 or less");
   const bool ramps = temperature_end > 0 || denoise_ratio_end >= 0 || mask_ratio_end >= 0;

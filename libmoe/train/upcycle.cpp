@@ -13,6 +13,7 @@ namespace {
 ModelConfig sparse_config(const ModelConfig& dense, const ModelConfig& asked) {
   ModelConfig config = dense;
   config.n_experts = asked.n_experts;
+  config.experts_per_layer = asked.experts_per_layer;
   config.top_k = asked.top_k;
   config.expert_interval = asked.expert_interval;
   config.residual_experts = asked.residual_experts;
@@ -73,7 +74,7 @@ Checkpoint upcycle(Checkpoint dense, const ModelConfig& asked, std::uint64_t see
   sparse.vocabulary = dense.vocabulary;
   sparse.config = sparse_config(dense.config, asked);
   for (std::int64_t layer = 0; layer < sparse.config.n_moe_layers(); ++layer) {
-    sparse.expert_ids.emplace_back(static_cast<std::size_t>(sparse.config.n_experts));
+    sparse.expert_ids.emplace_back(static_cast<std::size_t>(sparse.config.experts_in(static_cast<int>(layer))));
     std::iota(sparse.expert_ids.back().begin(), sparse.expert_ids.back().end(), std::int64_t{0});
   }
   DenseParameters from(dense, path);

@@ -110,7 +110,7 @@ TEST(Config, ChecksNameTheOption) {
   EXPECT_NE(fault([](auto& c) { c.dropout = NAN; }).find("--dropout"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.expert_interval = 4; }).find("--expert-interval"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.d_model = 255, c.n_heads = 5; }).find("even"), std::string::npos);
-  EXPECT_NE(fault([](auto& c) { c.experts_per_layer = {8}; }).find("experts_per_layer"), std::string::npos);
+  EXPECT_NE(fault([](auto& c) { c.experts_per_layer = {8}; }).find("--experts-per-layer"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.experts_per_layer = {8, 9}; }).find("9 experts"), std::string::npos);
   EXPECT_NE(fault([](auto& c) { c.routed_scale = 0; }).find("--routed-scale"), std::string::npos);
   EXPECT_NE(fault([](auto& c) {

@@ -191,6 +191,13 @@ TEST(Upcycle, StartsAsTheDenseModelsFunction) {
         EXPECT_LT(largest_difference(logits_of(dense), logits_of(sparse)), 5e-5)
             << top_k << residual << interval;
       }
+  ModelConfig pyramid;
+  pyramid.experts_per_layer = {2, 8};
+  const Checkpoint growing = upcycle(dense, pyramid, 7, "dense.h5");
+  expect_fits(growing);
+  EXPECT_EQ(growing.expert_ids[0].size(), 2u);
+  EXPECT_EQ(growing.expert_ids[1].size(), 8u);
+  EXPECT_LT(largest_difference(logits_of(dense), logits_of(growing)), 5e-5);
   ModelConfig asked;
   asked.gate_weights = GateWeights::probability;
   EXPECT_GT(largest_difference(logits_of(dense), logits_of(upcycle(dense, asked, 7, "dense.h5"))), 1e-2);

@@ -94,6 +94,12 @@ const Case kNoise{"dropout_and_noise", [](ModelConfig& c) {
                     c.residual_experts = true;
                   }};
 
+// Numbers that all the ranks of --ep divide.
+const Case kPyramid{"experts_per_layer", [](ModelConfig& c) {
+                      dropping(c);
+                      c.experts_per_layer = {2, 4};
+                    }};
+
 std::string name_of(const testing::TestParamInfo<std::tuple<Case, Layout>>& info) {
   const auto& [c, layout] = info.param;
   std::string name = std::string(c.name) + "_on_" + layout.text();
@@ -122,6 +128,13 @@ INSTANTIATE_TEST_SUITE_P(
                                      Layout{.n_ranks = 4, .expert = 2, .zero_stage = 1},
                                      Layout{.n_ranks = 4, .expert = 2, .zero_stage = 2},
                                      Layout{.n_ranks = 4, .expert = 2, .zero_stage = 3, .overlap = false})),
+    name_of);
+
+INSTANTIATE_TEST_SUITE_P(
+    Pyramid, MoeLayouts,
+    testing::Combine(testing::Values(kPyramid),
+                     testing::Values(Layout{.n_ranks = 2, .expert = 2}, Layout{.n_ranks = 4, .expert = 2},
+                                     Layout{.n_ranks = 4, .expert = 2, .zero_stage = 2})),
     name_of);
 
 // T, D+T, E+T, E+D+T, and token tables divided as well.
