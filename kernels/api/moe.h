@@ -6,21 +6,28 @@
 
 namespace moe::kernels {
 
-/// Softmax over the experts and the choice of K of them per token. Choices fall in score, ties go to the
-/// lowest expert. Choice j scores by the logits alone when j < noisy_from, by logits + Gumbel noise
-/// otherwise: noisy_from = K is noise-free, 1 is the second choice of top-2 training, 0 is RSample.
-struct MoeGateArgs {
+/// Softmax over the experts.
+struct MoeScoreArgs {
+  std::int64_t t, e;
+  const float* logits;  // [T,E]
+  float* probability;   // [T,E]
+  float* log_sum_exp;   // [T]
+  float* entropy;       // [T] of the softmax, in nats
+};
+
+/// The choice of K experts per token. Choices fall in score, ties go to the lowest expert. Choice j is made
+/// by the score alone when j < noisy_from, by score + Gumbel noise otherwise: noisy_from = K is noise-free, 1
+/// is the second choice of top-2 training, 0 is RSample.
+struct MoeChoiceArgs {
   std::int64_t t, e, k;  // 1 <= K <= E
-  const float* logits;   // [T,E]
+  const float* score;    // [T,E]
   std::int64_t noisy_from;
-  RandomStream noise;    // element (token, expert) takes number token*E + expert
-  bool drop_second;      // GShard: choice 1 is unused where 2*w1 < U(0,1), w1 = p1 / (p0 + p1)
-  RandomStream second;   // token takes number token
-  float* probability;    // [T,E]
-  float* log_sum_exp;    // [T]
-  float* entropy;        // [T] of the softmax, in nats
-  std::int32_t* chosen;  // [T,K]
-  std::int32_t* index;   // [T,K] as chosen, -1 = unused; may be chosen itself unless drop_second
+  RandomStream noise;        // element (token, expert) takes number token*E + expert
+  bool drop_second;          // GShard: choice 1 is unused where 2*w1 < U(0,1), w1 = p1 / (p0 + p1)
+  RandomStream second;       // token takes number token
+  const float* probability;  // [T,E] p, for drop_second
+  std::int32_t* chosen;      // [T,K]
+  std::int32_t* index;       // [T,K] as chosen, -1 = unused; may be chosen itself unless drop_second
 };
 
 /// Which of an overflowing expert's choices stay.

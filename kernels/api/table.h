@@ -43,7 +43,8 @@
   OP(log_softmax, LogSoftmaxArgs)                     \
   OP(top_k, TopKArgs)                                 \
   OP(adam, AdamArgs)                                  \
-  OP(moe_gate, MoeGateArgs)                           \
+  OP(moe_score, MoeScoreArgs)                         \
+  OP(moe_choice, MoeChoiceArgs)                       \
   OP(moe_plan, MoePlanArgs)                           \
   OP(moe_weight, MoeWeightArgs)                       \
   OP(moe_gate_backward, MoeGateBackwardArgs)          \
@@ -76,7 +77,7 @@ struct KernelTable {
 #undef MOE_SLOT
 };
 
-inline constexpr int kKernelTableVersion = 11;
+inline constexpr int kKernelTableVersion = 12;
 
 /// Plain loops: the specification of every op.
 const KernelTable& ref_table();

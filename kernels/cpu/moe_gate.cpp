@@ -5,7 +5,7 @@
 namespace moe::kernels::MOE_ISA {
 namespace {
 
-void softmax_row(const MoeGateArgs& a, std::int64_t t) {
+void softmax_row(const MoeScoreArgs& a, std::int64_t t) {
   const float* logit = a.logits + t * a.e;
   float* p = a.probability + t * a.e;
   Vec top = splat(-__builtin_inff());
@@ -43,14 +43,14 @@ std::int32_t next_choice(const float* score, std::int64_t n_experts, const std::
   return static_cast<std::int32_t>(best);
 }
 
-void choose(const MoeGateArgs& a, std::int64_t t, float* noisy) {
-  const float* logit = a.logits + t * a.e;
+void choose(const MoeChoiceArgs& a, std::int64_t t, float* noisy) {
+  const float* score = a.score + t * a.e;
   std::int32_t* chosen = a.chosen + t * a.k;
   if (a.noisy_from < a.k)
     for (std::int64_t e = 0; e < a.e; ++e)
-      noisy[e] = logit[e] + gumbel(a.noise, static_cast<std::uint64_t>(t * a.e + e));
+      noisy[e] = score[e] + gumbel(a.noise, static_cast<std::uint64_t>(t * a.e + e));
   for (std::int64_t j = 0; j < a.k; ++j) {
-    chosen[j] = next_choice(j < a.noisy_from ? logit : noisy, a.e, chosen, j);
+    chosen[j] = next_choice(j < a.noisy_from ? score : noisy, a.e, chosen, j);
     a.index[t * a.k + j] = chosen[j];
   }
   if (!a.drop_second || a.k < 2) return;
@@ -89,13 +89,17 @@ void backward_row(const MoeGateBackwardArgs& a, std::int64_t t) {
 
 }  // namespace
 
-void moe_gate(const Context& context, const MoeGateArgs& a) {
-  const std::int64_t block = rows_per_task(32 * a.e);
+void moe_score(const Context& context, const MoeScoreArgs& a) {
+  parallel_blocks(context, a.t, rows_per_task(32 * a.e), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) softmax_row(a, t);
+  });
+}
+
+void moe_choice(const Context& context, const MoeChoiceArgs& a) {
+  const std::int64_t block = rows_per_task(a.k * a.e);
   parallel_for(context, divide_up(a.t, block), [&](std::int64_t task, int thread) {
-    for (std::int64_t t = task * block; t < least(a.t, (task + 1) * block); ++t) {
-      softmax_row(a, t);
+    for (std::int64_t t = task * block; t < least(a.t, (task + 1) * block); ++t)
       choose(a, t, workspace_of<float>(context, thread));
-    }
   });
 }
 

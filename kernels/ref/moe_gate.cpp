@@ -9,7 +9,7 @@ bool is_chosen(const std::int32_t* chosen, std::int64_t n, std::int64_t expert) 
   return false;
 }
 
-void softmax_row(const MoeGateArgs& a, std::int64_t t) {
+void softmax_row(const MoeScoreArgs& a, std::int64_t t) {
   const float* logit = a.logits + t * a.e;
   float* p = a.probability + t * a.e;
   float max = logit[0], sum = 0, mean_logit = 0;
@@ -24,16 +24,19 @@ void softmax_row(const MoeGateArgs& a, std::int64_t t) {
   a.entropy[t] = log_sum - mean_logit;
 }
 
-float score(const MoeGateArgs& a, std::int64_t t, std::int64_t e, bool noisy) {
+float score(const MoeChoiceArgs& a, std::int64_t t, std::int64_t e, bool noisy) {
   const std::int64_t i = t * a.e + e;
-  return noisy ? a.logits[i] + gumbel(a.noise, static_cast<std::uint64_t>(i)) : a.logits[i];
+  return noisy ? a.score[i] + gumbel(a.noise, static_cast<std::uint64_t>(i)) : a.score[i];
 }
 
 }  // namespace
 
-void moe_gate(const Context&, const MoeGateArgs& a) {
+void moe_score(const Context&, const MoeScoreArgs& a) {
+  for (std::int64_t t = 0; t < a.t; ++t) softmax_row(a, t);
+}
+
+void moe_choice(const Context&, const MoeChoiceArgs& a) {
   for (std::int64_t t = 0; t < a.t; ++t) {
-    softmax_row(a, t);
     std::int32_t* chosen = a.chosen + t * a.k;
     for (std::int64_t j = 0; j < a.k; ++j) {
       std::int64_t best = -1;

@@ -28,13 +28,13 @@ struct Routed {
         choice(random_indices(stream, t * k, 1)),
         token(random_indices(stream, t * k, 1)),
         weight(random_tensor(stream, {t, k}, 2)) {
-    gate(stream);
+    score(stream);
+    choose(stream);
     plan(stream);
     n_rows = to_host<std::int32_t>(stream, offsets).back();
   }
-  void gate(Stream& stream) const {
-    ops::moe_gate(stream, logits, {}, probability, log_sum_exp, entropy, chosen, chosen);
-  }
+  void score(Stream& stream) const { ops::moe_score(stream, logits, probability, log_sum_exp, entropy); }
+  void choose(Stream& stream) const { ops::moe_choice(stream, logits, probability, {}, chosen, chosen); }
   void plan(Stream& stream) const {
     const ops::MoeKeep keep{
         .capacity = (t * k + e - 1) / e, .order = ops::KeepOrder::random, .random = {.seed = 1}};
@@ -53,11 +53,19 @@ OpCase routed_case(const Routed& r, std::int64_t width, double n, double flops, 
   return c;
 }
 
-OpCase gate(Stream& stream, const OpSizes& s) {
+OpCase score(Stream& stream, const OpSizes& s) {
   const auto r = std::make_shared<const Routed>(stream, s);
-  OpCase c = routed_case(*r, r->e, n_of(r->t, r->e), 8, 8);
-  c.run = [&stream, r] { r->gate(stream); };
-  c.outputs = {r->probability, r->log_sum_exp, r->entropy, r->chosen};
+  OpCase c = routed_case(*r, r->e, n_of(r->t, r->e), 7, 8);
+  c.run = [&stream, r] { r->score(stream); };
+  c.outputs = {r->probability, r->log_sum_exp, r->entropy};
+  return c;
+}
+
+OpCase choice(Stream& stream, const OpSizes& s) {
+  const auto r = std::make_shared<const Routed>(stream, s);
+  OpCase c = routed_case(*r, r->e, n_of(r->t, r->e), 1, 4);
+  c.run = [&stream, r] { r->choose(stream); };
+  c.outputs = {r->chosen};
   return c;
 }
 
@@ -206,7 +214,8 @@ OpCase mix(Stream& stream, const OpSizes& s) {
 }  // namespace
 
 std::vector<OpEntry> moe_entries() {
-  return {{"moe-gate", false, gate},
+  return {{"moe-score", false, score},
+          {"moe-choice", false, choice},
           {"moe-gate-backward", false, gate_backward},
           {"moe-entropy-backward", false, entropy_backward},
           {"moe-statistics", false, statistics},

@@ -17,32 +17,43 @@ void check_i32(const TensorView& v, Shape shape) {
 
 }  // namespace
 
-void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise,
-              const TensorView& probability, const TensorView& log_sum_exp, const TensorView& entropy,
-              const TensorView& chosen, const TensorView& index) {
-  const std::int64_t t = logits.shape[0], e = logits.shape[1], k = chosen.shape[1];
-  MOE_CHECK(1 <= k && k <= e, "{} of {} experts", k, e);
+void moe_score(Stream& stream, const TensorView& logits, const TensorView& probability,
+               const TensorView& log_sum_exp, const TensorView& entropy) {
+  const std::int64_t t = logits.shape[0], e = logits.shape[1];
   check(logits, {t, e});
   check(probability, {t, e});
   check(log_sum_exp, {t});
   check(entropy, {t});
+  const kernels::MoeScoreArgs args{.t = t,
+                                   .e = e,
+                                   .logits = logits.f32(),
+                                   .probability = probability.f32(),
+                                   .log_sum_exp = log_sum_exp.f32(),
+                                   .entropy = entropy.f32()};
+  MOE_CALL(stream, moe_score, args);
+}
+
+void moe_choice(Stream& stream, const TensorView& score, const TensorView& probability,
+                const MoeChoiceNoise& noise, const TensorView& chosen, const TensorView& index) {
+  const std::int64_t t = score.shape[0], e = score.shape[1], k = chosen.shape[1];
+  MOE_CHECK(1 <= k && k <= e, "{} of {} experts", k, e);
+  check(score, {t, e});
+  check(probability, {t, e});
   check_i32(chosen, {t, k});
   check_i32(index, {t, k});
   MOE_CHECK(!noise.drop_second || index.data != chosen.data || t == 0);
-  const kernels::MoeGateArgs args{.t = t,
-                                  .e = e,
-                                  .k = k,
-                                  .logits = logits.f32(),
-                                  .noisy_from = std::min(noise.noisy_from, k),
-                                  .noise = noise.gumbel,
-                                  .drop_second = noise.drop_second,
-                                  .second = noise.second,
-                                  .probability = probability.f32(),
-                                  .log_sum_exp = log_sum_exp.f32(),
-                                  .entropy = entropy.f32(),
-                                  .chosen = chosen.i32(),
-                                  .index = index.i32()};
-  MOE_CALL(stream, moe_gate, args);
+  const kernels::MoeChoiceArgs args{.t = t,
+                                    .e = e,
+                                    .k = k,
+                                    .score = score.f32(),
+                                    .noisy_from = std::min(noise.noisy_from, k),
+                                    .noise = noise.gumbel,
+                                    .drop_second = noise.drop_second,
+                                    .second = noise.second,
+                                    .probability = probability.f32(),
+                                    .chosen = chosen.i32(),
+                                    .index = index.i32()};
+  MOE_CALL(stream, moe_choice, args);
 }
 
 void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,

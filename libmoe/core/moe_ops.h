@@ -12,17 +12,20 @@ using kernels::GateNormal;
 using kernels::KeepOrder;
 using kernels::RandomStream;
 
-struct MoeGateNoise {
+/// logits, probability: [T,E]; log_sum_exp, entropy: [T].
+void moe_score(Stream& stream, const TensorView& logits, const TensorView& probability,
+               const TensorView& log_sum_exp, const TensorView& entropy);
+
+struct MoeChoiceNoise {
   std::int64_t noisy_from = INT64_MAX;  // choices from this one on are made with Gumbel noise
   RandomStream gumbel{};
   bool drop_second = false;  // GShard's random second choice
   RandomStream second{};
 };
 
-/// logits, probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32.
-void moe_gate(Stream& stream, const TensorView& logits, const MoeGateNoise& noise,
-              const TensorView& probability, const TensorView& log_sum_exp, const TensorView& entropy,
-              const TensorView& chosen, const TensorView& index);
+/// score, probability: [T,E]; chosen, index: [T,K] i32.
+void moe_choice(Stream& stream, const TensorView& score, const TensorView& probability,
+                const MoeChoiceNoise& noise, const TensorView& chosen, const TensorView& index);
 
 struct MoeKeep {
   std::int64_t capacity = -1;  // negative: every choice stays

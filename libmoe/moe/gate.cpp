@@ -72,8 +72,8 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
   }
   const Tensor logits(device, {t, e});
   linear_.forward(stream, pass, saved.input ? saved.input : x, logits);
-  ops::MoeGateNoise noise{.gumbel = random.stream(RandomUse::gate_noise, e),
-                          .second = random.stream(RandomUse::second_choice, 1)};
+  ops::MoeChoiceNoise noise{.gumbel = random.stream(RandomUse::gate_noise, e),
+                            .second = random.stream(RandomUse::second_choice, 1)};
   if (pass.training && config_.noise == GateNoise::rsample)
     noise.noisy_from = 0;
   else if (pass.training && two)
@@ -84,8 +84,8 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
   saved.entropy = Tensor(device, {t});
   saved.chosen = Tensor(device, {t, k}, DType::i32);
   if (noise.drop_second) saved.used = Tensor(device, {t, k}, DType::i32);
-  ops::moe_gate(stream, logits, noise, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
-                saved.index());
+  ops::moe_score(stream, logits, saved.probability, saved.log_sum_exp, saved.entropy);
+  ops::moe_choice(stream, logits, saved.probability, noise, saved.chosen, saved.index());
 }
 
 ops::MoeKeep Gate::keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {

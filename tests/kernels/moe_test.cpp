@@ -16,20 +16,23 @@ Routing route(const KernelTable& table, const KernelContext& context, std::int64
               std::int64_t k, std::int64_t noisy_from, bool drop_second, unsigned seed) {
   Routing r{t, e, k, Floats(t * e), Floats(t), Floats(t), Ints(t * k), Ints(t * k)};
   const Floats logits = numbers(t * e, seed, 3);
-  const MoeGateArgs args{.t = t,
-                         .e = e,
-                         .k = k,
-                         .logits = logits.data(),
-                         .noisy_from = noisy_from,
-                         .noise = {1, 2, 12},
-                         .drop_second = drop_second,
-                         .second = {1, 3, 7},
-                         .probability = r.probability.data(),
-                         .log_sum_exp = r.log_sum_exp.data(),
-                         .entropy = r.entropy.data(),
-                         .chosen = r.chosen.data(),
-                         .index = r.index.data()};
-  table.moe_gate(context, args);
+  table.moe_score(context, {.t = t,
+                            .e = e,
+                            .logits = logits.data(),
+                            .probability = r.probability.data(),
+                            .log_sum_exp = r.log_sum_exp.data(),
+                            .entropy = r.entropy.data()});
+  table.moe_choice(context, {.t = t,
+                             .e = e,
+                             .k = k,
+                             .score = logits.data(),
+                             .noisy_from = noisy_from,
+                             .noise = {1, 2, 12},
+                             .drop_second = drop_second,
+                             .second = {1, 3, 7},
+                             .probability = r.probability.data(),
+                             .chosen = r.chosen.data(),
+                             .index = r.index.data()});
   return r;
 }
 
@@ -57,19 +60,15 @@ TEST(MoeKernels, TiesGoToTheLowestExpertAndNansToDistinctOnes) {
   for (const KernelTable* table : cpu_tables()) {
     for (float value : {0.5f, NAN, -INFINITY}) {
       const Floats logits(6, value);
-      Floats p(6), l(1), h(1);
       Ints chosen(4);
-      const MoeGateArgs args{.t = 1,
-                             .e = 6,
-                             .k = 4,
-                             .logits = logits.data(),
-                             .noisy_from = 4,
-                             .probability = p.data(),
-                             .log_sum_exp = l.data(),
-                             .entropy = h.data(),
-                             .chosen = chosen.data(),
-                             .index = chosen.data()};
-      table->moe_gate(three_threads(), args);
+      const MoeChoiceArgs args{.t = 1,
+                               .e = 6,
+                               .k = 4,
+                               .score = logits.data(),
+                               .noisy_from = 4,
+                               .chosen = chosen.data(),
+                               .index = chosen.data()};
+      table->moe_choice(three_threads(), args);
       EXPECT_EQ(chosen, (Ints{0, 1, 2, 3})) << table->name << " " << value;
     }
   }
@@ -80,20 +79,16 @@ TEST(MoeKernels, TiesGoToTheLowestExpertAndNansToDistinctOnes) {
 TEST(MoeKernels, GumbelNoiseChoosesByProbability) {
   const std::int64_t t = 4000, e = 8;
   const Floats logits(t * e, 0);
-  Floats p(t * e), l(t), h(t);
   Ints chosen(t * 2);
-  const MoeGateArgs args{.t = t,
-                         .e = e,
-                         .k = 2,
-                         .logits = logits.data(),
-                         .noisy_from = 1,
-                         .noise = {9, 9, 0},
-                         .probability = p.data(),
-                         .log_sum_exp = l.data(),
-                         .entropy = h.data(),
-                         .chosen = chosen.data(),
-                         .index = chosen.data()};
-  ref_table().moe_gate(one_thread(), args);
+  const MoeChoiceArgs args{.t = t,
+                           .e = e,
+                           .k = 2,
+                           .score = logits.data(),
+                           .noisy_from = 1,
+                           .noise = {9, 9, 0},
+                           .chosen = chosen.data(),
+                           .index = chosen.data()};
+  ref_table().moe_choice(one_thread(), args);
   Ints counts(e);
   for (std::int64_t i = 0; i < t; ++i) {
     ASSERT_EQ(chosen[2 * i], 0);  // the first choice is without noise

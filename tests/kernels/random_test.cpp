@@ -134,19 +134,23 @@ Gated gate(const KernelTable& table, const Floats& logits, std::int64_t t, std::
            std::int64_t noisy_from, const RandomStream& noise, const RandomStream& second) {
   Gated g{Floats(t * e), Ints(t * k), Ints(t * k)};
   Floats log_sum_exp(t), entropy(t);
-  table.moe_gate(three_threads(), {.t = t,
-                                   .e = e,
-                                   .k = k,
-                                   .logits = logits.data(),
-                                   .noisy_from = noisy_from,
-                                   .noise = noise,
-                                   .drop_second = k == 2,
-                                   .second = second,
-                                   .probability = g.probability.data(),
-                                   .log_sum_exp = log_sum_exp.data(),
-                                   .entropy = entropy.data(),
-                                   .chosen = g.chosen.data(),
-                                   .index = g.index.data()});
+  table.moe_score(three_threads(), {.t = t,
+                                    .e = e,
+                                    .logits = logits.data(),
+                                    .probability = g.probability.data(),
+                                    .log_sum_exp = log_sum_exp.data(),
+                                    .entropy = entropy.data()});
+  table.moe_choice(three_threads(), {.t = t,
+                                     .e = e,
+                                     .k = k,
+                                     .score = logits.data(),
+                                     .noisy_from = noisy_from,
+                                     .noise = noise,
+                                     .drop_second = k == 2,
+                                     .second = second,
+                                     .probability = g.probability.data(),
+                                     .chosen = g.chosen.data(),
+                                     .index = g.index.data()});
   return g;
 }
 
