@@ -45,16 +45,10 @@ void LayerBenchOptions::check() const {
   check_choices(tokens, top_k, "--tokens");
 }
 
-MoeConfig LayerBenchOptions::config() const {
-  MoeConfig c;
-  c.width = d_model;
-  c.hidden = d_ffn;
-  c.n_experts = experts;
-  c.top_k = top_k;
-  c.drop_tokens = drop_tokens;
-  c.capacity_factor = capacity_factor;
-  c.aux_loss = 0.01;
-  return c;
+MoeSpec LayerBenchOptions::spec() const {
+  return {.router = {.n_experts = experts, .top_k = top_k, .aux_loss = 0.01},
+          .capacity = {.drop_tokens = drop_tokens, .factor = capacity_factor},
+          .expert = {.width = d_model, .hidden = d_ffn}};
 }
 
 int run_layer_bench(const LayerBenchOptions& options) {
@@ -63,7 +57,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
   Stream& stream = machine.stream();
   const ProcessGrid grid;
   ParameterList parameters;
-  const MoeLayer layer(parameters, "moe", options.config(), grid);
+  const MoeLayer layer(parameters, "moe", options.spec(), grid);
   parameters.allocate(machine.device());
   initialise(stream, parameters);
   if (options.arithmetic.packs()) parameters.keep_packed(stream, options.arithmetic.weight_type());

@@ -1,7 +1,7 @@
 // Forward and backward pass of one MoE layer.
 #pragma once
 #include "libmoe/bench/measure.h"
-#include "libmoe/moe/config.h"
+#include "libmoe/moe/spec.h"
 #include "libmoe/nn/arithmetic.h"
 
 namespace moe::bench {
@@ -15,7 +15,7 @@ struct LayerBenchOptions {
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.
   void check() const;
-  MoeConfig config() const;
+  MoeSpec spec() const;
 };
 
 /// Prints the time of clearing the gradients, a forward and a backward pass of one layer on random rows, and

@@ -7,37 +7,34 @@ ops::Activation activation_of(const ModelConfig& c) {
   return c.activation == Activation::gelu ? ops::Activation::gelu : ops::Activation::relu;
 }
 
-MoeConfig moe_of(const ModelConfig& c, int moe_layer) {
-  MoeConfig m;
-  m.width = c.d_model;
-  m.hidden = c.d_ffn;
-  m.n_experts = c.experts_in(moe_layer);
-  m.top_k = c.top_k;
-  m.activation = activation_of(c);
-  m.drop_tokens = c.drop_tokens;
-  m.capacity_factor = c.capacity_factor;
-  m.min_capacity = c.min_capacity;
-  m.capacity_scope = c.capacity_scope;
-  m.drop_policy = c.drop_policy;
-  m.use_rts = c.use_rts;
-  m.noise = c.gate_noise;
-  m.jitter = c.jitter;
-  m.second_policy = c.second_policy;
-  m.renormalise_after_capacity = c.renormalise_after_capacity;
-  m.weights = c.gate_weights;
-  m.routed_scale = c.routed_scale;
-  m.dense_training = c.dense_training;
-  m.aux_loss = c.aux_loss;
-  m.z_loss = c.z_loss;
-  m.expert_dropout = c.expert_dropout;
-  m.residual_experts = c.residual_experts;
-  return m;
+RouterSpec router_of(const ModelConfig& c, int moe_layer) {
+  return {.n_experts = c.experts_in(moe_layer),
+          .top_k = c.top_k,
+          .noise = c.gate_noise,
+          .jitter = c.jitter,
+          .second_policy = c.second_policy,
+          .weights = c.gate_weights,
+          .normalise_after_capacity = c.renormalise_after_capacity,
+          .scale = c.routed_scale,
+          .dense_training = c.dense_training,
+          .aux_loss = c.aux_loss,
+          .z_loss = c.z_loss};
+}
+
+CapacitySpec capacity_of(const ModelConfig& c) {
+  return {.drop_tokens = c.drop_tokens,
+          .factor = c.capacity_factor,
+          .least = c.min_capacity,
+          .scope = c.capacity_scope,
+          .policy = c.drop_policy,
+          .use_rts = c.use_rts};
 }
 
 StackSpec stack_of(const ModelConfig& c, bool decoder, std::int64_t first_layer, int first_moe_layer) {
   const NormSpec norm{.width = c.d_model, .epsilon = c.norm_epsilon};
   const AttentionSpec attention{
       .width = c.d_model, .n_heads = c.n_heads, .causal = decoder, .dropout = c.attention_dropout};
+  const FeedForwardSpec feed_forward{.width = c.d_model, .hidden = c.d_ffn, .activation = activation_of(c)};
   StackSpec stack{.name = decoder ? "decoder" : "encoder",
                   .positions = {.n = c.max_length, .learned = c.positions == Positions::learned},
                   .dropout = c.dropout,
@@ -53,12 +50,16 @@ StackSpec stack_of(const ModelConfig& c, bool decoder, std::int64_t first_layer,
       layer.cross = attention;
       layer.cross->causal = false;
     }
-    if (c.is_moe_layer(l)) {
-      layer.moe_layer = first_moe_layer++;
-      layer.moe = moe_of(c, layer.moe_layer);
-    } else {
-      layer.feed_forward = {.width = c.d_model, .hidden = c.d_ffn, .activation = activation_of(c)};
+    if (!c.is_moe_layer(l)) {
+      layer.feed_forward = feed_forward;
+      continue;
     }
+    layer.moe_layer = first_moe_layer++;
+    layer.moe = {.router = router_of(c, layer.moe_layer),
+                 .capacity = capacity_of(c),
+                 .expert = feed_forward,
+                 .expert_dropout = c.expert_dropout};
+    if (c.residual_experts) layer.moe->residual = feed_forward;
   }
   return stack;
 }

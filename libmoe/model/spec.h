@@ -8,9 +8,9 @@
 
 #include "libmoe/model/config.h"
 #include "libmoe/model/parts.h"
+#include "libmoe/moe/spec.h"
 #include "libmoe/nn/attention.h"
 #include "libmoe/nn/embedding.h"
-#include "libmoe/nn/feed_forward.h"
 #include "libmoe/nn/norm.h"
 
 namespace moe {
@@ -23,7 +23,7 @@ struct LayerSpec {
   AttentionSpec attention;                      // to the rows of the own stack
   std::optional<AttentionSpec> cross;           // to those of the encoder
   std::optional<FeedForwardSpec> feed_forward;  // of a dense layer; otherwise
-  std::optional<MoeConfig> moe;
+  std::optional<MoeSpec> moe;
   int moe_layer = -1;  // its number among those with experts, over encoder, then decoder
 };
 

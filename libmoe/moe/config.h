@@ -1,11 +1,9 @@
-// What an MoE layer needs to know of a model's configuration.
+// What options say of MoE layers in words.
 #pragma once
 #include <cstdint>
 #include <string>
 
 #include "libmoe/base/words.h"
-#include "libmoe/core/moe_ops.h"
-#include "libmoe/core/ops.h"
 
 namespace moe {
 
@@ -37,32 +35,6 @@ inline constexpr std::array kWords<SecondPolicy>{"all", "random"};
 enum class GateWeights : std::uint8_t { automatic, probability, normalised };
 template <>
 inline constexpr std::array kWords<GateWeights>{"auto", "probability", "normalised"};
-
-struct MoeConfig {
-  std::int64_t width = 0, hidden = 0;     // D, F
-  std::int64_t n_experts = 0, top_k = 1;  // the gate takes min(top_k, n_experts)
-  ops::Activation activation = ops::Activation::relu;
-  bool drop_tokens = false;  // in training; false: dropless
-  double capacity_factor = 1;
-  std::int64_t min_capacity = 4;
-  CapacityScope capacity_scope = CapacityScope::global;
-  DropPolicy drop_policy = DropPolicy::position;
-  bool use_rts = true;                // random token selection: in training, random instead of position
-  GateNoise noise = GateNoise::none;  // in training
-  double jitter = 0.01;
-  SecondPolicy second_policy = SecondPolicy::all;  // of top-2
-  bool renormalise_after_capacity = true;          // otherwise before it
-  GateWeights weights = GateWeights::automatic;
-  double routed_scale = 1;          // of the routed output
-  bool dense_training = false;      // all experts in training (DS-MoE, arXiv 2404.05567)
-  double aux_loss = 0, z_loss = 0;  // weights
-  double expert_dropout = 0;        // of the experts' hidden activations, in training
-  bool residual_experts = false;    // an always-on FFN beside the routed one
-};
-
-/// max(min_capacity, ceil(T / E * factor * k)), and never more than T.
-std::int64_t expert_capacity(std::int64_t n_tokens, std::int64_t n_experts, double factor, std::int64_t top_k,
-                             std::int64_t min_capacity);
 
 /// Choices of experts are numbered in 32 bits. Throws Error(usage) naming the option that gives a pass n_rows
 /// tokens, when they and their experts are more.

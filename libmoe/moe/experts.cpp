@@ -24,15 +24,16 @@ void grouped(Stream& stream, const Pass& pass, const ExpertRows& rows, const std
 
 }  // namespace
 
-Experts::Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config,
+Experts::Experts(ParameterList& parameters, const std::string& name, const MoeSpec& spec,
                  const ProcessGrid& grid, bool with_weights)
-    : config_(config),
+    : spec_(spec),
       tensor_(&grid.tensor()),
-      hidden_(part_of(config.hidden, tensor_->size(), tensor_->rank())) {
+      hidden_(part_of(spec.expert.hidden, tensor_->size(), tensor_->rank())) {
   MOE_CHECK(with_weights || tensor_->size() == 1, "experts of a store are whole");
   if (!with_weights) return;
-  for (const ParameterSpec& spec : experts_parameters(name, config.n_experts, config.width, config.hidden))
-    tensors_.push_back(&parameters.add(spec, slice_of(spec, tensor_, &grid.expert())));
+  for (const ParameterSpec& tensor :
+       experts_parameters(name, spec.router.n_experts, spec.expert.width, spec.expert.hidden))
+    tensors_.push_back(&parameters.add(tensor, slice_of(tensor, tensor_, &grid.expert())));
 }
 
 // The numbers of a choice's hidden elements are those of all F, wherever they lie.
@@ -41,7 +42,7 @@ void Experts::drop(Stream& stream, const ExpertRows& rows, const Dropout& dropou
   if (dropout.p == 0) return;
   kernels::RandomStream random = dropout.random;
   random.first_index += static_cast<std::uint64_t>(hidden_.begin);
-  ops::moe_dropout(stream, hidden, rows.choice, dropout.p, random, config_.hidden, hidden);
+  ops::moe_dropout(stream, hidden, rows.choice, dropout.p, random, spec_.expert.hidden, hidden);
 }
 
 std::vector<ExpertWeights> Experts::weights() const {
@@ -57,7 +58,7 @@ std::vector<ExpertWeights> Experts::weights() const {
 void Experts::forward(Stream& stream, const Pass& pass, const ExpertRows& rows,
                       std::span<const ExpertWeights> weights, const TensorView& x, const Dropout& dropout,
                       const std::function<void()>& progress, const TensorView& y, Saved& saved) const {
-  const bool gelu = config_.activation == ops::Activation::gelu;
+  const bool gelu = spec_.expert.activation == ops::Activation::gelu;
   const Shape hidden_shape{rows.n_rows(), hidden_.size()};
   saved.hidden = Tensor(stream.device(), hidden_shape);
   if (gelu) saved.pre = Tensor(stream.device(), hidden_shape);
@@ -68,9 +69,9 @@ void Experts::forward(Stream& stream, const Pass& pass, const ExpertRows& rows,
                         .b = w.in_weight,
                         .c = rows_of(rows, first, e),
                         .bias = w.in_bias,
-                        .activation = gelu ? ops::Activation::none : config_.activation});
+                        .activation = gelu ? ops::Activation::none : spec_.expert.activation});
   });
-  if (gelu) ops::activation(stream, config_.activation, saved.pre, saved.hidden);
+  if (gelu) ops::activation(stream, spec_.expert.activation, saved.pre, saved.hidden);
   drop(stream, rows, dropout, saved.hidden);
   grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     const ExpertWeights& w = weights[static_cast<std::size_t>(e)];
@@ -104,7 +105,7 @@ void Experts::backward(Stream& stream, const Pass& pass, const ExpertRows& rows,
         {.a = rows_of(rows, dy, e), .b = out_weight.transposed_weight(e), .c = rows_of(rows, dhidden, e)});
   });
   drop(stream, rows, dropout, dhidden);
-  ops::activation_backward(stream, config_.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
+  ops::activation_backward(stream, spec_.expert.activation, saved.pre ? saved.pre : saved.hidden, dhidden);
   ops::moe_bias_backward(stream, dhidden, rows.device_offsets, in_bias.gradient);
   grouped(stream, pass, rows, progress, [&](std::int64_t e, std::vector<ops::Gemm>& products) {
     products.push_back({.a = rows_of(rows, x, e),

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "libmoe/comm/process_grid.h"
-#include "libmoe/moe/config.h"
 #include "libmoe/moe/plan.h"
+#include "libmoe/moe/spec.h"
 #include "libmoe/nn/parameter.h"
 #include "libmoe/nn/pass.h"
 #include "libmoe/store/expert_source.h"
@@ -28,8 +28,8 @@ class Experts {
   };
 
   /// The grid must outlive the experts. Weights from a store are whole: then the tensor group is one rank.
-  Experts(ParameterList& parameters, const std::string& name, const MoeConfig& config,
-          const ProcessGrid& grid, bool with_weights);
+  Experts(ParameterList& parameters, const std::string& name, const MoeSpec& spec, const ProcessGrid& grid,
+          bool with_weights);
 
   /// Views of the own parameters, as long as their values stay where they are; empty without.
   std::vector<ExpertWeights> weights() const;
@@ -48,7 +48,7 @@ class Experts {
 
  private:
   void drop(Stream& stream, const ExpertRows& rows, const Dropout& dropout, const TensorView& hidden) const;
-  MoeConfig config_;
+  MoeSpec spec_;
   Communicator* tensor_;
   IndexRange hidden_;                // what this rank has of F
   std::vector<Parameter*> tensors_;  // in the order of experts_parameters(); empty without weights

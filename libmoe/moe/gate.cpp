@@ -29,34 +29,35 @@ void check_choices(std::int64_t n_rows, std::int64_t n_experts_of_token, const s
 namespace {
 
 // Scores by which experts are chosen: products of f32.
-LinearSpec gate_spec(const std::string& name, const MoeConfig& config) {
-  LinearSpec spec =
-      linear_spec(name, {config.width, AxisRole::inputs}, {config.n_experts, AxisRole::expert_scores}, false);
-  spec.weight.initialiser = {Initialiser::uniform, 1 / std::sqrt(static_cast<float>(config.width))};
+LinearSpec gate_spec(const std::string& name, std::int64_t width, std::int64_t n_experts) {
+  LinearSpec spec = linear_spec(name, {width, AxisRole::inputs}, {n_experts, AxisRole::expert_scores}, false);
+  spec.weight.initialiser = {Initialiser::uniform, 1 / std::sqrt(static_cast<float>(width))};
   spec.weight.product = false;
   return spec;
 }
 
-ops::KeepOrder keep_order(const MoeConfig& config) {
-  if (config.drop_policy == DropPolicy::probability) return ops::KeepOrder::probability;
-  return config.use_rts ? ops::KeepOrder::random : ops::KeepOrder::position;
+ops::KeepOrder keep_order(const CapacitySpec& capacity) {
+  if (capacity.policy == DropPolicy::probability) return ops::KeepOrder::probability;
+  return capacity.use_rts ? ops::KeepOrder::random : ops::KeepOrder::position;
 }
 
 }  // namespace
 
-Gate::Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config)
-    : config_(config),
-      top_k_(std::min(config.top_k, config.n_experts)),
-      linear_(parameters, gate_spec(name, config)) {}
+Gate::Gate(ParameterList& parameters, const std::string& name, std::int64_t width, const RouterSpec& router,
+           const CapacitySpec& capacity)
+    : router_(router),
+      capacity_(capacity),
+      top_k_(std::min(router.top_k, router.n_experts)),
+      linear_(parameters, gate_spec(name, width, router.n_experts)) {}
 
 bool Gate::normalised() const {
-  if (config_.weights == GateWeights::automatic) return top_k_ > 1;
-  return config_.weights == GateWeights::normalised;
+  if (router_.weights == GateWeights::automatic) return top_k_ > 1;
+  return router_.weights == GateWeights::normalised;
 }
 
 ops::GateNormal Gate::normal(const Pass& pass) const {
   if (dense(pass) || !normalised()) return ops::GateNormal::none;
-  return config_.renormalise_after_capacity ? ops::GateNormal::kept : ops::GateNormal::chosen;
+  return router_.normalise_after_capacity ? ops::GateNormal::kept : ops::GateNormal::chosen;
 }
 
 void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved& saved) const {
@@ -65,20 +66,20 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
   Device& device = stream.device();
   const PassRandom& random = pass.random;
   saved = Saved{};
-  if (pass.training && config_.noise == GateNoise::jitter) {
-    saved.input = Tensor(device, {t, config_.width});
-    ops::moe_jitter(stream, x, static_cast<float>(config_.jitter),
-                    random.stream(RandomUse::gate_jitter, config_.width), false, saved.input);
+  if (pass.training && router_.noise == GateNoise::jitter) {
+    saved.input = Tensor(device, {t, width()});
+    ops::moe_jitter(stream, x, static_cast<float>(router_.jitter),
+                    random.stream(RandomUse::gate_jitter, width()), false, saved.input);
   }
   const Tensor logits(device, {t, e});
   linear_.forward(stream, pass, saved.input ? saved.input : x, logits);
   ops::MoeChoiceNoise noise{.gumbel = random.stream(RandomUse::gate_noise, e),
                             .second = random.stream(RandomUse::second_choice, 1)};
-  if (pass.training && config_.noise == GateNoise::rsample)
+  if (pass.training && router_.noise == GateNoise::rsample)
     noise.noisy_from = 0;
   else if (pass.training && two)
     noise.noisy_from = 1;
-  noise.drop_second = pass.training && config_.second_policy == SecondPolicy::random && two;
+  noise.drop_second = pass.training && router_.second_policy == SecondPolicy::random && two;
   saved.probability = Tensor(device, {t, e});
   saved.log_sum_exp = Tensor(device, {t});
   saved.entropy = Tensor(device, {t});
@@ -89,12 +90,11 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
 }
 
 ops::MoeKeep Gate::keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {
-  if (!pass.training || !config_.drop_tokens || dense(pass)) return {};
+  if (!pass.training || !capacity_.drop_tokens || dense(pass)) return {};
   PassRandom numbers = pass.random;
   numbers.first_row = first_row;
-  return {.capacity =
-              expert_capacity(n_tokens, n_experts(), config_.capacity_factor, top_k_, config_.min_capacity),
-          .order = keep_order(config_),
+  return {.capacity = expert_capacity(n_tokens, n_experts(), capacity_.factor, top_k_, capacity_.least),
+          .order = keep_order(capacity_),
           .random = numbers.stream(RandomUse::token_selection, top_k_)};
 }
 
@@ -124,7 +124,7 @@ double entropy_of_mean(const std::vector<float>& sum, double n) {
 Tensor Gate::weights(Stream& stream, const Pass& pass, const Saved& saved, const Plan& plan) const {
   Tensor weight(stream.device(), saved.chosen.shape());
   ops::moe_weight(stream, saved.probability, saved.chosen, plan.row, normal(pass), weight);
-  return config_.routed_scale == 1 ? std::move(weight) : scaled(stream, config_.routed_scale, weight);
+  return router_.scale == 1 ? std::move(weight) : scaled(stream, router_.scale, weight);
 }
 
 GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePass& moe,
@@ -156,7 +156,7 @@ double Gate::aux_loss(Stream& stream, const GateStatistics& s) const {
   double dot = 0;
   for (std::size_t e = 0; e < sum.size(); ++e) dot += static_cast<double>(sum[e]) * load[e];
   const double t = static_cast<double>(s.n_loss_tokens);
-  if (config_.dense_training) return to_host<float>(stream, s.loss_entropy)[0] / t - entropy_of_mean(sum, t);
+  if (router_.dense_training) return to_host<float>(stream, s.loss_entropy)[0] / t - entropy_of_mean(sum, t);
   return static_cast<double>(n_experts()) * dot / (t * t) / static_cast<double>(load_choices());
 }
 
@@ -176,23 +176,23 @@ void Gate::backward(Stream& stream, const Pass& pass, const MoePass& moe, const 
                     const TensorView& dweight, const TensorView& dx) const {
   const double t = static_cast<double>(std::max<std::int64_t>(statistics.n_loss_tokens, 1));
   ops::MoeAuxGradient aux{
-      .load_scale = static_cast<float>(moe.aux_scale * config_.aux_loss * static_cast<double>(n_experts()) /
+      .load_scale = static_cast<float>(moe.aux_scale * router_.aux_loss * static_cast<double>(n_experts()) /
                                        (t * t) / static_cast<double>(load_choices())),
-      .z_scale = static_cast<float>(moe.aux_scale * config_.z_loss / t)};
+      .z_scale = static_cast<float>(moe.aux_scale * router_.z_loss / t)};
   const Tensor dlogits(stream.device(), saved.probability.shape());
   Tensor dchosen;
-  if (config_.routed_scale != 1) dchosen = scaled(stream, config_.routed_scale, dweight);
+  if (router_.scale != 1) dchosen = scaled(stream, router_.scale, dweight);
   // d(-H(mean p))/dp[t,e] is log(mean p[e]) / T and a constant, which the softmax removes.
-  const double information = moe.aux_scale * config_.aux_loss / t;
+  const double information = moe.aux_scale * router_.aux_loss / t;
   Tensor log_mean;
-  if (config_.dense_training) {
+  if (router_.dense_training) {
     log_mean = log_mean_probability(stream, statistics);
     aux.load_scale = static_cast<float>(information);
   }
   const ops::GateNormal through = top_k_ == 1 ? ops::GateNormal::none : normal(pass);
   ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, through,
                          dchosen ? dchosen : dweight, log_mean ? log_mean : statistics.load, aux, dlogits);
-  if (config_.dense_training)
+  if (router_.dense_training)
     ops::moe_entropy_backward(stream, saved.probability, saved.entropy, static_cast<float>(information),
                               dlogits);
   if (!saved.input) {
@@ -201,8 +201,8 @@ void Gate::backward(Stream& stream, const Pass& pass, const MoePass& moe, const 
   }
   const Tensor dinput(stream.device(), x.shape);
   linear_.backward(stream, pass, saved.input, dlogits, dinput);
-  ops::moe_jitter(stream, dinput, static_cast<float>(config_.jitter),
-                  pass.random.stream(RandomUse::gate_jitter, config_.width), true, dx);
+  ops::moe_jitter(stream, dinput, static_cast<float>(router_.jitter),
+                  pass.random.stream(RandomUse::gate_jitter, width()), true, dx);
 }
 
 }  // namespace moe

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "libmoe/core/moe_ops.h"
-#include "libmoe/moe/config.h"
 #include "libmoe/moe/plan.h"
+#include "libmoe/moe/spec.h"
 #include "libmoe/nn/linear.h"
 
 namespace moe {
@@ -53,11 +53,12 @@ class Gate {
     const TensorView& index() const { return used ? used : chosen; }
   };
 
-  Gate(ParameterList& parameters, const std::string& name, const MoeConfig& config);
+  Gate(ParameterList& parameters, const std::string& name, std::int64_t width, const RouterSpec& router,
+       const CapacitySpec& capacity);
 
   /// Choices of each token in a pass.
   std::int64_t n_choices(const Pass& pass) const { return dense(pass) ? n_experts() : top_k_; }
-  std::int64_t n_experts() const { return config_.n_experts; }
+  std::int64_t n_experts() const { return router_.n_experts; }
   /// x: [T,D].
   void forward(Stream& stream, const Pass& pass, const TensorView& x, Saved& saved) const;
   /// Capacity and the order of keeping for n_tokens tokens that compete, the first of which is row first_row
@@ -84,12 +85,14 @@ class Gate {
                 const TensorView& dx) const;
 
  private:
-  bool dense(const Pass& pass) const { return config_.dense_training && pass.training; }
+  bool dense(const Pass& pass) const { return router_.dense_training && pass.training; }
+  std::int64_t width() const { return linear_.n_in(); }
   bool normalised() const;
   ops::GateNormal normal(const Pass& pass) const;
   std::int64_t load_choices() const { return top_k_ <= 2 ? 1 : top_k_; }
   Tensor log_mean_probability(Stream& stream, const GateStatistics& statistics) const;
-  MoeConfig config_;
+  RouterSpec router_;
+  CapacitySpec capacity_;
   std::int64_t top_k_;
   Linear linear_;
 };

@@ -5,42 +5,40 @@
 namespace moe {
 namespace {
 
-std::unique_ptr<const Dispatcher> make_dispatcher(const MoeConfig& config, const ProcessGrid& grid,
+std::unique_ptr<const Dispatcher> make_dispatcher(const MoeSpec& spec, const ProcessGrid& grid,
                                                   bool with_weights, const StageOptions& stages) {
   if (!with_weights || grid.expert().size() == 1) return std::make_unique<LocalDispatcher>(grid.tensor());
-  const auto d = static_cast<double>(config.width), f = static_cast<double>(config.hidden);
+  const auto d = static_cast<double>(spec.expert.width), f = static_cast<double>(spec.expert.hidden);
   // Two products forward, four backward, which moves as many rows; the choice is for both.
   return std::make_unique<ExpertParallelDispatcher>(grid, stages, 6 * d * f / grid.tensor().size(), 4 * d);
 }
 
 }  // namespace
 
-MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
+MoeLayer::MoeLayer(ParameterList& parameters, const std::string& name, const MoeSpec& spec,
                    const ProcessGrid& grid, bool with_weights, const StageOptions& stages)
-    : config_(config),
+    : spec_(spec),
       grid_(&grid),
-      dispatcher_(make_dispatcher(config, grid, with_weights, stages)),
-      gate_(parameters, name + ".gate", config),
-      experts_(parameters, name + ".experts", config, grid, with_weights) {
-  if (!config.residual_experts) return;
-  residual_.emplace(parameters, name + ".residual",
-                    FeedForwardSpec{config.width, config.hidden, config.activation}, grid.tensor(),
-                    NetworkRole::residual);
+      dispatcher_(make_dispatcher(spec, grid, with_weights, stages)),
+      gate_(parameters, name + ".gate", spec.expert.width, spec.router, spec.capacity),
+      experts_(parameters, name + ".experts", spec, grid, with_weights) {
+  if (!spec.residual) return;
+  residual_.emplace(parameters, name + ".residual", *spec.residual, grid.tensor(), NetworkRole::residual);
   mix_.emplace(parameters,
-               linear_spec(name + ".mix", {config.width, AxisRole::inputs}, {2, AxisRole::outputs}));
+               linear_spec(name + ".mix", {spec.expert.width, AxisRole::inputs}, {2, AxisRole::outputs}));
 }
 
 Experts::Dropout MoeLayer::dropout(const Pass& pass, const MicroBatchRows& rows) const {
   if (!pass.training) return {};
   PassRandom random = pass.random;
   random.first_row -= rows.mine.begin;  // choices are numbered over the micro-batch
-  return {static_cast<float>(config_.expert_dropout),
-          random.stream(RandomUse::expert_dropout, gate_.n_choices(pass) * config_.hidden)};
+  return {static_cast<float>(spec_.expert_dropout),
+          random.stream(RandomUse::expert_dropout, gate_.n_choices(pass) * spec_.expert.hidden)};
 }
 
 Plan MoeLayer::plan(Stream& stream, const Pass& pass, const MicroBatchRows& rows,
                     const Gate::Saved& gate) const {
-  const bool together = rows.divided() && config_.capacity_scope == CapacityScope::global;
+  const bool together = rows.divided() && spec_.capacity.scope == CapacityScope::global;
   const std::int64_t n_tokens = together ? rows.n_rows : rows.mine.size();
   const ops::MoeKeep keep =
       gate_.keep(pass, n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0));

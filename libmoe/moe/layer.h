@@ -37,8 +37,8 @@ class MoeLayer {
 
   /// The grid must outlive the layer. With weights they are divided over its expert group: forward and
   /// backward are then collective.
-  MoeLayer(ParameterList& parameters, const std::string& name, const MoeConfig& config,
-           const ProcessGrid& grid, bool with_weights = true, const StageOptions& stages = {});
+  MoeLayer(ParameterList& parameters, const std::string& name, const MoeSpec& spec, const ProcessGrid& grid,
+           bool with_weights = true, const StageOptions& stages = {});
 
   const Gate& gate() const { return gate_; }
   /// x, y: [T,D]; y empty: only what backward needs. source null: the own experts; otherwise experts of layer
@@ -57,7 +57,7 @@ class MoeLayer {
   void run_experts_backward(Stream& stream, const Pass& pass, const TensorView& drouted, Saved& saved,
                             const TensorView& dweight, const TensorView& dx) const;
 
-  MoeConfig config_;
+  MoeSpec spec_;
   const ProcessGrid* grid_;
   std::shared_ptr<const Dispatcher> dispatcher_;
   Gate gate_;

@@ -57,11 +57,11 @@ LayerFlops layer_flops(const LayerSpec& layer) {
   if (layer.cross) flops.own += 4 * D * D, flops.of_memory = 4 * D * D;
   if (layer.feed_forward) flops.own += 4 * D * static_cast<double>(layer.feed_forward->hidden);
   if (!layer.moe) return flops;
-  const MoeConfig& moe = *layer.moe;
-  const auto E = static_cast<double>(moe.n_experts), F = static_cast<double>(moe.hidden);
-  const double k = moe.dense_training ? E : std::min(static_cast<double>(moe.top_k), E);
+  const RouterSpec& router = layer.moe->router;
+  const auto E = static_cast<double>(router.n_experts), F = static_cast<double>(layer.moe->expert.hidden);
+  const double k = router.dense_training ? E : std::min(static_cast<double>(router.top_k), E);
   flops.own += 2 * D * E + 4 * k * D * F;
-  if (moe.residual_experts) flops.own += 4 * D * F + 4 * D;
+  if (layer.moe->residual) flops.own += 4 * D * static_cast<double>(layer.moe->residual->hidden) + 4 * D;
   return flops;
 }
 

@@ -56,8 +56,8 @@ class StackCounts {
   }
 
  private:
-  std::int64_t hidden(std::int64_t width, ops::Activation activation) const {
-    return width / t_ * (activation == ops::Activation::gelu ? 2 : 1);
+  std::int64_t hidden(const FeedForwardSpec& spec) const {
+    return spec.hidden / t_ * (spec.activation == ops::Activation::gelu ? 2 : 1);
   }
 
   Sublayer self_attention(const AttentionSpec& spec) const {
@@ -69,20 +69,22 @@ class StackCounts {
     return {rows_ * (2 * w + spec.n_heads / t_) + kv, rows_ * 2 * w + kv};
   }
   Sublayer feed_forward(const FeedForwardSpec& spec) const {
-    return {rows_ * hidden(spec.hidden, spec.activation), rows_ * (spec.hidden / t_)};
+    return {rows_ * hidden(spec), rows_ * (spec.hidden / t_)};
   }
-  Sublayer experts(const MoeConfig& moe) const {
-    const std::int64_t D = moe.width, E = moe.n_experts, k = moe.dense_training ? E : std::min(moe.top_k, E);
+  Sublayer experts(const MoeSpec& moe) const {
+    const RouterSpec& router = moe.router;
+    const std::int64_t D = moe.expert.width, E = router.n_experts;
+    const std::int64_t k = router.dense_training ? E : std::min(router.top_k, E);
     const std::int64_t n = rows_ * k;  // rows of experts, as many as this rank's experts get
     Sublayer s;
-    s.saved = rows_ * (E + 2 + 5 * k) + n * (2 * D + hidden(moe.hidden, moe.activation));
-    s.working = n * (D + moe.hidden / t_ + 1);
+    s.saved = rows_ * (E + 2 + 5 * k) + n * (2 * D + hidden(moe.expert));
+    s.working = n * (D + moe.expert.hidden / t_ + 1);
     if (moves_) s.working += n * 2 * D;                   // what arrives, and what goes back
     if (moves_ && t_ > 1) s.working += n * (D + D / t_);  // in parts, by tensor rank
-    if (moe.noise == GateNoise::jitter) s.saved += rows_ * D;
-    if (moe.second_policy == SecondPolicy::random) s.saved += n;
-    if (!moe.residual_experts) return s;
-    s.saved += rows_ * (2 * D + 2 + hidden(moe.hidden, moe.activation));
+    if (router.noise == GateNoise::jitter) s.saved += rows_ * D;
+    if (router.second_policy == SecondPolicy::random) s.saved += n;
+    if (!moe.residual) return s;
+    s.saved += rows_ * (2 * D + 2 + hidden(*moe.residual));
     s.working += rows_ * 2 * D;
     return s;
   }

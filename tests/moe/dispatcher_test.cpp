@@ -223,7 +223,7 @@ struct Result {
 };
 
 // Forward and backward of one layer over the ranks, with the same tokens in the same order.
-Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stages = 1) {
+Result run_layer(const MoeSpec& config, const Split& split, int ep, int n_stages = 1) {
   Result result;
   std::vector<Result> parts(static_cast<std::size_t>(split.n_ranks));
   const std::int64_t n_tokens = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
@@ -292,20 +292,20 @@ Result run_layer(const MoeConfig& config, const Split& split, int ep, int n_stag
 TEST(ExpertParallel, ALayerOverRanksIsTheLayerOfOneProcess) {
   for (const Split& split : kSplits)
     for (const std::int64_t top_k : {1, 2, 3}) {
-      MoeConfig c;
-      c.width = kWidth;
-      c.hidden = 8;
-      c.n_experts = split.n_experts;
-      c.top_k = top_k;
-      c.activation = ops::Activation::gelu;
-      c.drop_tokens = true;
-      c.capacity_factor = 0.8;
-      c.min_capacity = 1;
+      MoeSpec c;
+      c.expert.width = kWidth;
+      c.expert.hidden = 8;
+      c.router.n_experts = split.n_experts;
+      c.router.top_k = top_k;
+      c.expert.activation = ops::Activation::gelu;
+      c.capacity.drop_tokens = true;
+      c.capacity.factor = 0.8;
+      c.capacity.least = 1;
       c.expert_dropout = 0.3;
-      c.aux_loss = 0.1;
-      c.z_loss = 0.1;
-      c.residual_experts = top_k == 3;
-      if (top_k == 3) c.drop_policy = DropPolicy::probability;
+      c.router.aux_loss = 0.1;
+      c.router.z_loss = 0.1;
+      if (top_k == 3) c.residual = c.expert;
+      if (top_k == 3) c.capacity.policy = DropPolicy::probability;
       const std::int64_t n = std::accumulate(split.tokens.begin(), split.tokens.end(), std::int64_t{0});
       const Result one = run_layer(c, {1, split.n_experts, {n}}, 1);
       for (const auto& [ep, n_stages] :

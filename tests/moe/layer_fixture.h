@@ -11,14 +11,14 @@ namespace moe::test {
 
 inline constexpr std::int64_t kWidth = 10, kTokens = 24;
 
-inline MoeConfig base_config() {
-  MoeConfig c;
-  c.width = kWidth;
-  c.hidden = 14;
-  c.n_experts = 5;
-  c.activation = ops::Activation::gelu;
-  c.drop_tokens = false;
-  c.min_capacity = 1;
+inline MoeSpec base_spec() {
+  MoeSpec c;
+  c.expert.width = kWidth;
+  c.expert.hidden = 14;
+  c.router.n_experts = 5;
+  c.expert.activation = ops::Activation::gelu;
+  c.capacity.drop_tokens = false;
+  c.capacity.least = 1;
   return c;
 }
 

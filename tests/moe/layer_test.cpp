@@ -6,7 +6,7 @@
 namespace moe {
 namespace {
 
-using test::base_config;
+using test::base_spec;
 using test::kTokens;
 using test::kWidth;
 using test::random_tensor;
@@ -22,11 +22,11 @@ TEST(Capacity, IsTheFormula) {
 }
 
 TEST_F(Layer, DispatchAndCombineAreAdjoint) {
-  MoeConfig c = base_config();
-  c.top_k = 3;
-  c.drop_tokens = true;
-  c.capacity_factor = 0.8;
-  const Gate gate(parameters_, "gate", c);
+  MoeSpec c = base_spec();
+  c.router.top_k = 3;
+  c.capacity.drop_tokens = true;
+  c.capacity.factor = 0.8;
+  const Gate gate(parameters_, "gate", c.expert.width, c.router, c.capacity);
   test::randomise(stream_, parameters_, 1);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
   const Pass pass{.training = true};
@@ -53,9 +53,9 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
 }
 
 TEST_F(Layer, OnlyTrainingHasACapacity) {
-  MoeConfig c = base_config();
-  c.drop_tokens = true;
-  c.capacity_factor = 0.1;
+  MoeSpec c = base_spec();
+  c.capacity.drop_tokens = true;
+  c.capacity.factor = 0.1;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
@@ -68,11 +68,11 @@ TEST_F(Layer, OnlyTrainingHasACapacity) {
 
 // Top-1 by hand from the parameters, in fp64.
 TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
-  MoeConfig c = base_config();
-  c.activation = ops::Activation::relu;
-  c.drop_tokens = true;
-  c.capacity_factor = 1.0;
-  c.use_rts = false;
+  MoeSpec c = base_spec();
+  c.expert.activation = ops::Activation::relu;
+  c.capacity.drop_tokens = true;
+  c.capacity.factor = 1.0;
+  c.capacity.use_rts = false;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 1);
@@ -82,7 +82,7 @@ TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
   const std::vector<float> gate = w("moe.gate.weight"), w1 = w("moe.experts.in.weight"),
                            b1 = w("moe.experts.in.bias");
   const std::vector<float> w2 = w("moe.experts.out.weight"), b2 = w("moe.experts.out.bias");
-  const std::int64_t e = c.n_experts, d = kWidth, f = c.hidden, capacity = 5;  // ceil(24 / 5)
+  const std::int64_t e = c.router.n_experts, d = kWidth, f = c.expert.hidden, capacity = 5;  // ceil(24 / 5)
   std::vector<int> load(static_cast<std::size_t>(e));
   std::vector<double> mean(static_cast<std::size_t>(e));
   double z = 0;
@@ -121,12 +121,12 @@ TEST_F(Layer, TopOneIsTheProbabilityTimesTheExpert) {
 TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
   for (const bool after : {true, false}) {
     ParameterList parameters;
-    MoeConfig c = base_config();
-    c.top_k = 2;
-    c.drop_tokens = true;
-    c.capacity_factor = 0.6;
-    c.use_rts = false;
-    c.renormalise_after_capacity = after;
+    MoeSpec c = base_spec();
+    c.router.top_k = 2;
+    c.capacity.drop_tokens = true;
+    c.capacity.factor = 0.6;
+    c.capacity.use_rts = false;
+    c.router.normalise_after_capacity = after;
     const MoeLayer layer(parameters, "moe", c, grid_);
     test::randomise(stream_, parameters, 0.8f);
     MoeLayer::Saved saved;
@@ -151,10 +151,10 @@ TEST_F(Layer, WeightsAreNormalisedAfterOrBeforeCapacity) {
 // GShard drops the second choice where 2 * w2 < U(0,1): seen over many tokens, the share dropped is the mean
 // of 1 - 2 * w2.
 TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
-  MoeConfig c = base_config();
-  c.top_k = 2;
-  c.second_policy = SecondPolicy::random;
-  const Gate gate(parameters_, "gate", c);
+  MoeSpec c = base_spec();
+  c.router.top_k = 2;
+  c.router.second_policy = SecondPolicy::random;
+  const Gate gate(parameters_, "gate", c.expert.width, c.router, c.capacity);
   test::randomise(stream_, parameters_, 1);
   const std::int64_t n = 4000;
   Gate::Saved saved;
@@ -177,7 +177,7 @@ TEST_F(Layer, RandomSecondChoiceFollowsItsWeight) {
 
 struct Case {
   const char* name;
-  void (*change)(MoeConfig&);
+  void (*change)(MoeSpec&);
   std::uint64_t seed = 7;  // of an input whose choices all have margins
 };
 
@@ -185,9 +185,9 @@ class LayerGradient : public Layer, public testing::WithParamInterface<Case> {};
 
 // The test fails when a choice moves under the small steps: then differences mean nothing.
 TEST_P(LayerGradient, MatchesFiniteDifferences) {
-  MoeConfig c = base_config();
-  c.aux_loss = 0.4;
-  c.z_loss = 0.1;
+  MoeSpec c = base_spec();
+  c.router.aux_loss = 0.4;
+  c.router.z_loss = 0.1;
   GetParam().change(c);
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
@@ -202,12 +202,12 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
   const auto value = [&] {
     MoeLayer::Saved saved;
     layer.forward(stream_, pass, moe, x, nullptr, 0, y, saved);
-    if (!c.dense_training) {  // the order of all experts may change
+    if (!c.router.dense_training) {  // the order of all experts may change
       EXPECT_EQ(to_host<std::int32_t>(stream_, saved.plan.row), rows) << "a choice moved: take smaller steps";
     }
     return test::dot(stream_, y, dy) +
-           moe.aux_scale * (c.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
-                            c.z_loss * layer.gate().z_loss(stream_, saved.statistics));
+           moe.aux_scale * (c.router.aux_loss * layer.gate().aux_loss(stream_, saved.statistics) +
+                            c.router.z_loss * layer.gate().z_loss(stream_, saved.statistics));
   };
   const auto backward = [&] {
     MoeLayer::Saved saved;
@@ -220,64 +220,64 @@ TEST_P(LayerGradient, MatchesFiniteDifferences) {
 }
 
 const Case kCases[] = {
-    {"top1", [](MoeConfig&) {}},
+    {"top1", [](MoeSpec&) {}},
     {"top1_drops_rts",
-     [](MoeConfig& c) {
-       c.drop_tokens = true;
-       c.capacity_factor = 0.8;
+     [](MoeSpec& c) {
+       c.capacity.drop_tokens = true;
+       c.capacity.factor = 0.8;
      }},
     {"top1_jitter",
-     [](MoeConfig& c) {
-       c.noise = GateNoise::jitter;
-       c.jitter = 0.1;
+     [](MoeSpec& c) {
+       c.router.noise = GateNoise::jitter;
+       c.router.jitter = 0.1;
      }},
-    {"top1_rsample", [](MoeConfig& c) { c.noise = GateNoise::rsample; }},
-    {"top2", [](MoeConfig& c) { c.top_k = 2; }},
+    {"top1_rsample", [](MoeSpec& c) { c.router.noise = GateNoise::rsample; }},
+    {"top2", [](MoeSpec& c) { c.router.top_k = 2; }},
     {"top2_drops",
-     [](MoeConfig& c) {
-       c.top_k = 2;
-       c.drop_tokens = true;
-       c.capacity_factor = 0.7;
+     [](MoeSpec& c) {
+       c.router.top_k = 2;
+       c.capacity.drop_tokens = true;
+       c.capacity.factor = 0.7;
      }},
     {"top2_gshard",
-     [](MoeConfig& c) {
-       c.top_k = 2;
-       c.drop_tokens = true;
-       c.capacity_factor = 0.7;
-       c.second_policy = SecondPolicy::random;
-       c.renormalise_after_capacity = false;
+     [](MoeSpec& c) {
+       c.router.top_k = 2;
+       c.capacity.drop_tokens = true;
+       c.capacity.factor = 0.7;
+       c.router.second_policy = SecondPolicy::random;
+       c.router.normalise_after_capacity = false;
      }},
     {"top3_by_probability",
-     [](MoeConfig& c) {
-       c.top_k = 3;
-       c.drop_tokens = true;
-       c.capacity_factor = 0.7;
-       c.drop_policy = DropPolicy::probability;
+     [](MoeSpec& c) {
+       c.router.top_k = 3;
+       c.capacity.drop_tokens = true;
+       c.capacity.factor = 0.7;
+       c.capacity.policy = DropPolicy::probability;
      },
      29},
     {"residual_expert_dropout",
-     [](MoeConfig& c) {
-       c.residual_experts = true;
+     [](MoeSpec& c) {
+       c.residual = c.expert;
        c.expert_dropout = 0.3;
      }},
     {"more_choices_than_experts",
-     [](MoeConfig& c) {
-       c.top_k = 3;
-       c.n_experts = 2;
+     [](MoeSpec& c) {
+       c.router.top_k = 3;
+       c.router.n_experts = 2;
      }},
-    {"one_expert", [](MoeConfig& c) { c.n_experts = 1; }},
+    {"one_expert", [](MoeSpec& c) { c.router.n_experts = 1; }},
     {"top2_probability_scaled",
-     [](MoeConfig& c) {
-       c.top_k = 2;
-       c.weights = GateWeights::probability;
-       c.routed_scale = 1.7;
+     [](MoeSpec& c) {
+       c.router.top_k = 2;
+       c.router.weights = GateWeights::probability;
+       c.router.scale = 1.7;
      }},
     {"dense_training",
-     [](MoeConfig& c) {
-       c.dense_training = true;
-       c.aux_loss = 2;
-       c.drop_tokens = true;
-       c.capacity_factor = 0.1;
+     [](MoeSpec& c) {
+       c.router.dense_training = true;
+       c.router.aux_loss = 2;
+       c.capacity.drop_tokens = true;
+       c.capacity.factor = 0.1;
      }},
 };
 
@@ -286,10 +286,10 @@ INSTANTIATE_TEST_SUITE_P(Cases, LayerGradient, testing::ValuesIn(kCases),
 
 // DS-MoE: in training the plain sum over experts, weighted by the softmax; otherwise the top-k.
 TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
-  MoeConfig c = base_config();
-  c.dense_training = true;
-  c.top_k = 2;
-  c.weights = GateWeights::probability;
+  MoeSpec c = base_spec();
+  c.router.dense_training = true;
+  c.router.top_k = 2;
+  c.router.weights = GateWeights::probability;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   const Tensor x = random_tensor(stream_, {kTokens, kWidth}, 7);
@@ -301,9 +301,9 @@ TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
 
   // Each expert alone, as a feed-forward network.
   std::vector<double> all(y.size()), top(y.size());
-  for (std::int64_t e = 0; e < c.n_experts; ++e) {
+  for (std::int64_t e = 0; e < c.router.n_experts; ++e) {
     ParameterList own;
-    const FeedForward ffn(own, "ffn", {kWidth, c.hidden, c.activation}, grid_.tensor());
+    const FeedForward ffn(own, "ffn", {kWidth, c.expert.hidden, c.expert.activation}, grid_.tensor());
     own.allocate(*device_);
     for (const char* piece : {"in.weight", "in.bias", "out.weight", "out.bias"})
       copy_from_host<float>(stream_, host(parameters_.find(std::string("moe.experts.") + piece)->value.at(e)),
@@ -327,10 +327,10 @@ TEST_F(Layer, DenseTrainingIsTheSumOverAllExperts) {
 
 // Its loss is 0 when the gate says nothing, and -log E when it is sure and uses all experts alike.
 TEST_F(Layer, MutualInformationOfTokensAndExperts) {
-  MoeConfig c = base_config();
-  c.width = 5;
-  c.dense_training = true;
-  const Gate gate(parameters_, "gate", c);
+  MoeSpec c = base_spec();
+  c.expert.width = 5;
+  c.router.dense_training = true;
+  const Gate gate(parameters_, "gate", c.expert.width, c.router, c.capacity);
   parameters_.allocate(*device_);
   std::vector<float> one_hot(20 * 5);
   for (std::size_t t = 0; t < 20; ++t) one_hot[t * 5 + t % 5] = 1;
@@ -357,10 +357,10 @@ TEST_F(Layer, TheRoutedScaleIsAFactor) {
   std::vector<float> plain_weights, plain_gradient;
   for (const double scale : {1.0, 0x1p-20, 0x1p20, 3e-6}) {
     ParameterList parameters;
-    MoeConfig c = base_config();
-    c.top_k = 2;
-    c.routed_scale = scale;
-    const Gate gate(parameters, "gate", c);
+    MoeSpec c = base_spec();
+    c.router.top_k = 2;
+    c.router.scale = scale;
+    const Gate gate(parameters, "gate", c.expert.width, c.router, c.capacity);
     test::randomise(stream_, parameters, 1);
     parameters.make_gradients(stream_);
     Gate::Saved saved;
@@ -386,9 +386,9 @@ TEST_F(Layer, ANormalisedSingleChoiceHasTheWeightOneAndTheProbabilitysGradient) 
   std::vector<float> gradient[2];
   for (const bool normalised : {false, true}) {
     ParameterList parameters;
-    MoeConfig c = base_config();
-    if (normalised) c.weights = GateWeights::normalised;
-    const Gate gate(parameters, "gate", c);
+    MoeSpec c = base_spec();
+    if (normalised) c.router.weights = GateWeights::normalised;
+    const Gate gate(parameters, "gate", c.expert.width, c.router, c.capacity);
     test::randomise(stream_, parameters, 1);
     parameters.make_gradients(stream_);
     Gate::Saved saved;

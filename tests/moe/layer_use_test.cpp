@@ -6,7 +6,7 @@
 namespace moe {
 namespace {
 
-using test::base_config;
+using test::base_spec;
 using test::kTokens;
 using test::kWidth;
 using test::random_tensor;
@@ -28,9 +28,9 @@ class UnusedExperts : public test::LayerFixture {
     layer_.backward(stream_, {.training = true}, {}, x, x, saved, dx);
     return counts;
   }
-  static MoeConfig config() {
-    MoeConfig c = base_config();
-    c.n_experts = 40;
+  static MoeSpec config() {
+    MoeSpec c = base_spec();
+    c.router.n_experts = 40;
     return c;
   }
   const MoeLayer layer_{parameters_, "moe", config(), grid_};
@@ -68,10 +68,10 @@ TEST_F(UnusedExperts, HaveNoGradientOfAnEarlierUpdate) {
 }
 
 TEST_F(LayerUse, NoTokensAtAll) {
-  MoeConfig c = base_config();
-  c.residual_experts = true;
-  c.drop_tokens = true;
-  c.top_k = 2;
+  MoeSpec c = base_spec();
+  c.residual = c.expert;
+  c.capacity.drop_tokens = true;
+  c.router.top_k = 2;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   parameters_.make_gradients(stream_);
@@ -86,10 +86,10 @@ TEST_F(LayerUse, NoTokensAtAll) {
 
 // A rank or micro-batch that holds rows from 10 on draws what these rows draw in the whole batch.
 TEST_F(LayerUse, RandomNumbersDoNotDependOnTheSplit) {
-  MoeConfig c = base_config();
-  c.top_k = 2;
-  c.second_policy = SecondPolicy::random;
-  c.noise = GateNoise::rsample;
+  MoeSpec c = base_spec();
+  c.router.top_k = 2;
+  c.router.second_policy = SecondPolicy::random;
+  c.router.noise = GateNoise::rsample;
   c.expert_dropout = 0.4;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
@@ -132,10 +132,10 @@ class Lender : public ExpertSource {
 };
 
 TEST_F(LayerUse, ExpertsFromASourceGiveTheSameBits) {
-  MoeConfig c = base_config();
-  c.n_experts = 30;
-  c.drop_tokens = true;  // inference drops nothing all the same
-  c.capacity_factor = 0.1;
+  MoeSpec c = base_spec();
+  c.router.n_experts = 30;
+  c.capacity.drop_tokens = true;  // inference drops nothing all the same
+  c.capacity.factor = 0.1;
   const MoeLayer own(parameters_, "moe", c, grid_);
   ParameterList gate_only;
   const MoeLayer lent(gate_only, "moe", c, grid_, false);
@@ -154,8 +154,8 @@ TEST_F(LayerUse, ExpertsFromASourceGiveTheSameBits) {
 }
 
 TEST_F(LayerUse, StatisticsByGroup) {
-  MoeConfig c = base_config();
-  c.top_k = 2;
+  MoeSpec c = base_spec();
+  c.router.top_k = 2;
   const MoeLayer layer(parameters_, "moe", c, grid_);
   test::randomise(stream_, parameters_, 0.6f);
   std::vector<std::int32_t> groups(kTokens);
