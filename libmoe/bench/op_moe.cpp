@@ -38,7 +38,14 @@ struct Routed {
   void plan(Stream& stream) const {
     const ops::MoeKeep keep{
         .capacity = (t * k + e - 1) / e, .order = ops::KeepOrder::random, .random = {.seed = 1}};
-    ops::moe_plan(stream, chosen, {}, keep, {.mine = {0, t}}, counts, offsets, row, choice, token);
+    ops::moe_plan(stream, {.index = chosen,
+                           .keep = keep,
+                           .tokens = {.mine = {0, t}},
+                           .counts = counts,
+                           .offsets = offsets,
+                           .row = row,
+                           .choice = choice,
+                           .token = token});
   }
   std::int64_t t, e, k, n_rows = 0;
   Tensor logits, probability, log_sum_exp, entropy, chosen, counts, offsets, row, choice, token, weight;
@@ -94,8 +101,15 @@ OpCase gate_backward(Stream& stream, const OpSizes& s) {
   c.memory.emplace_back(stream.device(), Shape{r->t, r->e});
   const TensorView load = c.memory[0], dlogits = c.memory[1];
   c.run = [&stream, r, load, dlogits] {
-    ops::moe_gate_backward(stream, r->probability, r->log_sum_exp, r->chosen, r->row, GateNormal::chosen,
-                           r->weight, load, {.load_scale = 0.1f, .z_scale = 0.1f}, dlogits);
+    ops::moe_gate_backward(stream, {.probability = r->probability,
+                                    .log_sum_exp = r->log_sum_exp,
+                                    .chosen = r->chosen,
+                                    .row = r->row,
+                                    .normal = GateNormal::chosen,
+                                    .dweight = r->weight,
+                                    .load = load,
+                                    .aux = {.load_scale = 0.1f, .z_scale = 0.1f},
+                                    .dlogits = dlogits});
   };
   c.outputs = {dlogits};
   return c;
@@ -122,8 +136,16 @@ OpCase statistics(Stream& stream, const OpSizes& s) {
   c.memory.emplace_back(stream.device(), Shape{1, r->e}, DType::i32);
   const std::vector<TensorView> m(c.memory.begin(), c.memory.end());
   c.run = [&stream, r, m] {
-    ops::moe_statistics(stream, r->probability, r->log_sum_exp, r->entropy, r->chosen, r->chosen, 1, {}, m[0],
-                        m[1], m[2], m[3], m[4]);
+    ops::moe_statistics(stream, {.probability = r->probability,
+                                 .log_sum_exp = r->log_sum_exp,
+                                 .entropy = r->entropy,
+                                 .chosen = r->chosen,
+                                 .index = r->chosen,
+                                 .probability_sum = m[0],
+                                 .load = m[1],
+                                 .confidence = m[2],
+                                 .totals = m[3],
+                                 .by_group = m[4]});
   };
   c.outputs = m;
   return c;
@@ -155,7 +177,8 @@ OpCase combine_backward(Stream& stream, const OpSizes& s) {
   c.memory.emplace_back(stream.device(), Shape{r->t, r->k});
   const TensorView h = c.memory[0], dy = c.memory[1], dh = c.memory[3], dweight = c.memory[4];
   c.run = [&stream, r, h, dy, dh, dweight] {
-    ops::moe_combine_backward(stream, dy, h, r->row, r->weight, dh, dweight);
+    ops::moe_combine_backward(
+        stream, {.dy = dy, .h = h, .row = r->row, .weight = r->weight, .dh = dh, .dweight = dweight});
   };
   c.outputs = {dh, dweight};
   return c;
@@ -203,7 +226,9 @@ OpCase mix(Stream& stream, const OpSizes& s) {
   const TensorView logits = m[5], dlogits = m[6];
   c.run = [&stream, m, logits, dlogits] {
     if constexpr (backward)
-      ops::moe_mix_backward(stream, logits, m[0], m[1], m[2], dlogits, m[3], m[4]);
+      ops::moe_mix_backward(
+          stream,
+          {.logits = logits, .a = m[0], .b = m[1], .dy = m[2], .dlogits = dlogits, .da = m[3], .db = m[4]});
     else
       ops::moe_mix(stream, logits, m[0], m[1], m[2]);
   };

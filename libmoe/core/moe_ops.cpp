@@ -56,38 +56,37 @@ void moe_choice(Stream& stream, const TensorView& score, const TensorView& proba
   MOE_CALL(stream, moe_choice, args);
 }
 
-void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const MoePlanTokens& tokens, const TensorView& counts, const TensorView& offsets,
-              const TensorView& row, const TensorView& choice, const TensorView& token) {
-  const std::int64_t t = index.shape[0], k = index.shape[1], e = counts.shape[0], m = tokens.mine.size();
-  MOE_CHECK(tokens.mine.begin >= 0 && m >= 0 && tokens.mine.end <= t && tokens.first_choice >= 0);
+void moe_plan(Stream& stream, const MoePlan& a) {
+  const std::int64_t t = a.index.shape[0], k = a.index.shape[1], e = a.counts.shape[0],
+                     m = a.tokens.mine.size();
+  MOE_CHECK(a.tokens.mine.begin >= 0 && m >= 0 && a.tokens.mine.end <= t && a.tokens.first_choice >= 0);
   // Numbers of choices are 32 bits wide.
-  MOE_CHECK(std::max(t * k, tokens.first_choice + m * k) < std::int64_t{1} << 31);
-  check_i32(index, {t, k});
-  if (probability || keep.order == KeepOrder::probability) check(probability, {t, k});
-  check_i32(counts, {e});
-  check_i32(offsets, {e + 1});
-  check_i32(row, {m, k});
-  check_i32(choice, {m * k});
-  check_i32(token, {m * k});
+  MOE_CHECK(std::max(t * k, a.tokens.first_choice + m * k) < std::int64_t{1} << 31);
+  check_i32(a.index, {t, k});
+  if (a.probability || a.keep.order == KeepOrder::probability) check(a.probability, {t, k});
+  check_i32(a.counts, {e});
+  check_i32(a.offsets, {e + 1});
+  check_i32(a.row, {m, k});
+  check_i32(a.choice, {m * k});
+  check_i32(a.token, {m * k});
   const Tensor scratch(stream.device(), {t * k + 3 * e}, DType::i64);
   const kernels::MoePlanArgs args{.t = t,
                                   .e = e,
                                   .k = k,
-                                  .begin = tokens.mine.begin,
-                                  .end = tokens.mine.end,
-                                  .index = index.i32(),
-                                  .capacity = keep.capacity,
-                                  .order = keep.order,
-                                  .random = keep.random,
-                                  .probability = probability.f32(),
-                                  .first_choice = static_cast<std::int32_t>(tokens.first_choice),
+                                  .begin = a.tokens.mine.begin,
+                                  .end = a.tokens.mine.end,
+                                  .index = a.index.i32(),
+                                  .capacity = a.keep.capacity,
+                                  .order = a.keep.order,
+                                  .random = a.keep.random,
+                                  .probability = a.probability.f32(),
+                                  .first_choice = static_cast<std::int32_t>(a.tokens.first_choice),
                                   .scratch = static_cast<std::uint64_t*>(scratch.view().data),
-                                  .counts = counts.i32(),
-                                  .offsets = offsets.i32(),
-                                  .row = row.i32(),
-                                  .choice = choice.i32(),
-                                  .token = token.i32()};
+                                  .counts = a.counts.i32(),
+                                  .offsets = a.offsets.i32(),
+                                  .row = a.row.i32(),
+                                  .choice = a.choice.i32(),
+                                  .token = a.token.i32()};
   MOE_CALL(stream, moe_plan, args);
 }
 
@@ -109,31 +108,28 @@ void moe_weight(Stream& stream, const TensorView& probability, const TensorView&
   MOE_CALL(stream, moe_weight, args);
 }
 
-void moe_gate_backward(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                       const TensorView& chosen, const TensorView& row, GateNormal normal,
-                       const TensorView& dweight, const TensorView& load, const MoeAuxGradient& aux,
-                       const TensorView& dlogits) {
-  const std::int64_t t = probability.shape[0], e = probability.shape[1], k = chosen.shape[1];
-  check(probability, {t, e});
-  check(log_sum_exp, {t});
-  check_i32(chosen, {t, k});
-  check_i32(row, {t, k});
-  check(dweight, {t, k});
-  check(load, {e});
-  check(dlogits, {t, e});
+void moe_gate_backward(Stream& stream, const MoeGateBackward& a) {
+  const std::int64_t t = a.probability.shape[0], e = a.probability.shape[1], k = a.chosen.shape[1];
+  check(a.probability, {t, e});
+  check(a.log_sum_exp, {t});
+  check_i32(a.chosen, {t, k});
+  check_i32(a.row, {t, k});
+  check(a.dweight, {t, k});
+  check(a.load, {e});
+  check(a.dlogits, {t, e});
   const kernels::MoeGateBackwardArgs args{.t = t,
                                           .e = e,
                                           .k = k,
-                                          .probability = probability.f32(),
-                                          .log_sum_exp = log_sum_exp.f32(),
-                                          .chosen = chosen.i32(),
-                                          .row = row.i32(),
-                                          .normal = normal,
-                                          .dweight = dweight.f32(),
-                                          .load = load.f32(),
-                                          .load_scale = aux.load_scale,
-                                          .z_scale = aux.z_scale,
-                                          .dlogits = dlogits.f32()};
+                                          .probability = a.probability.f32(),
+                                          .log_sum_exp = a.log_sum_exp.f32(),
+                                          .chosen = a.chosen.i32(),
+                                          .row = a.row.i32(),
+                                          .normal = a.normal,
+                                          .dweight = a.dweight.f32(),
+                                          .load = a.load.f32(),
+                                          .load_scale = a.aux.load_scale,
+                                          .z_scale = a.aux.z_scale,
+                                          .dlogits = a.dlogits.f32()};
   MOE_CALL(stream, moe_gate_backward, args);
 }
 
@@ -152,39 +148,35 @@ void moe_entropy_backward(Stream& stream, const TensorView& probability, const T
   MOE_CALL(stream, moe_entropy_backward, args);
 }
 
-void moe_statistics(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                    const TensorView& entropy, const TensorView& chosen, const TensorView& index,
-                    std::int64_t load_choices, const TensorView& group, const TensorView& probability_sum,
-                    const TensorView& load, const TensorView& confidence, const TensorView& totals,
-                    const TensorView& by_group) {
-  const std::int64_t t = probability.shape[0], e = probability.shape[1], k = chosen.shape[1];
-  check(probability, {t, e});
-  check(log_sum_exp, {t});
-  check(entropy, {t});
-  check_i32(chosen, {t, k});
-  check_i32(index, {t, k});
-  if (group) check_i32(group, {t});
-  check(probability_sum, {e});
-  check(load, {e});
-  check(confidence, {e});
-  check(totals, {2});
-  check_i32(by_group, {by_group.shape[0], e});
+void moe_statistics(Stream& stream, const MoeStatistics& a) {
+  const std::int64_t t = a.probability.shape[0], e = a.probability.shape[1], k = a.chosen.shape[1];
+  check(a.probability, {t, e});
+  check(a.log_sum_exp, {t});
+  check(a.entropy, {t});
+  check_i32(a.chosen, {t, k});
+  check_i32(a.index, {t, k});
+  if (a.group) check_i32(a.group, {t});
+  check(a.probability_sum, {e});
+  check(a.load, {e});
+  check(a.confidence, {e});
+  check(a.totals, {2});
+  check_i32(a.by_group, {a.by_group.shape[0], e});
   const kernels::MoeStatisticsArgs args{.t = t,
                                         .e = e,
                                         .k = k,
-                                        .probability = probability.f32(),
-                                        .log_sum_exp = log_sum_exp.f32(),
-                                        .entropy = entropy.f32(),
-                                        .chosen = chosen.i32(),
-                                        .index = index.i32(),
-                                        .load_choices = load_choices,
-                                        .group = group.i32(),
-                                        .n_groups = by_group.shape[0],
-                                        .probability_sum = probability_sum.f32(),
-                                        .load = load.f32(),
-                                        .confidence = confidence.f32(),
-                                        .totals = totals.f32(),
-                                        .by_group = by_group.i32()};
+                                        .probability = a.probability.f32(),
+                                        .log_sum_exp = a.log_sum_exp.f32(),
+                                        .entropy = a.entropy.f32(),
+                                        .chosen = a.chosen.i32(),
+                                        .index = a.index.i32(),
+                                        .load_choices = a.load_choices,
+                                        .group = a.group.i32(),
+                                        .n_groups = a.by_group.shape[0],
+                                        .probability_sum = a.probability_sum.f32(),
+                                        .load = a.load.f32(),
+                                        .confidence = a.confidence.f32(),
+                                        .totals = a.totals.f32(),
+                                        .by_group = a.by_group.i32()};
   MOE_CALL(stream, moe_statistics, args);
 }
 
@@ -206,24 +198,23 @@ void moe_combine(Stream& stream, const TensorView& h, const TensorView& row, con
   MOE_CALL(stream, moe_combine, args);
 }
 
-void moe_combine_backward(Stream& stream, const TensorView& dy, const TensorView& h, const TensorView& row,
-                          const TensorView& weight, const TensorView& dh, const TensorView& dweight) {
-  const std::int64_t t = row.shape[0], k = row.shape[1], d = dy.shape[1];
-  check(dy, {t, d});
-  check(h, {h.shape[0], d});
-  check_i32(row, {t, k});
-  check(weight, {t, k});
-  check(dh, {h.shape[0], d});
-  check(dweight, {t, k});
+void moe_combine_backward(Stream& stream, const MoeCombineBackward& a) {
+  const std::int64_t t = a.row.shape[0], k = a.row.shape[1], d = a.dy.shape[1];
+  check(a.dy, {t, d});
+  check(a.h, {a.h.shape[0], d});
+  check_i32(a.row, {t, k});
+  check(a.weight, {t, k});
+  check(a.dh, {a.h.shape[0], d});
+  check(a.dweight, {t, k});
   const kernels::MoeCombineBackwardArgs args{.t = t,
                                              .k = k,
                                              .d = d,
-                                             .dy = dy.f32(),
-                                             .h = h.f32(),
-                                             .row = row.i32(),
-                                             .weight = weight.f32(),
-                                             .dh = dh.f32(),
-                                             .dweight = dweight.f32()};
+                                             .dy = a.dy.f32(),
+                                             .h = a.h.f32(),
+                                             .row = a.row.i32(),
+                                             .weight = a.weight.f32(),
+                                             .dh = a.dh.f32(),
+                                             .dweight = a.dweight.f32()};
   MOE_CALL(stream, moe_combine_backward, args);
 }
 
@@ -281,21 +272,19 @@ void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, cons
   MOE_CALL(stream, moe_mix, args);
 }
 
-void moe_mix_backward(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
-                      const TensorView& dy, const TensorView& dlogits, const TensorView& da,
-                      const TensorView& db) {
-  const std::int64_t t = dy.shape[0], d = dy.shape[1];
-  for (const TensorView* v : {&logits, &dlogits}) check(*v, {t, 2});
-  for (const TensorView* v : {&a, &b, &dy, &da, &db}) check(*v, {t, d});
+void moe_mix_backward(Stream& stream, const MoeMixBackward& x) {
+  const std::int64_t t = x.dy.shape[0], d = x.dy.shape[1];
+  for (const TensorView* view : {&x.logits, &x.dlogits}) check(*view, {t, 2});
+  for (const TensorView* view : {&x.a, &x.b, &x.dy, &x.da, &x.db}) check(*view, {t, d});
   const kernels::MoeMixBackwardArgs args{.t = t,
                                          .d = d,
-                                         .logits = logits.f32(),
-                                         .a = a.f32(),
-                                         .b = b.f32(),
-                                         .dy = dy.f32(),
-                                         .dlogits = dlogits.f32(),
-                                         .da = da.f32(),
-                                         .db = db.f32()};
+                                         .logits = x.logits.f32(),
+                                         .a = x.a.f32(),
+                                         .b = x.b.f32(),
+                                         .dy = x.dy.f32(),
+                                         .dlogits = x.dlogits.f32(),
+                                         .da = x.da.f32(),
+                                         .db = x.db.f32()};
   MOE_CALL(stream, moe_mix_backward, args);
 }
 

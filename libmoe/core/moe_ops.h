@@ -37,11 +37,15 @@ struct MoePlanTokens {
   IndexRange mine;                // that get rows, of all that compete: M tokens
   std::int64_t first_choice = 0;  // number of their first choice
 };
-/// index: [T,K] i32; probability: [T,K] of the choices, or empty unless they are kept by it; counts: [E],
-/// offsets: [E+1], row: [M,K], choice, token: [M*K], all i32.
-void moe_plan(Stream& stream, const TensorView& index, const TensorView& probability, const MoeKeep& keep,
-              const MoePlanTokens& tokens, const TensorView& counts, const TensorView& offsets,
-              const TensorView& row, const TensorView& choice, const TensorView& token);
+struct MoePlan {
+  TensorView index;          // [T,K] i32
+  TensorView probability{};  // [T,K] of the choices; may be empty unless they are kept by it
+  MoeKeep keep{};
+  MoePlanTokens tokens;
+  TensorView counts, offsets;     // [E], [E+1] i32
+  TensorView row, choice, token;  // [M,K], [M*K], [M*K] i32
+};
+void moe_plan(Stream& stream, const MoePlan& a);
 
 /// probability: [T,E]; chosen, row: [T,K] i32; weight: [T,K].
 void moe_weight(Stream& stream, const TensorView& probability, const TensorView& chosen,
@@ -51,30 +55,40 @@ struct MoeAuxGradient {
   float load_scale = 0;  // of load, added to the gradient of every probability
   float z_scale = 0;     // of the sum of squares of log_sum_exp
 };
-/// probability, dlogits: [T,E]; log_sum_exp: [T]; chosen, row: [T,K] i32; dweight: [T,K]; load: [E].
-void moe_gate_backward(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                       const TensorView& chosen, const TensorView& row, GateNormal normal,
-                       const TensorView& dweight, const TensorView& load, const MoeAuxGradient& aux,
-                       const TensorView& dlogits);
+struct MoeGateBackward {
+  TensorView probability, log_sum_exp;  // [T,E], [T]
+  TensorView chosen, row;               // [T,K] i32
+  GateNormal normal = GateNormal::none;
+  TensorView dweight, load;  // [T,K], [E]
+  MoeAuxGradient aux{};
+  TensorView dlogits;  // [T,E]
+};
+void moe_gate_backward(Stream& stream, const MoeGateBackward& a);
 
 /// probability, dlogits: [T,E]; entropy: [T].
 void moe_entropy_backward(Stream& stream, const TensorView& probability, const TensorView& entropy,
                           float scale, const TensorView& dlogits);
 
-/// probability: [T,E]; log_sum_exp, entropy: [T]; chosen, index: [T,K] i32; group: [T] i32 or empty (one
-/// group); probability_sum, load, confidence: [E]; totals: [2]; by_group: [G,E] i32.
-void moe_statistics(Stream& stream, const TensorView& probability, const TensorView& log_sum_exp,
-                    const TensorView& entropy, const TensorView& chosen, const TensorView& index,
-                    std::int64_t load_choices, const TensorView& group, const TensorView& probability_sum,
-                    const TensorView& load, const TensorView& confidence, const TensorView& totals,
-                    const TensorView& by_group);
+struct MoeStatistics {
+  TensorView probability, log_sum_exp, entropy;  // [T,E], [T], [T]
+  TensorView chosen, index;                      // [T,K] i32
+  std::int64_t load_choices = 1;
+  TensorView group{};                            // [T] i32, or empty: one group
+  TensorView probability_sum, load, confidence;  // [E]
+  TensorView totals;                             // [2]
+  TensorView by_group;                           // [G,E] i32
+};
+void moe_statistics(Stream& stream, const MoeStatistics& a);
 
 /// h: [N,D]; row: [T,K] i32; weight: [T,K] or empty for 1; y: [T,D], overwritten or added to.
 void moe_combine(Stream& stream, const TensorView& h, const TensorView& row, const TensorView& weight,
                  bool accumulate, const TensorView& y);
-/// dy: [T,D]; h, dh: [N,D]; row: [T,K] i32; weight, dweight: [T,K].
-void moe_combine_backward(Stream& stream, const TensorView& dy, const TensorView& h, const TensorView& row,
-                          const TensorView& weight, const TensorView& dh, const TensorView& dweight);
+struct MoeCombineBackward {
+  TensorView dy, h;        // [T,D], [N,D]
+  TensorView row, weight;  // [T,K] i32, [T,K]
+  TensorView dh, dweight;  // [N,D], [T,K]
+};
+void moe_combine_backward(Stream& stream, const MoeCombineBackward& a);
 /// dy: [N,D]; offsets: [E+1] i32; db: [E,D] +=.
 void moe_bias_backward(Stream& stream, const TensorView& dy, const TensorView& offsets, const TensorView& db);
 /// x, y: [N,D]; choice: at least [N] i32; random_width: D, or more where these are some columns of wider
@@ -87,9 +101,10 @@ void moe_jitter(Stream& stream, const TensorView& x, float epsilon, const Random
 /// logits: [T,2]; a, b, y: [T,D].
 void moe_mix(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
              const TensorView& y);
-/// logits, dlogits: [T,2]; a, b, dy, da, db: [T,D].
-void moe_mix_backward(Stream& stream, const TensorView& logits, const TensorView& a, const TensorView& b,
-                      const TensorView& dy, const TensorView& dlogits, const TensorView& da,
-                      const TensorView& db);
+struct MoeMixBackward {
+  TensorView logits, a, b, dy;  // [T,2], [T,D], [T,D], [T,D]
+  TensorView dlogits, da, db;   // [T,2], [T,D], [T,D]
+};
+void moe_mix_backward(Stream& stream, const MoeMixBackward& x);
 
 }  // namespace moe::ops

@@ -23,7 +23,8 @@ void Dispatcher::combine(Stream& stream, const Plan& plan, const TensorView& row
 void Dispatcher::combine_backward(Stream& stream, const Plan& plan, const TensorView& rows,
                                   const TensorView& weight, const TensorView& dy, const TensorView& drows,
                                   const TensorView& dweight) {
-  ops::moe_combine_backward(stream, dy, rows, plan.row, weight, drows, dweight);
+  ops::moe_combine_backward(
+      stream, {.dy = dy, .h = rows, .row = plan.row, .weight = weight, .dh = drows, .dweight = dweight});
 }
 
 Route LocalDispatcher::route(Stream&, const Plan& plan, bool) const {

@@ -142,9 +142,18 @@ GateStatistics Gate::statistics(Stream& stream, const Saved& saved, const MoePas
   s.by_group = Tensor(device, {moe.n_groups, e}, DType::i32);
   s.n_tokens = saved.probability.shape()[0];
   s.n_loss_tokens = n_loss_tokens;
-  ops::moe_statistics(stream, saved.probability, saved.log_sum_exp, saved.entropy, saved.chosen,
-                      saved.index(), load_choices(), moe.group, s.probability, s.load, s.confidence,
-                      s.sums.view().slice(1, 3), s.by_group);
+  ops::moe_statistics(stream, {.probability = saved.probability,
+                               .log_sum_exp = saved.log_sum_exp,
+                               .entropy = saved.entropy,
+                               .chosen = saved.chosen,
+                               .index = saved.index(),
+                               .load_choices = load_choices(),
+                               .group = moe.group,
+                               .probability_sum = s.probability,
+                               .load = s.load,
+                               .confidence = s.confidence,
+                               .totals = s.sums.view().slice(1, 3),
+                               .by_group = s.by_group});
   ops::fill(stream, 0, s.entropy);
   ops::add_scaled(stream, 1, s.loss_entropy, s.entropy);
   return s;
@@ -190,8 +199,15 @@ void Gate::backward(Stream& stream, const Pass& pass, const MoePass& moe, const 
     aux.load_scale = static_cast<float>(information);
   }
   const ops::GateNormal through = top_k_ == 1 ? ops::GateNormal::none : normal(pass);
-  ops::moe_gate_backward(stream, saved.probability, saved.log_sum_exp, saved.chosen, plan.row, through,
-                         dchosen ? dchosen : dweight, log_mean ? log_mean : statistics.load, aux, dlogits);
+  ops::moe_gate_backward(stream, {.probability = saved.probability,
+                                  .log_sum_exp = saved.log_sum_exp,
+                                  .chosen = saved.chosen,
+                                  .row = plan.row,
+                                  .normal = through,
+                                  .dweight = dchosen ? dchosen : dweight,
+                                  .load = log_mean ? log_mean : statistics.load,
+                                  .aux = aux,
+                                  .dlogits = dlogits});
   if (router_.dense_training)
     ops::moe_entropy_backward(stream, saved.probability, saved.entropy, static_cast<float>(information),
                               dlogits);

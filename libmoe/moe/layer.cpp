@@ -139,7 +139,13 @@ void MoeLayer::backward(Stream& stream, const Pass& pass, const MoePass& moe, co
     drouted = Tensor(device, x.shape);
     dalways = Tensor(device, x.shape);
     dmix = Tensor(device, saved.mix.shape());
-    ops::moe_mix_backward(stream, saved.mix, saved.routed, saved.always, dy, dmix, drouted, dalways);
+    ops::moe_mix_backward(stream, {.logits = saved.mix,
+                                   .a = saved.routed,
+                                   .b = saved.always,
+                                   .dy = dy,
+                                   .dlogits = dmix,
+                                   .da = drouted,
+                                   .db = dalways});
   }
   const Tensor dweight(device, saved.weight.shape());
   run_experts_backward(stream, pass, residual_ ? drouted.view() : dy, saved, dweight, dx);

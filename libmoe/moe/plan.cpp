@@ -17,9 +17,15 @@ Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_e
   plan.row = Tensor(device, {t, k}, DType::i32);
   plan.choice = Tensor(device, {t * k}, DType::i32);
   plan.token = Tensor(device, {t * k}, DType::i32);
-  ops::moe_plan(stream, choices.index, choices.probability, keep, {choices.mine, choices.first_choice},
-                plan.sizes.view().slice(0, e), plan.sizes.view().slice(e, 2 * e + 1), plan.row, plan.choice,
-                plan.token);
+  ops::moe_plan(stream, {.index = choices.index,
+                         .probability = choices.probability,
+                         .keep = keep,
+                         .tokens = {choices.mine, choices.first_choice},
+                         .counts = plan.sizes.view().slice(0, e),
+                         .offsets = plan.sizes.view().slice(e, 2 * e + 1),
+                         .row = plan.row,
+                         .choice = plan.choice,
+                         .token = plan.token});
   const std::vector<std::int32_t> sizes = to_host<std::int32_t>(stream, plan.sizes);
   plan.counts.assign(sizes.begin(), sizes.begin() + e);
   plan.offsets.assign(sizes.begin() + e, sizes.end());
