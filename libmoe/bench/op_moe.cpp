@@ -36,10 +36,10 @@ struct Routed {
   void score(Stream& stream) const { ops::moe_score(stream, logits, probability, log_sum_exp, entropy); }
   void choose(Stream& stream) const { ops::moe_choice(stream, logits, probability, {}, chosen, chosen); }
   void plan(Stream& stream) const {
-    const ops::MoeKeep keep{
-        .capacity = (t * k + e - 1) / e, .order = ops::KeepOrder::random, .random = {.seed = 1}};
+    const ops::MoeCapacity capacity{
+        .places = (t * k + e - 1) / e, .order = ops::KeepOrder::random, .random = {.seed = 1}};
     ops::moe_plan(stream, {.index = chosen,
-                           .keep = keep,
+                           .capacity = capacity,
                            .tokens = {.mine = {0, t}},
                            .counts = counts,
                            .offsets = offsets,

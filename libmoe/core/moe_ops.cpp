@@ -63,7 +63,7 @@ void moe_plan(Stream& stream, const MoePlan& a) {
   // Numbers of choices are 32 bits wide.
   MOE_CHECK(std::max(t * k, a.tokens.first_choice + m * k) < std::int64_t{1} << 31);
   check_i32(a.index, {t, k});
-  if (a.probability || a.keep.order == KeepOrder::probability) check(a.probability, {t, k});
+  if (a.probability || a.capacity.order == KeepOrder::probability) check(a.probability, {t, k});
   check_i32(a.counts, {e});
   check_i32(a.offsets, {e + 1});
   check_i32(a.row, {m, k});
@@ -76,9 +76,9 @@ void moe_plan(Stream& stream, const MoePlan& a) {
                                   .begin = a.tokens.mine.begin,
                                   .end = a.tokens.mine.end,
                                   .index = a.index.i32(),
-                                  .capacity = a.keep.capacity,
-                                  .order = a.keep.order,
-                                  .random = a.keep.random,
+                                  .capacity = a.capacity.places,
+                                  .order = a.capacity.order,
+                                  .random = a.capacity.random,
                                   .probability = a.probability.f32(),
                                   .first_choice = static_cast<std::int32_t>(a.tokens.first_choice),
                                   .scratch = static_cast<std::uint64_t*>(scratch.view().data),

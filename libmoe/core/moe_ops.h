@@ -27,8 +27,9 @@ struct MoeChoiceNoise {
 void moe_choice(Stream& stream, const TensorView& score, const TensorView& probability,
                 const MoeChoiceNoise& noise, const TensorView& chosen, const TensorView& index);
 
-struct MoeKeep {
-  std::int64_t capacity = -1;  // negative: every choice stays
+/// How many choices an expert takes, and which.
+struct MoeCapacity {
+  std::int64_t places = -1;  // negative: every choice stays
   KeepOrder order = KeepOrder::position;
   RandomStream random{};
 };
@@ -40,7 +41,7 @@ struct MoePlanTokens {
 struct MoePlan {
   TensorView index;          // [T,K] i32
   TensorView probability{};  // [T,K] of the choices; may be empty unless they are kept by it
-  MoeKeep keep{};
+  MoeCapacity capacity{};
   MoePlanTokens tokens;
   TensorView counts, offsets;     // [E], [E+1] i32
   TensorView row, choice, token;  // [M,K], [M*K], [M*K] i32

@@ -89,11 +89,11 @@ void Gate::forward(Stream& stream, const Pass& pass, const TensorView& x, Saved&
   ops::moe_choice(stream, logits, saved.probability, noise, saved.chosen, saved.index());
 }
 
-ops::MoeKeep Gate::keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {
+ops::MoeCapacity Gate::capacity(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const {
   if (!pass.training || !capacity_.drop_tokens || dense(pass)) return {};
   PassRandom numbers = pass.random;
   numbers.first_row = first_row;
-  return {.capacity = expert_capacity(n_tokens, n_experts(), capacity_.factor, top_k_, capacity_.least),
+  return {.places = expert_capacity(n_tokens, n_experts(), capacity_.factor, top_k_, capacity_.least),
           .order = keep_order(capacity_),
           .random = numbers.stream(RandomUse::token_selection, top_k_)};
 }

@@ -63,7 +63,7 @@ class Gate {
   void forward(Stream& stream, const Pass& pass, const TensorView& x, Saved& saved) const;
   /// Capacity and the order of keeping for n_tokens tokens that compete, the first of which is row first_row
   /// of the update.
-  ops::MoeKeep keep(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const;
+  ops::MoeCapacity capacity(const Pass& pass, std::int64_t n_tokens, std::int64_t first_row) const;
   /// [T,K] the gate's probability of each choice, 0 for unused ones.
   Tensor chosen_probability(Stream& stream, const Saved& saved) const;
   /// weight: [T,K], 0 for dropped choices; times the routed scale.

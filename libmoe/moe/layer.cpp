@@ -40,18 +40,18 @@ Plan MoeLayer::plan(Stream& stream, const Pass& pass, const MicroBatchRows& rows
                     const Gate::Saved& gate) const {
   const bool together = rows.divided() && spec_.capacity.scope == CapacityScope::global;
   const std::int64_t n_tokens = together ? rows.n_rows : rows.mine.size();
-  const ops::MoeKeep keep =
-      gate_.keep(pass, n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0));
-  const bool drops = keep.capacity >= 0 && keep.capacity < n_tokens;
+  const ops::MoeCapacity capacity =
+      gate_.capacity(pass, n_tokens, pass.random.first_row - (together ? rows.mine.begin : 0));
+  const bool drops = capacity.places >= 0 && capacity.places < n_tokens;
   Tensor probability;
-  if (drops && keep.order == ops::KeepOrder::probability)
+  if (drops && capacity.order == ops::KeepOrder::probability)
     probability = gate_.chosen_probability(stream, gate);
   CompetingChoices choices{.index = gate.index(),
                            .probability = probability,
                            .mine = {0, rows.mine.size()},
                            .first_choice = rows.mine.begin * gate_.n_choices(pass)};
   if (together && drops) choices = gather_choices(stream, grid_->data(), rows, gate.index(), probability);
-  return make_plan(stream, choices, gate_.n_experts(), drops ? keep : ops::MoeKeep{});
+  return make_plan(stream, choices, gate_.n_experts(), drops ? capacity : ops::MoeCapacity{});
 }
 
 void MoeLayer::run_experts(Stream& stream, const Pass& pass, const TensorView& x, ExpertSource* source,

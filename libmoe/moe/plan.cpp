@@ -9,7 +9,7 @@ std::int64_t Plan::n_dropped() const {
 }
 
 Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_experts,
-               const ops::MoeKeep& keep) {
+               const ops::MoeCapacity& capacity) {
   const std::int64_t t = choices.mine.size(), k = choices.index.shape[1], e = n_experts;
   Device& device = stream.device();
   Plan plan;
@@ -19,7 +19,7 @@ Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_e
   plan.token = Tensor(device, {t * k}, DType::i32);
   ops::moe_plan(stream, {.index = choices.index,
                          .probability = choices.probability,
-                         .keep = keep,
+                         .capacity = capacity,
                          .tokens = {choices.mine, choices.first_choice},
                          .counts = plan.sizes.view().slice(0, e),
                          .offsets = plan.sizes.view().slice(e, 2 * e + 1),

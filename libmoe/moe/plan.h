@@ -42,9 +42,9 @@ struct Plan {
   ExpertRows rows() const { return {offsets, sizes.view().slice(n_experts(), 2 * n_experts() + 1), choice}; }
 };
 
-/// keep's capacity is for all choices that compete. Waits for the stream: the host needs the counts to size
+/// The capacity is for all choices that compete. Waits for the stream: the host needs the counts to size
 /// what follows.
 Plan make_plan(Stream& stream, const CompetingChoices& choices, std::int64_t n_experts,
-               const ops::MoeKeep& keep);
+               const ops::MoeCapacity& capacity);
 
 }  // namespace moe

@@ -33,7 +33,7 @@ TEST_F(Layer, DispatchAndCombineAreAdjoint) {
   Gate::Saved saved;
   gate.forward(stream_, pass, x, saved);
   const Plan plan =
-      make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, gate.keep(pass, kTokens, 0));
+      make_plan(stream_, {.index = saved.index(), .mine = {0, kTokens}}, 5, gate.capacity(pass, kTokens, 0));
   EXPECT_GT(plan.n_dropped(), 0);
   const Tensor rows = LocalDispatcher::dispatch(stream_, plan, x);
   const Tensor r = random_tensor(stream_, rows.shape(), 2), back = empty({kTokens, kWidth});
