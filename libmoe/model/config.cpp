@@ -19,7 +19,7 @@ void check_range(const std::string& option, const auto& value, double low, doubl
 // What fields allow by themselves; those of experts only where there are some.
 void check_ranges(ModelConfig& config, bool of_experts) {
   for (const Field& field : model_fields()) {
-    if (!field.has_range() || (field.group == kExpertFields) != of_experts) continue;
+    if (!field.has_range() || (field.group == FieldGroup::experts) != of_experts) continue;
     const Field::Target target = field.target(config);
     if (const auto* count = std::get_if<std::int64_t*>(&target))
       check_range(field.option(), **count, field.low, field.high);
@@ -98,8 +98,8 @@ void ModelConfig::check_batch(std::int64_t n_rows, const std::string& option, bo
 
 void ModelConfig::describe(OptionTable& table) {
   for (const Field& field : model_fields()) {
-    if (field.group == nullptr) continue;
-    table.group(field.group);
+    if (field.group == FieldGroup::none) continue;
+    table.group(word_of(field.group));
     Option& option = table.add(field.option(), field.option_target(*this), field.value_name, field.help);
     if (field.has_range()) option.range(field.low, field.high);
   }

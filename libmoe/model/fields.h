@@ -11,6 +11,12 @@
 
 namespace moe {
 
+/// Headings of options. `none`: no option, since the dataset gives the field; a dense model does without
+/// those of experts.
+enum class FieldGroup : std::uint8_t { none, model, dropout, experts };
+template <>
+inline constexpr std::array kWords<FieldGroup>{"", "Model", "Dropout", "Mixture of Experts"};
+
 struct Field {
   using Target = std::variant<bool*, std::int64_t*, double*, Word, std::vector<std::int64_t>*>;
   /// What another value would be: another shape of the weights; for the same weights another mixture of what
@@ -20,7 +26,7 @@ struct Field {
 
   const char* key;                 // in JSON and TOML; the option has - for _
   Target (*target)(ModelConfig&);  // its value
-  const char* group;               // heading of the option; null: the field is no option
+  FieldGroup group;
   Decides decides;
   const char* value_name;
   const char* help;
@@ -36,8 +42,5 @@ struct Field {
 
 /// In the order in which JSON and help have them.
 std::span<const Field> model_fields();
-
-/// Heading of the options that a dense model does without.
-inline constexpr const char* kExpertFields = "Mixture of Experts";
 
 }  // namespace moe
