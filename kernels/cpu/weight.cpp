@@ -149,9 +149,10 @@ void pack_int4(const Strips& strips) {
       store(scales + i, pack_int4_columns(block.at[0] + i, strips.row_at(strip, k) + 4 * i));
   });
   // Half a line is left behind an odd number of strips and groups.
-  const std::int64_t used = packed_columns(strips.p.from.n) * n_groups * 2;
-  if (strips.end * kStripColumns >= strips.p.from.n)
-    __builtin_memset(strips.scales() + used, 0, static_cast<std::size_t>(strips.scale_bytes() - used));
+  const std::int64_t used = packed_columns(strips.p.from.n) * n_groups * 2,
+                     left = strips.scale_bytes() - used;
+  if (strips.end * kStripColumns >= strips.p.from.n && left > 0)
+    __builtin_memset(strips.scales() + used, 0, static_cast<std::size_t>(left));
 }
 
 void pack_strips(const Strips& strips) {

@@ -67,7 +67,9 @@ void pack_weight(const Context&, const PackWeightArgs& args) {
   for (std::int64_t i = 0; i < args.n_problems; ++i) {
     const PackProblem& p = args.problems[i];
     const std::int64_t k = p.from.k, n = p.from.n;
-    __builtin_memset(p.to, 0, static_cast<std::size_t>(packed_bytes(p.type, k, n)));
+    const auto bytes = static_cast<std::size_t>(packed_bytes(p.type, k, n));
+    if (bytes == 0) continue;
+    __builtin_memset(p.to, 0, bytes);
     const Weight packed{k, n, p.type, WeightLayout::packed, p.to, 0};
     if (p.type == WeightType::bf16) pack_bf16(p);
     if (p.type == WeightType::int8) pack_int8(p, packed);
