@@ -176,7 +176,7 @@ struct Case {
                                     : layout.type == WeightType::int8 ? 2 * n_strips
                                                                       : (n_strips * n_groups + 1) / 2;
     strips.assign(static_cast<std::size_t>(n_strips * rows + scale_rows), StripRow{});
-    unsigned char* elements = strips.data()->bytes;
+    auto* elements = reinterpret_cast<unsigned char*>(strips.data());
     unsigned char* behind = elements + n_strips * rows * 64;
     for (std::int64_t step = 0; step < k; ++step)
       for (std::int64_t column = 0; column < n; ++column) {
@@ -215,7 +215,7 @@ struct Case {
     const bool tiles = layout.pairs && !int8 && !int4 && has_tiles(isa);
     std::vector<float> out = c, weights = b;
     if (layout.pairs) std::transform(weights.begin(), weights.end(), weights.begin(), rounded);
-    for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t i = 0; i < m && n > 0; ++i) {
       std::vector<float> row;
       for (std::int64_t step = 0; step < k; ++step) {
         const float x =
