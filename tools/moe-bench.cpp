@@ -32,7 +32,7 @@ or the memory are dropped.)";
        "Times matrix products and the other ops of a model. 'of arithmetic %' is the share of the rate of "
        "multiply-add out of registers of the kind that the op consists of, which 'arithmetic' names (products "
        "are of the type of --products, other ops fp32). 'of memory %' is the share of the rate of reading "
-       "memory, in the fastest of several ways, around each repetition (the median of the shares); for ops "
+       "memory, in the fastest of several ways, around the repetitions (the best); for ops "
        "that write about as much as they read, of the rate of updating memory. It is not there where 'from' "
        "says 'cache': what the op needs is less than four times the caches together, so that some of it may "
        "lie there from the repetition before; --cold empties them. 'roof' is the ceiling that binds the op at "

@@ -1,7 +1,7 @@
 # fish completion for moe-bench, made by moe-bench --emit-docs fish: see share/update-docs
 complete -c moe-bench -n __fish_use_subcommand -f -a op -d 'rate of each kernel as a share of the machine\'s ceilings'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -f
-complete -c moe-bench -n '__fish_seen_subcommand_from op' -l op -x -a 'experts-forward experts-dx experts-dw dense-forward dense-dx dense-dw logits attention attention-backward layer-norm add-norm layer-norm-backward embedding gelu dropout-add gather-rows cross-entropy adam attention-step bias-backward gelu-backward dropout-backward embedding-backward log-softmax softmax-part cross-entropy-of-parts top-k fill add-scaled round sum-of-squares all-finite moe-gate moe-gate-backward moe-entropy-backward moe-statistics moe-plan moe-weight moe-combine moe-combine-backward moe-bias-backward moe-dropout moe-jitter moe-mix moe-mix-backward' -d 'Ops to measure; all when not given'
+complete -c moe-bench -n '__fish_seen_subcommand_from op' -l op -x -a 'experts-forward experts-dx experts-dw dense-forward dense-dx dense-dw logits attention attention-backward layer-norm add-norm layer-norm-backward embedding gelu dropout-add gather-rows cross-entropy adam attention-step bias-backward gelu-backward dropout-backward embedding-backward log-softmax softmax-part cross-entropy-of-parts top-k fill add-scaled pack-weight sum-of-squares all-finite moe-score moe-choice moe-gate-backward moe-entropy-backward moe-statistics moe-plan moe-weight moe-combine moe-combine-backward moe-bias-backward moe-dropout moe-jitter moe-mix moe-mix-backward' -d 'Ops to measure; all when not given'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l weights -x -a 'fp32 bf16' -d 'What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated and saved'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l products -x -a 'fp32 bf16' -d 'What matrix products multiply: fp32, or bf16 = both matrices are rounded first, twice as fast where the processor has bf16 dot products; sums are fp32 in both'
 complete -c moe-bench -n '__fish_seen_subcommand_from op' -l cold -d 'Empty the caches before each repetition: weights come from memory, as in decoding'
@@ -77,6 +77,7 @@ complete -c moe-bench -n '__fish_seen_subcommand_from train' -l dense-training -
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l aux-loss -x -d 'Weight of the load balancing loss'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l z-loss -x -d 'Weight of the loss on the square of the gate\'s log-sum-exp'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l residual-experts -d 'A feed-forward network beside the experts sees every token'
+complete -c moe-bench -n '__fish_seen_subcommand_from train' -l experts-per-layer -x -d 'Experts of each layer that has them, encoder first, where the layers differ: from --top-k to --n-experts'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l threads -x -d 'Threads, 0 = all processors'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l warm-up -x -d 'Repetitions before the measured ones'
 complete -c moe-bench -n '__fish_seen_subcommand_from train' -l repeat -x -d 'Measured repetitions; the median is shown with minimum and maximum'

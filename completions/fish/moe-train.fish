@@ -45,6 +45,7 @@ complete -c moe-train -l dense-training -d 'In training every token goes to all 
 complete -c moe-train -l aux-loss -x -d 'Weight of the load balancing loss'
 complete -c moe-train -l z-loss -x -d 'Weight of the loss on the square of the gate\'s log-sum-exp'
 complete -c moe-train -l residual-experts -d 'A feed-forward network beside the experts sees every token'
+complete -c moe-train -l experts-per-layer -x -d 'Experts of each layer that has them, encoder first, where the layers differ: from --top-k to --n-experts'
 complete -c moe-train -l directions -x -d 'Directions to train: both, forward (as the dataset has the pairs), backward, or names as eng-deu,deu-eng'
 complete -c moe-train -l temperature -x -d 'A part with a share s of the sentences is drawn in proportion to s^(1/T): 1 by size, large evenly'
 complete -c moe-train -l denoise-ratio -x -d 'Share of sentences that are restored from noise instead of translated; they come from monolingual parts, or from the pairs when there are none'

@@ -61,9 +61,7 @@ Samples Samples::undisturbed() const {
     kept.amount.push_back(amount[i]);
     kept.flops.push_back(flops[i]);
     kept.canary_gflops.push_back(canary_gflops[i]);
-    if (canary_gbps.empty()) continue;
-    kept.canary_gbps.push_back(canary_gbps[i]);
-    kept.memory_gbps.push_back(memory_gbps[i]);
+    if (!canary_gbps.empty()) kept.canary_gbps.push_back(canary_gbps[i]);
   }
   return kept.seconds.size() < 3 ? *this : kept;
 }
@@ -106,9 +104,7 @@ Samples Machine::sample(const MeasureOptions& options, const Bounds& bounds,
     samples.amount.push_back(amount);
     samples.flops.push_back(flops);
     samples.canary_gflops.push_back(std::min(multiplied_before, multiplied_after));
-    if (!bounds.memory) continue;
-    samples.canary_gbps.push_back(std::min(read_before, read_after));
-    samples.memory_gbps.push_back(std::max(read_before, read_after));
+    if (bounds.memory) samples.canary_gbps.push_back(std::min(read_before, read_after));
   }
   return samples;
 }

@@ -38,9 +38,8 @@ struct Bounds {
 /// Repetitions with what each did (tokens or bytes; operations) and how the machine was.
 struct Samples {
   std::vector<double> seconds, amount, flops;
-  std::vector<double> canary_gflops;  // the slower of the two canaries
-  std::vector<double> canary_gbps,
-      memory_gbps;  // of memory, the slower and the faster; empty when not bound by it
+  // The slower of the two canaries; of memory, none when the work is not bound by it.
+  std::vector<double> canary_gflops, canary_gbps;
   double ceiling_gflops = 0, ceiling_gbps = 0;  // the best canaries
   double total_seconds() const;
   double total_amount() const;

@@ -117,15 +117,10 @@ std::int64_t OpCase::footprint() const {
 Row op_row(const OpFigures& op, const Samples& samples) {
   const Timing t = summarise(samples.seconds);
   const double arithmetic = op.flops / t.median / (samples.ceiling_gflops * 1e9);
-  double memory = NAN;  // the rate changes with the neighbours of a virtual machine: the median of the shares
-  if (!samples.memory_gbps.empty()) {
-    std::vector<double> shares;
-    for (std::size_t i = 0; i < samples.seconds.size(); ++i)
-      shares.push_back(op.bytes / samples.seconds[i] / (op.update_factor * samples.memory_gbps[i] * 1e9));
-    memory = summarise(shares).median;
-  }
+  const bool is_known = !samples.canary_gbps.empty();
+  const double memory =
+      is_known ? op.bytes / t.median / (op.update_factor * samples.ceiling_gbps * 1e9) : NAN;
   const std::string kind = name_of(op.kind);
-  const bool is_known = !std::isnan(memory);
   return {{"op", op.name},
           {"shape", op.shape},
           {"arithmetic", kind},

@@ -107,7 +107,7 @@ OpCase add_scaled(Stream& stream, const OpSizes& s) {
 }
 
 // Both directions of the experts' first weights, as an update packs them.
-OpCase pack_weights(Stream& stream, const OpSizes& s) {
+OpCase pack_weight(Stream& stream, const OpSizes& s) {
   constexpr WeightType kType = WeightType::bf16;
   OpCase c = numbers_case(stream, s, 0, 8, 1);
   const TensorView all = c.memory[0].view().reshape({s.experts, s.d_model, s.d_ffn});
@@ -204,7 +204,7 @@ std::vector<OpEntry> small_entries() {
           {"top-k", false, top_k},
           {"fill", false, fill},
           {"add-scaled", false, add_scaled},
-          {"pack-weights", false, pack_weights},
+          {"pack-weight", false, pack_weight},
           {"sum-of-squares", false, sum_of_squares},
           {"all-finite", false, all_finite}};
 }

@@ -130,10 +130,9 @@ void Transformer::step(Stream& stream, const Pass& pass, DecoderState& decoder_s
     m.decoder->layers()[i].step(stream, pass, x, step, experts);
   }
   m.decoder->norm().forward(stream, x, y);
-  ops::gemm(stream, {.a = y,
-                     .b = WeightView(m.output_table->whole()).transposed(),
-                     .c = logits,
-                     .product = pass.product});
+  ops::gemm(
+      stream,
+      {.a = y, .b = WeightView(m.output_table->whole()).transposed(), .c = logits, .product = pass.product});
   ++state.position;
 }
 

@@ -30,8 +30,8 @@ std::vector<std::string> moe_prefixes(const ModelConfig& config);
 /// MoE layers of the encoder; 0 for a decoder-only model.
 std::int64_t n_encoder_moe_layers(const ModelConfig& config);
 
-/// Of each MoE layer the tensors of its experts, in the order of FeedForwardParameters::tensors(), as if every
-/// layer had weights of its own.
+/// Of each MoE layer the tensors of its experts, in the order of FeedForwardParameters::tensors(), as if
+/// every layer had weights of its own.
 std::vector<std::vector<ParameterSpec>> expert_specs(const ModelConfig& config);
 
 }  // namespace moe

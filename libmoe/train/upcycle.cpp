@@ -74,7 +74,8 @@ Checkpoint upcycle(Checkpoint dense, const ModelConfig& asked, std::uint64_t see
   sparse.vocabulary = dense.vocabulary;
   sparse.config = sparse_config(dense.config, asked);
   for (std::int64_t layer = 0; layer < sparse.config.n_moe_layers(); ++layer) {
-    sparse.expert_ids.emplace_back(static_cast<std::size_t>(sparse.config.experts_in(static_cast<int>(layer))));
+    sparse.expert_ids.emplace_back(
+        static_cast<std::size_t>(sparse.config.experts_in(static_cast<int>(layer))));
     std::iota(sparse.expert_ids.back().begin(), sparse.expert_ids.back().end(), std::int64_t{0});
   }
   DenseParameters from(dense, path);

@@ -92,7 +92,7 @@ nlohmann::json to_json(const Row& row) {
   return nlohmann::json::parse(format_report(report, "json"))["rows"][0];
 }
 
-TEST(BenchOp, SharesAreThoseOfTheOwnKindAndOfTheSameMoment) {
+TEST(BenchOp, SharesAreThoseOfTheOwnCeiling) {
   Samples samples;
   samples.seconds = {0.001, 0.003, 0.002};
   samples.ceiling_gflops = 400;
@@ -108,7 +108,8 @@ TEST(BenchOp, SharesAreThoseOfTheOwnKindAndOfTheSameMoment) {
   EXPECT_TRUE(row["of roof %"].is_null());
   EXPECT_EQ(row["roof"], "-");
 
-  samples.memory_gbps = {80, 40, 50};  // shares 75%, 50%, 60%
+  samples.canary_gbps = {48, 44, 45};
+  samples.ceiling_gbps = 50;
   row = to_json(op_row(op, samples));
   EXPECT_EQ(row["from"], "memory");
   EXPECT_NEAR(row["of memory %"], 60, 1e-9);
@@ -136,7 +137,8 @@ TEST(BenchOp, AFootprintCountsWhatIsReadAndWrittenOnce) {
                                                    .heads = 8,
                                                    .length = 7,
                                                    .vocab_size = 50,
-                                                   .bf16 = false});
+                                                   .weights = WeightType::f32,
+                                                   .product = Product::f32});
     const std::int64_t weights = 2 * 32 * 48;
     EXPECT_EQ(c.footprint(),
               std::string(entry.name) == "adam" ? 16 * weights : 4 * (weights + 2 * 3 * (32 + 48)));

@@ -122,7 +122,9 @@ TEST(Integers, NumbersAreWithinHalfAScaleOfInt8) {
         sum += q;
         ASSERT_NEAR(s, largest / 127, largest * 0x1p-24) << table->name;
         ASSERT_LE(std::fabs(x - q * s), s * (0.5 + 0x1p-15)) << table->name << " " << i << "," << j;
-        if (std::fabs(x) == largest) ASSERT_EQ(q, x > 0 ? 127 : -127) << table->name;
+        if (std::fabs(x) == largest) {
+          ASSERT_EQ(q, x > 0 ? 127 : -127) << table->name;
+        }
       }
       ASSERT_EQ(u.sum[static_cast<std::size_t>(j)], sum) << table->name;
     }
@@ -144,12 +146,15 @@ TEST(Integers, NumbersAreWithinHalfAScaleOfInt4OrHeldAt7) {
         const double x = w[static_cast<std::size_t>(i * n + j)], s = u.scale_at(i, j);
         const int q = u.q_at(i, j);
         ASSERT_NEAR(s, largest / -8, std::fabs(largest) / 8 * 0x1p-8) << table->name;
-        if (x == largest) ASSERT_EQ(q, -8) << table->name;
+        if (x == largest) {
+          ASSERT_EQ(q, -8) << table->name;
+        }
         const double off = std::fabs(x - q * s), half = std::fabs(s) * (0.5 + 0x1p-20);
-        if (x / s > 7.5)
+        if (x / s > 7.5) {
           ASSERT_TRUE(q == 7 && off <= std::fabs(s) * (1 + 0x1p-4)) << table->name;
-        else
+        } else {
           ASSERT_LE(off, half) << table->name << " " << i << "," << j;
+        }
       }
   }
 }

@@ -39,16 +39,16 @@ ModelConfig base() {
 std::vector<ModelConfig> configs() {
   std::vector<ModelConfig> all(9, base());
   all[1].tie_embeddings = false;
-  all[1].positions = "learned";
-  all[2].architecture = "decoder-only";
+  all[1].positions = Positions::learned;
+  all[2].architecture = Architecture::decoder_only;
   all[2].residual_experts = true;
   all[3].n_experts = 0;
   all[4].experts_per_layer = {4, 2, 3};
   all[4].residual_experts = true;
   all[5].share_layers = true;
-  all[6].architecture = "decoder-only";
+  all[6].architecture = Architecture::decoder_only;
   all[6].tie_embeddings = false;
-  all[6].positions = "learned";
+  all[6].positions = Positions::learned;
   all[7].n_experts = 6;
   all[7].expert_interval = 1;
   all[8].n_experts = 0;
@@ -62,12 +62,12 @@ struct Sums {
 
 /// Of a model, written down layer by layer.
 Sums by_hand(const ModelConfig& c) {
-  const bool two = c.architecture == "encoder-decoder";
+  const bool two = c.has_encoder();
   const std::int64_t D = c.d_model, F = c.d_ffn, n_stacks = two ? 2 : 1;
   const std::int64_t norm = 2 * D, map = D * D + D, network = D * F + F + F * D + D;
   Sums sums;
   sums.all += c.vocab_size * D * (c.tie_embeddings ? 1 : n_stacks + 1) + n_stacks * norm;
-  if (c.positions == "learned") sums.all += n_stacks * c.max_length * D;
+  if (c.positions == Positions::learned) sums.all += n_stacks * c.max_length * D;
   int moe_layer = 0;
   for (const bool encoder : {true, false}) {
     if (encoder && !two) continue;
@@ -223,7 +223,7 @@ TEST(ParameterSpecs, SayWhatValuesBeginAs) {
 TEST(ParameterSpecs, BeginAsTheirModulesNeed) {
   ModelConfig config = base();
   config.residual_experts = true;
-  config.positions = "learned";
+  config.positions = Positions::learned;
   const ParameterList layout = parameter_layout(config);
   const double D = 16, F = 22;
   const std::string layer = "decoder.layers.1.";
