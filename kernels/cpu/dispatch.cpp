@@ -57,7 +57,6 @@ bool has_amx() {
 template <void (*kGemm)(const Context&, const GemmArgs&)>
 KernelTable with_gemm(KernelTable table, const char* name) {
   table.name = name;
-  table.fastest_product = {Product::bf16, "this processor multiplies bf16 in tiles"};
   table.gemm = [](const Context& context, const GemmArgs& args) {
     kGemm(context, args);
     return 0;
@@ -65,7 +64,11 @@ KernelTable with_gemm(KernelTable table, const char* name) {
   return table;
 }
 const KernelTable& amx_table() {
-  static const KernelTable kTable = with_gemm<amx::gemm>(avx512bf16::table(), "cpu-amx");
+  static const KernelTable kTable = [] {
+    KernelTable table = with_gemm<amx::gemm>(avx512bf16::table(), "cpu-amx");
+    table.fastest_product = {Product::bf16, "this processor multiplies bf16 in tiles"};
+    return table;
+  }();
   return kTable;
 }
 const KernelTable& amx_emulated_table() {

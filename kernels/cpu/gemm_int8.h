@@ -97,12 +97,7 @@ struct Int8 {
 
   /// A row of A; returns its scale.
   static float pack_row(const float* from, std::int64_t k, float* to) {
-    Vec sizes{};
-    for_vectors(0, k, [&](std::int64_t i, auto part) { sizes = larger_size(sizes, load(from + i, part)); });
-    std::int32_t largest = 0;
-    for (int lane = 0; lane < kLanes; ++lane)
-      if (bits_of(sizes)[lane] > largest) largest = bits_of(sizes)[lane];
-    const Int8Scales scales(from_bits(splat_int(largest)));
+    const Int8Scales scales(largest_size(from, k));
     for_vectors(0, k, [&](std::int64_t i, auto part) {
       Int8Steps::store_steps(scales.rounded(load(from + i, part)), to + i / 4 * kStepWords);
     });

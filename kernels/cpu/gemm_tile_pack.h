@@ -4,6 +4,7 @@
 //   B   as strips of a packed weight of bf16 (kernels/api/weight.h)
 #pragma once
 #include "kernels/cpu/gemm_part.h"
+#include "kernels/cpu/int8.h"
 
 namespace moe::kernels::MOE_ISA {
 namespace {
@@ -84,34 +85,16 @@ inline void pack_strips_of_columns(const float* b, std::int64_t ld, std::int64_t
   }
 }
 
-/// How a row of A becomes int8 (kernels/api/weight.h, as the columns of the weight). NaN where a number is
-/// not finite.
+/// Of a row of A in int8.
 struct RowScale {
   float scale, inverse;
 
   RowScale(const float* row, std::int64_t k) {
-    // Compared as integers, of which NaN is the largest.
-    IntVec sizes{};
-    for (std::int64_t i = 0; i < k; i += kLanes) {
-      const IntVec some = bits_of(abs(load_first(row + i, k - i)));
-      sizes = some > sizes ? some : sizes;
-    }
-    std::int32_t largest = 0;
-    for (int i = 0; i < kLanes; ++i) largest = sizes[i] > largest ? sizes[i] : largest;
-    float m;
-    __builtin_memcpy(&m, &largest, sizeof m);
-    const bool finite = largest < 0x7F800000;
-    scale = m < kLeastInt8 ? 0 : finite ? m / 127 : __builtin_nanf("");
-    inverse = m < kLeastInt8 ? 0 : 127 / m;
+    const Int8Scales scales(largest_size(row, k));
+    scale = scales.scale[0];
+    inverse = scales.inverse[0];
   }
 };
-
-/// Numbers in [-127, 127], rounded to nearest, ties to even.
-MOE_INLINE IntVec rounded_to_int(Vec x) {
-  const Vec magic = splat(0x1.8p23f);  // adding it leaves a whole number in the low bits
-  settle(x);                           // a product that was fused with the sum would be rounded once only
-  return bits_of(x + magic) - bits_of(magic);
-}
 
 /// Rows of A in int8.
 inline void pack_int8_tiles(const float* a, std::int64_t lda, std::int64_t rows, std::int64_t k,
@@ -122,7 +105,7 @@ inline void pack_int8_tiles(const float* a, std::int64_t lda, std::int64_t rows,
     char* row = row_of_tiles(to, n_tiles, r);
     const Vec inverse = splat(scales[r].inverse);
     for (std::int64_t i = 0; i < n_tiles * kTileRowBytes; i += kLanes) {
-      const Bytes bytes = __builtin_convertvector(rounded_to_int(load_first(a + i, k - i) * inverse), Bytes);
+      const Bytes bytes = __builtin_convertvector(round_to_int(load_first(a + i, k - i) * inverse), Bytes);
       __builtin_memcpy(row + i / kTileRowBytes * kTileBytes + i % kTileRowBytes, &bytes, sizeof bytes);
     }
   }

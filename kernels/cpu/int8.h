@@ -12,6 +12,16 @@ MOE_INLINE Vec larger_size(Vec largest, Vec x) {
   return from_bits(bits_of(largest) > size ? bits_of(largest) : size);
 }
 
+/// The largest |x| of k numbers, in every lane; NaN if there is one.
+inline Vec largest_size(const float* x, std::int64_t k) {
+  Vec sizes{};
+  for_vectors(0, k, [&](std::int64_t i, auto part) { sizes = larger_size(sizes, load(x + i, part)); });
+  std::int32_t largest = 0;
+  for (int lane = 0; lane < kLanes; ++lane)
+    if (bits_of(sizes)[lane] > largest) largest = bits_of(sizes)[lane];
+  return from_bits(splat_int(largest));
+}
+
 /// Of numbers of which `largest` is the largest magnitude: in every lane its own. NaN where that is not
 /// finite.
 struct Int8Scales {

@@ -203,7 +203,7 @@ TEST(Footprint, OfManyRanksIsAColumnForEachKind) {
             "  MoE layers                       2\n"
             "of each rank                     0,3           1,4             2\n"
             "weights                       3.9KiB        7.8KiB        3.9KiB\n"
-            "weights in bf16                   0B            0B          1KiB\n"
+            "packed weights                    0B            0B          1KiB\n"
             "activations, about              3MiB          3MiB          3MiB\n"
             "together, about               3.0MiB        3.0MiB        3.0MiB\n"
             "besides: while saving        11.7KiB       11.7KiB       11.7KiB\n");
