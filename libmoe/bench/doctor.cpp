@@ -16,6 +16,7 @@
 #include "libmoe/comm/launch.h"
 #include "libmoe/comm/mpi_world.h"
 #include "libmoe/h5/environment.h"
+#include "libmoe/nn/arithmetic.h"
 
 namespace moe::bench {
 namespace {
@@ -54,6 +55,8 @@ void add_processor(Findings& f, Machine& machine) {
   for (const char* isa : kernels::kCpuIsas)
     if (kernels::cpu_table(isa) != nullptr) sets += (sets.empty() ? "" : " ") + std::string(isa);
   f.add("instruction sets", sets, fmt::format("kernels in use: {}", machine.device().kernels().name));
+  const kernels::ProductChoice& fastest = machine.device().kernels().fastest_product;
+  f.add("products by default", word_of(fastest.product), fastest.why);
   f.add("processors", std::to_string(available_processors()), "threads by default");
   f.add("caches", text_of(read_caches()), "of data, all processors together");
 }

@@ -60,12 +60,12 @@ int run_layer_bench(const LayerBenchOptions& options) {
   const MoeLayer layer(parameters, "moe", options.spec(), grid);
   parameters.allocate(machine.device());
   initialise(stream, parameters);
-  if (options.arithmetic.packs()) parameters.keep_packed(stream, options.arithmetic.weight_type());
+  if (options.arithmetic.packs()) parameters.keep_packed(stream, options.arithmetic.weights);
   parameters.make_gradients(stream);
   const Shape shape{options.tokens, options.d_model};
   const Tensor x = random_tensor(stream, shape, 100), dy = random_tensor(stream, shape, 101);
   const Tensor y(machine.device(), shape), dx(machine.device(), shape);
-  const Pass pass{.training = true, .product = options.arithmetic.product()};
+  const Pass pass{.training = true, .product = options.arithmetic.product_on(stream.device())};
   MoeLayer::Saved saved;
   layer.forward(stream, pass, {}, x, nullptr, 0, y, saved);
   const std::int64_t n_rows = saved.plan.n_rows();  // the same in every repetition
@@ -76,7 +76,7 @@ int run_layer_bench(const LayerBenchOptions& options) {
 
   Progress progress("passing", "repetitions", options.measure.warm_up + options.measure.repeat);
   const Samples samples = machine.sample(
-      options.measure, {.kind = multiply_add_of(options.arithmetic.product())},
+      options.measure, {.kind = multiply_add_of(options.arithmetic.product_on(stream.device()))},
       [&] {
         parameters.begin_gradients(stream);
         layer.forward(stream, pass, {}, x, nullptr, 0, y, saved);
@@ -104,8 +104,8 @@ int run_layer_bench(const LayerBenchOptions& options) {
   print_report({.title = "moe-bench layer",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.n_threads())},
-                          {"weights", options.arithmetic.weights},
-                          {"products", options.arithmetic.products}},
+                          {"weights", word_of(options.arithmetic.weights)},
+                          {"products", word_of(options.arithmetic.product_on(stream.device()))}},
                 .rows = {row}},
                options.measure.output);
   return 0;

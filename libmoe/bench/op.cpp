@@ -57,10 +57,10 @@ double error_of(const OpEntry& entry, OpSizes sizes, Machine& machine) {
 Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& options, Machine& machine) {
   const double error = error_of(entry, sizes, machine);
   const OpCase c = entry.make(machine.stream(), sizes);
-  const Bounds bounds{
-      .kind = c.is_product ? multiply_add_of(options.arithmetic.product(), options.arithmetic.weight_type())
-                           : kernels::MultiplyAdd::f32,
-      .memory = options.cold || come_from_memory(c.footprint(), read_caches())};
+  const Bounds bounds{.kind = c.is_product ? multiply_add_of(options.arithmetic.product_on(machine.device()),
+                                                             options.arithmetic.weights)
+                                           : kernels::MultiplyAdd::f32,
+                      .memory = options.cold || come_from_memory(c.footprint(), read_caches())};
   const Samples samples = machine.sample(options.measure, bounds, c.run, [&] {
     if (options.cold) machine.evict();
     return std::pair(c.bytes, c.flops);
@@ -81,7 +81,7 @@ Row measure_case(const OpEntry& entry, const OpSizes& sizes, const OpOptions& op
 void OpOptions::describe(OptionTable& table) {
   table.group("What is measured");
   table.add("op", &op, "OP,...", "ops to measure; all when not given").one_of(op_names());
-  arithmetic.describe(table);
+  arithmetic.describe(table, true);
   table.add("cold", &cold, "",
             "empty the caches before each repetition: weights come from memory, as in decoding");
   table.group("Sizes");
@@ -189,8 +189,8 @@ int run_op(const OpOptions& options) {
     for (std::int64_t rows = options.rows_from; rows <= options.rows_to; rows *= options.rows_factor) {
       cases.push_back({entry,
                        {options.experts, rows, options.d_model, options.d_ffn, options.tokens, options.heads,
-                        options.length, options.vocab_size, options.arithmetic.weight_type(),
-                        options.arithmetic.product()}});
+                        options.length, options.vocab_size, options.arithmetic.weights,
+                        options.arithmetic.product_on(machine.device())}});
       if (!entry.grouped) break;
     }
   }
@@ -209,8 +209,8 @@ int run_op(const OpOptions& options) {
   const MemoryCeiling& memory = machine.memory();
   report.facts = {{"kernels", std::string(machine.device().kernels().name)},
                   {"threads", static_cast<std::int64_t>(machine.stream().n_threads())},
-                  {"weights", options.arithmetic.weights},
-                  {"products", options.arithmetic.products},
+                  {"weights", word_of(options.arithmetic.weights)},
+                  {"products", word_of(options.arithmetic.product_on(machine.device()))},
                   {"cache sizes", text_of(read_caches())},
                   {"memory read GB/s", Number{memory.read_gbps, 1}},
                   {"best way to read", name_of(memory.read_way)},

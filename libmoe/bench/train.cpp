@@ -119,7 +119,7 @@ int run_train_bench(const TrainBenchOptions& options) {
   Stream& stream = machine.stream();
   Transformer model(stream, config);
   model.initialise(stream, 1);
-  if (options.arithmetic.packs()) model.parameters().keep_packed(stream, options.arithmetic.weight_type());
+  if (options.arithmetic.packs()) model.parameters().keep_packed(stream, options.arithmetic.weights);
   model.parameters().make_gradients(stream);
   Adam adam(stream, model.parameters(), {});
   DataParallel parallel(*model.parts().grid, model.parameters(), true);
@@ -131,11 +131,11 @@ int run_train_bench(const TrainBenchOptions& options) {
   std::int64_t n_done = -options.measure.warm_up;
   UpdateOptions settings{.rate = kRate,
                          .label_smoothing = options.label_smoothing,
-                         .product = options.arithmetic.product(),
+                         .product = options.arithmetic.product_on(stream.device()),
                          .recompute = options.recompute};
   double loss = 0;
   const Samples samples = machine.sample(
-      options.measure, {.kind = multiply_add_of(options.arithmetic.product())},
+      options.measure, {.kind = multiply_add_of(options.arithmetic.product_on(stream.device()))},
       [&] {
         const UpdateResult result = run_update(stream, model, adam, parallel, update, settings);
         loss = result.loss_sum / static_cast<double>(result.n_target_tokens);
@@ -182,8 +182,8 @@ int run_train_bench(const TrainBenchOptions& options) {
   print_report({.title = "moe-bench train",
                 .facts = {{"kernels", std::string(machine.device().kernels().name)},
                           {"threads", static_cast<std::int64_t>(stream.n_threads())},
-                          {"weights", options.arithmetic.weights},
-                          {"products", options.arithmetic.products},
+                          {"weights", word_of(options.arithmetic.weights)},
+                          {"products", word_of(options.arithmetic.product_on(stream.device()))},
                           {"recompute", options.recompute ? "yes" : "no"},
                           {"lengths", options.pairs.empty() ? std::string("made up") : options.pairs}},
                 .rows = {row}},

@@ -70,9 +70,9 @@ class Translator {
   }
 
   void translate_window() {
-    const auto results =
-        translate(stream_, {.product = options_->arithmetic.product()}, *loaded_.model, *loaded_.vocabulary,
-                  inputs_, options_->search, loaded_.experts.get(), [&](std::int64_t n) { advance(n); });
+    const auto results = translate(stream_, {.product = options_->arithmetic.product_on(*device_)},
+                                   *loaded_.model, *loaded_.vocabulary, inputs_, options_->search,
+                                   loaded_.experts.get(), [&](std::int64_t n) { advance(n); });
     std::string text;
     std::size_t next = 0;
     for (const bool empty : empty_) {

@@ -1,27 +1,28 @@
 #include "libmoe/nn/arithmetic.h"
 
 namespace moe {
-namespace {
 
-void describe_type(OptionTable& table, const char* name, std::string* type, const char* help) {
-  table.add(name, type, "TYPE", help).one_of({"fp32", "bf16"});
-}
-
-}  // namespace
-
-void Arithmetic::describe(OptionTable& table) {
-  describe_type(
-      table, "weights", &weights,
-      "What matrix products read: fp32, or bf16 = rounded copies of fp32 weights, which are updated "
-      "and saved");
+void Arithmetic::describe(OptionTable& table, bool all_weights) {
+  Option& option =
+      table.add("weights", Word(&weights), "TYPE",
+                all_weights ? "What matrix products read: fp32, or weights packed in another type"
+                            : "What matrix products read: fp32, or bf16 = packed, rounded copies of "
+                              "fp32 weights, which are updated and saved");
+  if (!all_weights) option.one_of({"fp32", "bf16"});
   describe_products(table);
 }
 
 void Arithmetic::describe_products(OptionTable& table) {
-  describe_type(
-      table, "products", &products,
-      "What matrix products multiply: fp32, or bf16 = both matrices are rounded first, twice as fast "
-      "where the processor has bf16 dot products; sums are fp32 in both");
+  table.add(
+      "products", Word(&products), "TYPE",
+      "What matrix products multiply: fp32; bf16 = both matrices are rounded first; auto = bf16 where the "
+      "processor has tiles for it, or dot products that are faster than those of fp32, else fp32. Sums are "
+      "fp32 in all");
+}
+
+Product Arithmetic::product_on(const Device& device) const {
+  if (products == Products::automatic) return device.kernels().fastest_product.product;
+  return products == Products::bf16 ? Product::bf16 : Product::f32;
 }
 
 }  // namespace moe

@@ -1,25 +1,35 @@
 // The types in which matrices are multiplied.
 #pragma once
-#include <string>
+#include <cstdint>
 
 #include "libmoe/base/options.h"
+#include "libmoe/base/words.h"
 #include "libmoe/core/weight.h"
 
 namespace moe {
 
+/// What matrix products shall multiply.
+enum class Products : std::uint8_t { automatic, f32, bf16 };
+template <>
+inline constexpr std::array kWords<Products>{"auto", "fp32", "bf16"};
+template <>
+inline constexpr std::array kWords<Product>{"fp32", "bf16"};
+template <>
+inline constexpr std::array kWords<WeightType>{"fp32", "bf16", "int8", "int4"};
+
 /// Sums and results are fp32 in all of them, and so are the products of gates.
 struct Arithmetic {
-  std::string weights = "fp32", products = "fp32";
+  WeightType weights = WeightType::f32;
+  Products products = Products::automatic;
 
-  /// --weights and --products.
-  void describe(OptionTable& table);
+  /// --weights, of the types that are trained or of all, and --products.
+  void describe(OptionTable& table, bool all_weights = false);
   /// --products alone, where weights are as a file has them.
   void describe_products(OptionTable& table);
-  WeightType weight_type() const { return weights == "bf16" ? WeightType::bf16 : WeightType::f32; }
   /// Products read packed copies of the weights.
-  bool packs() const { return weight_type() != WeightType::f32; }
-  /// Of a pass: Pass::product.
-  Product product() const { return products == "bf16" ? Product::bf16 : Product::f32; }
+  bool packs() const { return weights != WeightType::f32; }
+  /// Of a pass on this device: Pass::product.
+  Product product_on(const Device& device) const;
 };
 
 }  // namespace moe

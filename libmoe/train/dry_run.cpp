@@ -118,7 +118,7 @@ FootprintOptions footprint_options(const TrainOptions& options, const Dataset& d
                                    const ModelParts& parts, int n_threads) {
   FootprintOptions footprint{.batch_tokens = options.batch_tokens,
                              .recompute = options.recompute,
-                             .weights = options.arithmetic.weight_type(),
+                             .weights = options.arithmetic.weights,
                              .overlap = options.overlap,
                              .n_threads = n_threads,
                              .parts = parts};

@@ -150,7 +150,7 @@ class Run {
     u.rate = learning_rate(options_.schedule, number, progress(number), state_.warmup_progress);
     u.clip_norm = options_.clip_norm;
     u.label_smoothing = options_.label_smoothing;
-    u.product = options_.arithmetic.product();
+    u.product = session_.product();
     u.recompute = options_.recompute;
     u.costs = &session_.task_costs();
     UpdateResult result;
@@ -190,8 +190,8 @@ class Run {
     Device& device = session_.stream().device();
     device.trim();
     const ValidationReport report =
-        session_.validator().run(session_.stream(), {.product = options_.arithmetic.product()},
-                                 session_.model(), session_.parallel(), options_.label_smoothing);
+        session_.validator().run(session_.stream(), {.product = session_.product()}, session_.model(),
+                                 session_.parallel(), options_.label_smoothing);
     device.trim();
     const double score = options_.valid_metric == "loss"   ? report.loss
                          : options_.valid_metric == "bleu" ? report.bleu

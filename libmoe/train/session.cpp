@@ -14,6 +14,7 @@
 #include "libmoe/comm/together.h"
 #include "libmoe/model/checkpoint_parts.h"
 #include "libmoe/train/course.h"
+#include "libmoe/train/run_product.h"
 
 namespace moe {
 namespace {
@@ -139,6 +140,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
   for (const std::string& model : options.methods.models()) inputs_.push_back(model);
   ModelParts parts = parts_of(options, origin.config, std::move(world));
   state_ = origin.state;
+  product_ = choose_product(options, *device_, parts.grid->world(), state_);
   const bool keeps = keeps_choices(parts);
   if (keeps && options.partition_embedding == "auto")
     parts.partition_embedding = state_.choices.divided_tables;
@@ -153,7 +155,7 @@ Session::Session(const TrainOptions& options, Origin origin, std::shared_ptr<Com
     model_->initialise(stream_, static_cast<std::uint64_t>(options.seed));
   else
     on_every_rank(this->world(), [&] { load(origin); });
-  if (options.arithmetic.packs()) model_->parameters().keep_packed(stream_, options.arithmetic.weight_type());
+  if (options.arithmetic.packs()) model_->parameters().keep_packed(stream_, options.arithmetic.weights);
   model_->parameters().make_gradients(stream_);
   adam_.emplace(stream_, model_->parameters(), options.adam);
   SaveHeader header{std::shared_ptr<const Vocabulary>(dataset_, &dataset_->vocabulary()),

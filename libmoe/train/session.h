@@ -49,6 +49,8 @@ class Session {
 
   Communicator& world() { return model_->parts().grid->world(); }
   Stream& stream() { return stream_; }
+  /// Of the passes of the run.
+  Product product() const { return product_; }
   Transformer& model() { return *model_; }
   Adam& adam() { return *adam_; }
   DataParallel& parallel() { return *parallel_; }
@@ -72,6 +74,7 @@ class Session {
   std::vector<std::string> inputs_;
   std::unique_ptr<Device> device_;
   Stream stream_;
+  Product product_ = Product::f32;
   std::optional<Transformer> model_;
   std::optional<Adam> adam_;
   std::optional<DataParallel> parallel_;

@@ -21,6 +21,7 @@ std::string RunState::to_json() const {
               {"taken", cursor.n_taken},
               {"layout", choices.layout},
               {"divided_tables", choices.divided_tables},
+              {"products", choices.products},
               {"task_costs", choices.task_costs},
               {"task_cost_updates", choices.n_cost_updates},
               {"course", course},
@@ -53,6 +54,7 @@ RunState RunState::from_json(const std::string& json, const std::string& where) 
     };
     optional("layout", s.choices.layout);
     optional("divided_tables", s.choices.divided_tables);
+    optional("products", s.choices.products);
     optional("task_costs", s.choices.task_costs);
     optional("task_cost_updates", s.choices.n_cost_updates);
     optional("course", s.course);

@@ -17,6 +17,7 @@ namespace moe {
 struct LayoutChoices {
   std::string layout;               // "4 ranks, --tp 2, --ep 2, --zero-stage 1"; empty in older files
   bool divided_tables = false;      // --partition-embedding auto
+  std::string products;             // of the run, whatever the layout; empty in older files
   std::vector<double> task_costs;   // --task-ranks auto: per row, by source of sentences, see TaskCosts
   std::int64_t n_cost_updates = 0;  // that they were learnt from
 };

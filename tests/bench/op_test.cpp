@@ -64,7 +64,7 @@ TEST(BenchOp, EveryOpOfTheKernelsHasARow) {
 TEST(BenchOp, Bf16WeightsAndProductsToo) {
   OpOptions options = small();
   options.op = {"experts-forward", "experts-dx", "logits", "layer-norm"};
-  options.arithmetic = {"bf16", "bf16"};
+  options.arithmetic = {WeightType::bf16, Products::bf16};
   testing::internal::CaptureStdout();
   EXPECT_EQ(run_op(options), 0);
   const auto report = nlohmann::json::parse(testing::internal::GetCapturedStdout());

@@ -126,8 +126,9 @@ TEST_F(Infer, ProductsOfBf16MoveTheFirstScoreALittleWhateverTheBatch) {
   infer::InferOptions o = options(sample(12));
   o.search.beam_size = 1;
   o.scores = true;
+  o.arithmetic.products = Products::f32;
   const std::vector<std::string> fp32 = lines_of(output(o));
-  o.arithmetic.products = "bf16";
+  o.arithmetic.products = Products::bf16;
   const std::string together = output(o);
   const std::vector<std::string> bf16 = lines_of(together);
   ASSERT_EQ(bf16.size(), fp32.size());

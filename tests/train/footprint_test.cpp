@@ -149,7 +149,7 @@ TEST_P(FootprintOfRun, IsWithinFivePercent) {
 
 const Setting kSettings[] = {
     {"alone", 1, [](TrainOptions&) {}},
-    {"packed_weights", 1, [](TrainOptions& o) { o.arithmetic.weights = "bf16"; }},
+    {"packed_weights", 1, [](TrainOptions& o) { o.arithmetic.weights = WeightType::bf16; }},
     {"recompute", 1, [](TrainOptions& o) { o.recompute = true; }},
     {"validation", 1,
      [](TrainOptions& o) {

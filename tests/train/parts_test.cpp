@@ -45,7 +45,7 @@ TEST(RunState, SurvivesItsJson) {
   s.best_score = 1e-300;
   s.validated_update = 120;
   s.kept = {"a \"b\".h5"};
-  s.choices = {"2 ranks", true, {1.0 / 3, 5.0 / 3}, 7};
+  s.choices = {"2 ranks", true, "bf16", {1.0 / 3, 5.0 / 3}, 7};
   const RunState t = RunState::from_json(s.to_json(), "x");
   EXPECT_EQ(t.update, s.update);
   EXPECT_EQ(t.seconds, s.seconds);

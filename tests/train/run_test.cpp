@@ -104,7 +104,7 @@ TEST_F(TrainRun, RoundedWeightsTrainAndResumeBitForBit) {
   EXPECT_EQ(run_train(exact), 0);
 
   TrainOptions straight = exact;
-  straight.arithmetic.weights = "bf16";
+  straight.arithmetic.weights = WeightType::bf16;
   straight.output = folder / "straight.h5";
   straight.log_json = folder / "straight.jsonl";
   EXPECT_EQ(run_train(straight), 0);
@@ -138,21 +138,24 @@ TEST_F(TrainRun, RoundedWeightsTrainAndResumeBitForBit) {
 }
 
 TEST_F(TrainRun, ProductsOfBf16FollowThoseOfFp32AndRoundTheSameWeights) {
-  std::map<std::pair<std::string, std::string>, std::vector<double>> losses;
-  for (const std::string weights : {"fp32", "bf16"})
-    for (const std::string products : {"fp32", "bf16"}) {
+  std::map<std::pair<WeightType, Products>, std::vector<double>> losses;
+  for (const WeightType weights : {WeightType::f32, WeightType::bf16})
+    for (const Products products : {Products::f32, Products::bf16}) {
       TrainOptions options = small_options(folder);
       options.updates = 12;
       options.arithmetic = {weights, products};
-      options.output = folder / (weights + products + ".h5");
-      options.log_json = folder / (weights + products + ".jsonl");
+      const std::string name = std::string(word_of(weights)) + word_of(products);
+      options.output = folder / (name + ".h5");
+      options.log_json = folder / (name + ".jsonl");
       EXPECT_EQ(run_train(options), 0);
       losses[{weights, products}] = logged(options.log_json, "update", "loss");
     }
-  const std::vector<double> fp32 = losses[{"fp32", "fp32"}], bf16 = losses[{"fp32", "bf16"}];
+  const std::vector<double> fp32 = losses[{WeightType::f32, Products::f32}],
+                            bf16 = losses[{WeightType::f32, Products::bf16}];
   ASSERT_EQ(bf16.size(), 12u);
-  EXPECT_NE(bf16, (losses[{"bf16", "fp32"}]));
-  EXPECT_EQ(bf16, (losses[{"bf16", "bf16"}]));  // rounded once or twice, it is the same number
+  EXPECT_NE(bf16, (losses[{WeightType::bf16, Products::f32}]));
+  // Rounded once or twice, it is the same number.
+  EXPECT_EQ(bf16, (losses[{WeightType::bf16, Products::bf16}]));
   for (std::size_t i = 0; i < bf16.size(); ++i) EXPECT_NEAR(bf16[i], fp32[i], 0.02 * fp32[i]);
 }
 
