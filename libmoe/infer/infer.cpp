@@ -32,7 +32,8 @@ class Translator {
       : options_(&options),
         device_(Device::open()),
         stream_(*device_, static_cast<int>(options.threads)),
-        loaded_(load_model(stream_, options.model, options.host_memory.value)),
+        loaded_(load_model(stream_, options.model, options.host_memory.value,
+                           {options.arithmetic.weights, options.type_of_experts()})),
         lines_(options, *loaded_.vocabulary, loaded_.model->config()),
         typed_(options.input == "-" && isatty(STDIN_FILENO) == 1) {}
 

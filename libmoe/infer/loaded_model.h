@@ -16,8 +16,14 @@ struct LoadedModel {
   std::unique_ptr<RingExpertSource> experts;  // null: the model holds its experts
 };
 
+/// In what the matrices of products are held.
+struct HeldTypes {
+  WeightType weights = WeightType::f32, experts = WeightType::f32;
+};
+
 /// host_memory: bytes for the experts of a store, 0 = no limit. Throws Error(bad_input) naming a file that is
 /// no model, Error(usage) naming --host-memory when it is too small or the model is not a store.
-LoadedModel load_model(Stream& stream, const std::string& path, std::int64_t host_memory);
+LoadedModel load_model(Stream& stream, const std::string& path, std::int64_t host_memory,
+                       const HeldTypes& types = {});
 
 }  // namespace moe::infer

@@ -34,7 +34,10 @@ void InferOptions::describe(OptionTable& table) {
       "host-memory", &host_memory, "BYTES",
       "memory for experts when the model is a store; the others are read when needed; 0 is all of them");
   table.add("threads", &threads, "N", "threads to compute with; 0 is all processors").range(0, 4096);
-  arithmetic.describe_products(table);
+  arithmetic.describe_for_inference(table);
+  table.add(
+      "expert-weights", Word(&expert_weights), "TYPE",
+      "type of the experts' weights alone; same: as --weights says. Those of a store are as it has them");
   table.add("window", &window, "LINES", "lines read ahead, to translate lines of similar length together")
       .range(1, 1 << 20);
   table.add("flush", &flush, "",
@@ -47,6 +50,11 @@ void InferOptions::check() const {
   if (target.empty() == !target_from_line)
     usage_error("say what to translate into with {} --target LANG or --target-from-line",
                 target.empty() ? "one of" : "only one of");
+}
+
+WeightType InferOptions::type_of_experts() const {
+  if (expert_weights == ExpertWeightType::same) return arithmetic.weights;
+  return static_cast<WeightType>(static_cast<int>(expert_weights) - 1);
 }
 
 }  // namespace moe::infer

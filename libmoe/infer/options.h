@@ -8,6 +8,15 @@
 #include "libmoe/nn/arithmetic.h"
 #include "libmoe/text/encoding.h"
 
+namespace moe {
+
+/// In what the weights of experts are held: as the others, or a type of their own.
+enum class ExpertWeightType : std::uint8_t { same, f32, bf16, int8, int4 };
+template <>
+inline constexpr std::array kWords<ExpertWeightType>{"same", "fp32", "bf16", "int8", "int4"};
+
+}  // namespace moe
+
 namespace moe::infer {
 
 struct InferOptions {
@@ -24,11 +33,13 @@ struct InferOptions {
   std::int64_t window = 2000;  // lines read ahead and sorted by length
   Bytes host_memory{0};        // for experts of a store; 0 = all
   std::int64_t threads = 0;
-  Arithmetic arithmetic;  // of products; weights are as the file has them
+  Arithmetic arithmetic;
+  ExpertWeightType expert_weights = ExpertWeightType::same;
 
   void describe(OptionTable& table);
   /// Throws Error(usage) naming the option that does not fit.
   void check() const;
+  WeightType type_of_experts() const;
 };
 
 }  // namespace moe::infer

@@ -12,6 +12,12 @@
 #include "libmoe/nn/parameter_counts.h"
 
 namespace moe {
+namespace {
+
+constexpr std::int64_t kPiece = std::int64_t{8} << 20;  // elements read at once
+
+}  // namespace
+
 CheckpointFile::CheckpointFile(const std::string& path) : reader_(path, kCheckpointKind) {
   header_.config = ModelConfig::from_json(reader_.read_text("/config"), path + ": /config");
   header_.vocabulary = read_vocabulary(reader_);
@@ -145,10 +151,24 @@ void CheckpointFile::load_parameters(Stream& stream, Transformer& model) const {
     for (const Parameter* p : group.parameters) {
       const IndexRange range = group.values ? p->range() : group.owned_range(*p);
       if (range.empty()) continue;
-      const std::vector<float> values =
-          read_slice(kParameterPrefix + p->spec.name, *p, {range.begin - p->offset, range.end - p->offset});
-      copy_from_host<float>(stream, values, group.values_at(range));
+      for (IndexRange piece{range.begin, 0}; piece.begin < range.end; piece.begin = piece.end) {
+        piece.end = std::min(piece.begin + kPiece, range.end);
+        const std::vector<float> values =
+            read_slice(kParameterPrefix + p->spec.name, *p, {piece.begin - p->offset, piece.end - p->offset});
+        copy_from_host<float>(stream, values, group.values_at(piece));
+      }
     }
+  load_held(stream, model.parameters());
+}
+
+// Matrix by matrix, so that no more than one is here as it is in the file.
+void CheckpointFile::load_held(Stream& stream, const ParameterList& list) const {
+  for (const auto& p : list.all()) {
+    if (p->held == WeightType::f32) continue;
+    const std::int64_t n = p->value.shape.n_elements() / p->n_matrices();
+    for (std::int64_t i = 0; i < p->n_matrices(); ++i)
+      list.pack_held(stream, *p, i, read_slice(kParameterPrefix + p->spec.name, *p, {i * n, (i + 1) * n}));
+  }
 }
 
 void CheckpointFile::load_steps(const Parameter& p, std::vector<std::int64_t>& steps) const {

@@ -34,6 +34,7 @@ class CheckpointFile {
   void load_moments(Stream& stream, const Transformer& model, Adam& adam) const;
 
  private:
+  void load_held(Stream& stream, const ParameterList& list) const;
   void check_size() const;
   void check_names(const Transformer& model) const;
   void read_expert_ids();

@@ -95,10 +95,17 @@ void upload_parameters(Stream& stream, const std::vector<HostTensor>& tensors, T
     if (tensor.dims != wanted)
       bad_input("{}: {} has the shape [{}], and the model wants [{}]", where, tensor.name,
                 fmt::join(tensor.dims, ","), fmt::join(wanted, ","));
+    done.insert(tensor.name);
+    if (p->held != WeightType::f32) {
+      const std::span<const float> values = tensor.values;
+      const std::size_t n = values.size() / static_cast<std::size_t>(p->n_matrices());
+      for (std::int64_t i = 0; i < p->n_matrices(); ++i)
+        list.pack_held(stream, *p, i, values.subspan(static_cast<std::size_t>(i) * n, n));
+      continue;
+    }
     const ParameterGroup& group = list.group_of(*p);
     const IndexRange range = group.values ? p->range() : group.owned_range(*p);
     if (!range.empty()) put(stream, *p, range, tensor.values, group.values_at(range));
-    done.insert(tensor.name);
   }
   for (const auto& p : list.all())
     if (!done.contains(p->spec.name)) bad_input("{}: {} is missing", where, p->spec.name);

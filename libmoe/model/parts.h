@@ -5,6 +5,7 @@
 #include <string>
 
 #include "libmoe/comm/process_grid.h"
+#include "libmoe/core/weight.h"
 #include "libmoe/moe/stages.h"
 
 namespace moe {
@@ -15,6 +16,8 @@ struct ModelParts {
   int zero_stage = 0;                // see Sharding
   bool partition_embedding = false;  // divide token tables over data groups, see Table
   StageOptions expert_stages{};
+  // For inference: matrices of products that are held in these types alone, those of experts and all others.
+  WeightType weights = WeightType::f32, expert_weights = WeightType::f32;
 };
 
 /// Called in a forward pass with what comes out of each layer ("decoder.layers.1"): [T,D].

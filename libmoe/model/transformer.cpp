@@ -45,6 +45,8 @@ Transformer::Impl::Impl(const ModelConfig& model_config, const ModelParts& model
 }
 
 void Transformer::Impl::allocate(Stream& stream) {
+  for (const auto& p : parameters.all())
+    if (p->spec.product) p->held = p->spec.per_expert() ? parts.expert_weights : parts.weights;
   parameters.allocate(stream.device(), sharding_of(parts));
   for (Stack* stack : {encoder.get(), decoder.get()})
     if (stack != nullptr) stack->make_positions(stream);

@@ -12,6 +12,15 @@ void Arithmetic::describe(OptionTable& table, bool all_weights) {
   describe_products(table);
 }
 
+void Arithmetic::describe_for_inference(OptionTable& table) {
+  table.add(
+      "weights", Word(&weights), "TYPE",
+      "Type in which matrices of products are held, rounded as they are read: fp32; bf16; int8, with a scale "
+      "for each output; int4, with a scale for each 32 inputs. Rows of activations are rounded to int8 for "
+      "int8 weights, to bf16 for int4");
+  describe_products(table);
+}
+
 void Arithmetic::describe_products(OptionTable& table) {
   table.add(
       "products", Word(&products), "TYPE",

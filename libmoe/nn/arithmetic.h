@@ -24,12 +24,15 @@ struct Arithmetic {
 
   /// --weights, of the types that are trained or of all, and --products.
   void describe(OptionTable& table, bool all_weights = false);
-  /// --products alone, where weights are as a file has them.
-  void describe_products(OptionTable& table);
+  /// --weights, of all types, as they are held after they were read, and --products.
+  void describe_for_inference(OptionTable& table);
   /// Products read packed copies of the weights.
   bool packs() const { return weights != WeightType::f32; }
   /// Of a pass on this device: Pass::product.
   Product product_on(const Device& device) const;
+
+ private:
+  void describe_products(OptionTable& table);
 };
 
 }  // namespace moe

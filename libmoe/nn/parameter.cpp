@@ -113,6 +113,7 @@ void ParameterList::lay_out(const Sharding& sharding) {
   sharding_ = sharding;
   std::map<std::pair<int, Copies>, ParameterGroup> by_unit;
   for (const auto& p : parameters_) {
+    if (p->held != WeightType::f32) continue;
     ParameterGroup& group = by_unit[{p->unit, p->copies}];
     group.unit = p->unit;
     group.copies = p->copies;
@@ -132,6 +133,13 @@ void ParameterList::lay_out(const Sharding& sharding) {
 
 void ParameterList::allocate(Device& device, const Sharding& sharding) {
   lay_out(sharding);
+  for (const auto& p : parameters_) {
+    if (p->held == WeightType::f32) continue;
+    MOE_CHECK(p->spec.product && p->slice.whole(), "{} is held packed", p->spec.name);
+    const int last = p->value.shape.rank() - 1;
+    p->packed =
+        PackedMatrices(device, p->held, p->n_matrices(), p->value.shape[last - 1], p->value.shape[last]);
+  }
   for (ParameterGroup& group : groups_) {
     for (Parameter* p : group.parameters) {
       p->value.device = p->gradient.device = &device;
@@ -204,9 +212,18 @@ void ParameterList::keep_packed(Stream& stream, WeightType type) {
   }
 }
 
+void ParameterList::pack_held(Stream& stream, const Parameter& p, std::int64_t i,
+                              std::span<const float> values) const {
+  const WeightView to = p.packed.at(i);
+  const Tensor from = Tensor::from_host<float>(stream, values, {to.n_inputs(), to.n_outputs()});
+  const ops::Packing packing{from, to};
+  ops::pack_weights(stream, std::span(&packing, 1));
+  stream.synchronize();
+}
+
 void ParameterList::pack_changed(Stream& stream) const {
   for (const auto& p : parameters_)
-    if (p->packed)
+    if (p->packed && p->packed_transposed)
       pack(stream, *p, [&](std::size_t i) { return !p->spec.per_expert() || p->touched[i] != 0; });
 }
 

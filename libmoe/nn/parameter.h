@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,8 @@ struct Parameter {
   std::uint8_t written = 0;  // not per expert: a product has written the gradient since then
   std::size_t group = 0;     // of the list's groups, once laid out
   std::int64_t offset = 0;   // of its first element in its group
+  // For inference: its matrices are held packed in this type, and there are no values.
+  WeightType held = WeightType::f32;
   // The matrices and their transposes packed, where the list has been told to keep them: see keep_packed().
   PackedMatrices packed, packed_transposed;
 
@@ -117,7 +120,7 @@ class ParameterList {
  public:
   /// Parameters added from here on are of this unit: what a pass uses, a rank gathers and reduces together.
   void begin_unit(int unit) { unit_ = unit; }
-  /// The value has no memory before allocate(); until then copies may be changed.
+  /// The value has no memory before allocate(); until then `copies` and `held` may be changed.
   Parameter& add(ParameterSpec spec, const Slice& slice = {});
   /// Finds the parameters their places in groups, and this rank's shares of these. Once, when all have been
   /// added.
@@ -129,6 +132,8 @@ class ParameterList {
   /// Groups whose values are whole.
   void keep_packed(Stream& stream, WeightType type);
   bool keeps_packed() const { return keeps_packed_; }
+  /// Packs a matrix that is held packed. values: those of matrix i, on the host.
+  void pack_held(Stream& stream, const Parameter& p, std::int64_t i, std::span<const float> values) const;
   /// Packs anew what an update has changed: all matrices but those of experts that are not touched.
   void pack_changed(Stream& stream) const;
   /// Gradients are 0 and no expert is touched.

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <sstream>
 
 #include "libmoe/base/error.h"
@@ -417,6 +418,58 @@ TEST_F(Infer, AFailingReadOfAnExpertIsTold) {
       EXPECT_GT(failing.n_failed(), 0);
     }
   EXPECT_FALSE(output(o).empty());  // a disk that works again
+}
+
+// Of the first token; what comes later may be another text.
+double first_score(const std::string& line) {
+  return std::stod(line.substr(line.rfind('\t') + 1));
+}
+
+TEST_F(Infer, HeldWeightsMoveTheFirstScoreALittleWhateverTheBatch) {
+  infer::InferOptions o = options(sample(12));
+  o.search.beam_size = 1;
+  o.scores = true;
+  o.arithmetic.products = Products::f32;
+  const std::vector<std::string> fp32 = lines_of(output(o));
+  const std::map<WeightType, double> far{
+      {WeightType::bf16, 0.1}, {WeightType::int8, 0.1}, {WeightType::int4, 1.0}};
+  for (const auto& [type, limit] : far) {
+    o.arithmetic.weights = type;
+    o.expert_weights = ExpertWeightType::same;
+    o.search.batch_tokens = infer::InferOptions{}.search.batch_tokens;
+    o.flush = false;
+    const std::string together = output(o);
+    const std::vector<std::string> held = lines_of(together);
+    ASSERT_EQ(held.size(), fp32.size());
+    int scored = 0, moved = 0, moved_far = 0;
+    for (std::size_t i = 0; i < fp32.size(); ++i) {
+      if (fp32[i].empty() || fp32[i].back() == '\t' || held[i].back() == '\t') continue;
+      const double difference = std::fabs(first_score(held[i]) - first_score(fp32[i]));
+      ++scored;
+      moved += difference > 0 ? 1 : 0;
+      moved_far += difference > limit ? 1 : 0;  // rounding may change the expert of a token
+    }
+    EXPECT_GT(scored, 5) << word_of(type);
+    EXPECT_EQ(moved, scored) << word_of(type);
+    EXPECT_LT(2 * moved_far, scored) << word_of(type);
+    o.search.batch_tokens = 1;
+    o.flush = true;
+    EXPECT_EQ(output(o), together) << word_of(type);
+    // Of the experts alone it is something between.
+    o.arithmetic.weights = WeightType::f32;
+    o.expert_weights = static_cast<ExpertWeightType>(static_cast<int>(type) + 1);
+    EXPECT_NE(output(o), together) << word_of(type);
+  }
+}
+
+TEST_F(Infer, TheDensePartOfAStoreIsHeldAsAsked) {
+  infer::InferOptions o = options(sample(6));
+  o.arithmetic.weights = WeightType::int8;
+  o.expert_weights = ExpertWeightType::f32;
+  o.scores = true;
+  const std::string expected = output(o);
+  o.model = store();
+  EXPECT_EQ(output(o), expected);
 }
 
 }  // namespace
