@@ -109,10 +109,14 @@ struct Int8 {
   }
   /// The product's element of the columns from n on.
   static Vec result(const Weight& b, std::int64_t n, Vec sum, float scale) {
-    IntVec exact = bits_of(sum);
+    // The sum with the excess may be beyond 32 bits; what is left without it is not, and modulo 2^32 the
+    // same.
+    UintVec exact = reinterpret_cast<UintVec>(sum);
     if constexpr (Int8Steps::kExcess != 0)
-      exact -= Int8Steps::kExcess * bits_of(load(reinterpret_cast<const float*>(b.int8_sums()) + n));
-    return __builtin_convertvector(exact, Vec) * (splat(scale) * load(b.int8_scales() + n));
+      exact -= static_cast<std::uint32_t>(Int8Steps::kExcess) *
+               reinterpret_cast<UintVec>(load(reinterpret_cast<const float*>(b.int8_sums()) + n));
+    return __builtin_convertvector(reinterpret_cast<IntVec>(exact), Vec) *
+           (splat(scale) * load(b.int8_scales() + n));
   }
 };
 
